@@ -1,0 +1,33 @@
+"""Fixtures that every room shares: where real data is, and a fixed seed for every test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set")
+    return Path(value)
+
+
+@pytest.fixture
+def data_root() -> Path:
+    """A folder that holds `cifar-10-batches-bin`."""
+    return _folder("RECONV_DATA")
+
+
+@pytest.fixture
+def weights_root() -> Path:
+    """A folder that holds `cifar10-resnet20.safetensors` and `cifar10-resnet56.safetensors`."""
+    return _folder("RECONV_WEIGHTS")
