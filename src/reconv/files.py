@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from reconv.errors import ArtifactError
@@ -168,8 +168,6 @@ def write_atomically(path: PathLike, content: bytes | str | Callable[[Path], obj
         beside.replace(path)
     except OSError as error:
         raise _failure("written", path, error) from None
-    except SafetensorError as error:
-        raise ArtifactError(f"{path}: cannot be written: {error}; check space and rights.") from None
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
@@ -195,7 +193,7 @@ def write_tensors(
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    write_atomically(path, lambda beside: save_file(copies, beside, metadata=dict(metadata or {})))
+    write_atomically(path, save(copies, metadata=dict(metadata or {})))
 
 
 # --- folders ------------------------------------------------------------------------------------------------
@@ -293,5 +291,5 @@ def tensors_fingerprint(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

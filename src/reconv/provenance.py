@@ -1,7 +1,8 @@
 """Where a model comes from: enough to build its like again without tracing it.
 
 A model carries its provenance as a plain attribute, so it survives `copy.deepcopy`, moves between devices and
-changes of mode. A step that changes the model writes the new one: `attach(small, provenance_of(big).edited(...))`.
+changes of mode. A step that changes the model attaches the new one:
+`attach(small, provenance_of(big).edited(...))`.
 """
 
 from __future__ import annotations
