@@ -1,0 +1,156 @@
+"""From kernels to norms: `channel_norms`, the door to this room.
+
+Checks what it is given, scales every channel to order one, sends it to an algorithm, and scales back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from reconv.conv import dense, taps
+from reconv.conv.frobenius import frobenius_norm
+from reconv.conv.geometry import ConvGeometry
+from reconv.conv.taps import Direction
+from reconv.errors import ConfigError, GeometryError, WeightsError, unknown_name
+
+NORMS = ("spectral", "nuclear", "frobenius")
+
+
+@dataclass(frozen=True, eq=False)
+class ConvProblem:
+    """A layer's weight and what it sees: [C_out, C_in/groups, k1, k2]; a linear layer's [C_out, C_in] will do too."""
+
+    weight: Tensor
+    geometry: ConvGeometry
+    groups: int = 1
+    name: str = "weight"
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelNorms:
+    """The norms of every channel of a layer, how far each can be trusted, and where it came from.
+
+    Attributes:
+        values: norm name -> [channels], float64. Norms, not their squares.
+        errors: norm name -> [channels], float64: estimated relative error of each value.
+        algorithms: norm name -> the algorithm's name, one per channel.
+    """
+
+    values: Mapping[str, Float64[Tensor, "channels"]]
+    errors: Mapping[str, Float64[Tensor, "channels"]]
+    algorithms: Mapping[str, tuple[str, ...]]
+
+    def __getitem__(self, norm: str) -> Float64[Tensor, "channels"]:
+        return self.values[norm]
+
+
+def channel_norms(
+    weight: Tensor,
+    geometry: ConvGeometry,
+    *,
+    norms: Sequence[str] = NORMS,
+    direction: Direction = "forward",
+    groups: int = 1,
+    exact: bool = False,
+    tol: float = 1e-5,
+    name: str = "weight",
+) -> ChannelNorms:
+    """Spectral, nuclear and Frobenius norm of every channel's convolution matrix.
+
+    Forward, channel o's matrix maps the layer's input (the group's, with groups) to output map o. Backward,
+    channel c's matrix maps input map c to all the outputs that it feeds. For a transposed convolution the
+    roles are swapped: give its weight as it is, the geometry of the convolution that it transposes (whose
+    *input* is the transposed layer's output), and "backward" for its output channels, "forward" for its input
+    channels.
+
+    Args:
+        weight: [C_out, C_in/groups, k1, k2]; [C_out, C_in/groups, k] and [C_out, C_in] are taken as 1-D and
+            linear. Any floating dtype, any device.
+        geometry: of the convolution, `ConvGeometry.of(module, input_size)`.
+        norms: some of "spectral", "nuclear", "frobenius".
+        direction: "forward" for output channels, "backward" for input channels.
+        groups: of the convolution.
+        exact: take the dense algorithm (banded, where that is too large), whatever it costs.
+        tol: relative error asked of the nuclear norm; the others have their own, smaller one.
+        name: how error messages call the layer.
+
+    Returns:
+        `ChannelNorms` with [C_out] values each (backward [C_in]), float64, on the weight's device.
+
+    Raises:
+        WeightsError: NaN or infinity among the weights. GeometryError: a weight whose kernel is not the
+        geometry's, or whose channels the groups do not divide. UnknownNameError: a norm or direction that
+        there is not.
+
+    Source: Sun & Shi, "Towards Better Structured Pruning Saliency by Reorganizing Convolution", WACV 2024;
+    for strides above one they take the stride-1 operator on the output map, here it is the layer's own.
+    """
+    problem = ConvProblem(weight, geometry, groups, name)
+    return channel_norms_of_layers([problem], norms=norms, direction=direction, exact=exact, tol=tol)[0]
+
+
+def channel_norms_of_layers(
+    problems: Sequence[ConvProblem],
+    *,
+    norms: Sequence[str] = NORMS,
+    direction: Direction = "forward",
+    exact: bool = False,
+    tol: float = 1e-5,
+) -> list[ChannelNorms]:
+    """`channel_norms` of many layers; channels of all layers with the same geometry go through in one batch."""
+    for norm in norms:
+        if norm not in NORMS:
+            raise unknown_name("norm", norm, NORMS)
+    if direction not in ("forward", "backward"):
+        raise unknown_name("direction", direction, ("forward", "backward"))
+    if not 0 < tol < 1:
+        raise ConfigError(f"tol: {tol}; a relative error lies between 0 and 1, for example 1e-5.")
+    return [_norms_of(problem, norms, direction) for problem in problems]
+
+
+def _norms_of(problem: ConvProblem, norms: Sequence[str], direction: Direction) -> ChannelNorms:
+    gram = taps.tap_gram(_stacked_weight(problem, direction))
+    scale = gram.diagonal(dim1=1, dim2=2).amax(1)
+    gram = gram / scale.where(scale > 0, 1)[:, None, None]
+    values: dict[str, Tensor] = {}
+    if "frobenius" in norms:
+        values["frobenius"] = frobenius_norm(gram, problem.geometry)
+    if "spectral" in norms or "nuclear" in norms:
+        reads = (taps.reads(axis, direction, gram.device) for axis in problem.geometry.axes)
+        sigma = dense.singular_values(taps.split_axes(gram, problem.geometry.kernel), *reads)
+        values.update(spectral=sigma[:, -1], nuclear=sigma.sum(1))
+    values = {norm: values[norm] * scale.sqrt() for norm in norms}
+    errors = {norm: torch.full_like(value, 1e-12) for norm, value in values.items()}
+    algorithm = {norm: "closed form" if norm == "frobenius" else "dense" for norm in norms}
+    return ChannelNorms(values, errors, {norm: (algorithm[norm],) * len(gram) for norm in norms})
+
+
+def _stacked_weight(problem: ConvProblem, direction: Direction) -> Tensor:
+    """The weight, checked, as [channels of interest, what is stacked, k1, k2]."""
+    weight, geometry, groups = problem.weight.detach(), problem.geometry, problem.groups
+    if weight.ndim == 2:
+        weight = weight[:, :, None, None]
+    elif weight.ndim == 3:
+        weight = weight[:, :, None]
+    if weight.ndim != 4 or tuple(weight.shape[2:]) != geometry.kernel:
+        raise GeometryError(
+            f"{problem.name}: a weight of shape {tuple(problem.weight.shape)} with a geometry for {geometry.kernel} "
+            "kernels; give the geometry of this layer, `ConvGeometry.of(module, input_size)`."
+        )
+    if not torch.isfinite(weight).all():
+        raise WeightsError(
+            f"{problem.name}: its weights hold NaN or infinity; norms need finite weights. Load a sound checkpoint."
+        )
+    if groups < 1 or len(weight) % groups:
+        raise GeometryError(
+            f"{problem.name}: {groups} groups do not divide {len(weight)} output channels; give the layer's `groups`."
+        )
+    if direction == "forward":
+        return weight
+    by_group = weight.reshape(groups, -1, *weight.shape[1:])
+    return by_group.transpose(1, 2).flatten(0, 1)
