@@ -1,0 +1,28 @@
+"""Data sets: digits (embedded), CIFAR-10/100, ImageNet and any folder of images; three splits each."""
+
+from reconv.data.augment import Augmentation, Share, augment, normalize
+from reconv.data.dataset import DataSet, calibration_images
+from reconv.data.folder import DataWarning, FolderSplit
+from reconv.data.load import data_root, data_set_names, load_data
+from reconv.data.loader import TrainingBatches, evaluation_batches
+from reconv.data.splits import Split, TensorSplit, hold_out, sample
+
+__all__ = [
+    "Augmentation",
+    "DataSet",
+    "DataWarning",
+    "FolderSplit",
+    "Share",
+    "Split",
+    "TensorSplit",
+    "TrainingBatches",
+    "augment",
+    "calibration_images",
+    "data_root",
+    "data_set_names",
+    "evaluation_batches",
+    "hold_out",
+    "load_data",
+    "normalize",
+    "sample",
+]

@@ -1,0 +1,72 @@
+"""A data set: what its classes are called, what its images look like, and its three splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from reconv.data.augment import normalize
+from reconv.data.splits import Split, sample
+from reconv.provenance import Normalization
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A data set as the stages use it: `train` to learn from, `validation` for every choice, `test` once at
+    the end.
+
+    Attributes:
+        name: as `load_data` knows it, or the folder's name.
+        class_names: one a class, in the order of the labels.
+        input_size: channels, height, width.
+        normalization: mean and standard deviation of each channel, for images scaled to [0, 1].
+        train, validation, test: the splits; validation is held out of the training images and may be empty.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    input_size: tuple[int, int, int]
+    normalization: Normalization
+    train: Split
+    validation: Split
+    test: Split
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    def with_normalization(self, normalization: Normalization | None) -> DataSet:
+        """The same images, normalized as a model expects; None changes nothing."""
+        return self if normalization is None else replace(self, normalization=normalization)
+
+    def example(self, batch: int = 1) -> Tensor:
+        """Zeros of a batch's shape, float32 `[batch, C, H, W]`: what tracing needs."""
+        return torch.zeros(batch, *self.input_size)
+
+    def __str__(self) -> str:
+        """One line: name, classes, image size, sizes of the splits."""
+        size = "x".join(str(side) for side in self.input_size)
+        return (
+            f"{self.name}: {self.num_classes} classes, {size} images, "
+            f"{len(self.train):,} training, {len(self.validation):,} validation, {len(self.test):,} test"
+        )
+
+
+def calibration_images(data: DataSet, n: int, seed: int = 0) -> Tensor:
+    """Training images without their labels, as statistics are estimated from.
+
+    Args:
+        data: the data set; its normalization is applied.
+        n: how many; all training images if there are fewer.
+        seed: which ones.
+
+    Returns:
+        float32 `[n, C, H, W]`, normalized, not augmented, on the CPU.
+    """
+    chosen = sample(data.train, n, seed)
+    parts = torch.arange(len(chosen)).split(256)
+    images = torch.cat(list(chosen.stream(parts, torch.device("cpu"))))
+    return normalize(images, data.normalization)

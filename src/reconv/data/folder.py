@@ -1,0 +1,252 @@
+"""Images on disk, a folder a class: ImageNet as torchvision lays it out, and any tree like it.
+
+    root/train/<class>/*.jpg        root/val/<class>/*.jpg        optionally root/test/<class>/*.jpg
+
+What is wrong with a tree is found and named when it is opened, not when an epoch comes across it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from reconv.data.dataset import DataSet
+from reconv.data.randomness import seeded
+from reconv.data.splits import hold_out
+from reconv.errors import DataError
+from reconv.provenance import IMAGENET
+
+IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"))
+_TEST_FOLDERS = ("test", "val", "validation")
+_VALIDATION = 0.02
+_DECODED_IF_AT_MOST = 50_000
+_SHORT_SIDE = 256 / 224  # of the side that is cut out: the usual evaluation of ImageNet
+
+
+class DataWarning(UserWarning):
+    """Something in a data set that is left out, and named."""
+
+
+@dataclass(frozen=True, eq=False)
+class FolderSplit:
+    """Images that are read from disk when they are needed.
+
+    Attributes:
+        paths: one file an image.
+        labels: int64 `[n]`.
+        side: height and width, in pixels, of the square that is cut out.
+    """
+
+    paths: tuple[Path, ...]
+    labels: Tensor
+    side: int
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.paths)
+
+    def subset(self, indices: Tensor) -> FolderSplit:
+        """The images at these indices, in this order."""
+        chosen = tuple(self.paths[index] for index in indices.tolist())
+        return FolderSplit(chosen, self.labels[indices], self.side)
+
+    def stream(
+        self,
+        batches: Sequence[Tensor],
+        device: torch.device,
+        *,
+        crop_seed: int | None = None,
+        workers: int = 0,
+    ) -> Iterator[Tensor]:
+        """The images at each batch of indices, decoded by `workers` processes ahead of need (see `Split`).
+
+        Raises:
+            DataError: a file that cannot be decoded, by name.
+        """
+        pinned = device.type == "cuda"
+        loader: Iterable[Any] = DataLoader(
+            _Decoder(self.paths, self.side, crop_seed),
+            batch_sampler=[batch.tolist() for batch in batches],
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=pinned,
+            collate_fn=_stack,
+        )
+        for images, fault in loader:
+            if fault:
+                raise DataError(fault)
+            yield images.to(device, non_blocking=pinned)
+
+
+@dataclass(frozen=True)
+class _Decoder(Dataset[Any]):
+    """Index -> uint8 image `[3, side, side]`, or the text of what is wrong with it."""
+
+    paths: tuple[Path, ...]
+    side: int
+    crop_seed: int | None
+
+    def __getitem__(self, index: int) -> Tensor | str:
+        from torchvision.transforms import v2
+
+        try:
+            image = _decode(self.paths[index])
+        except (OSError, ValueError, SyntaxError) as error:
+            return _fault_text(self.paths[index], error)
+        if self.crop_seed is None:
+            short = round(self.side * _SHORT_SIDE)
+            image = v2.functional.resize(image, [short], antialias=True)
+            center: Tensor = v2.functional.center_crop(image, [self.side, self.side])
+            return center
+        with seeded(self.crop_seed, index):
+            cropped: Tensor = v2.RandomResizedCrop(self.side, antialias=True)(image)
+        return cropped
+
+
+def _stack(items: list[Tensor | str]) -> tuple[Tensor, str]:
+    faults = [item for item in items if isinstance(item, str)]
+    images = [item for item in items if isinstance(item, Tensor)]
+    return (torch.empty(0), faults[0]) if faults else (torch.stack(images), "")
+
+
+def _decode(path: Path) -> Tensor:
+    from PIL import Image
+    from torchvision.transforms import v2
+
+    with Image.open(path) as image:
+        decoded: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
+    return decoded
+
+
+def load_folder(root: Path, name: str, validation: float | None, seed: int, image_size: int) -> DataSet:
+    """Open a tree of images.
+
+    The test split is `test/`, or `val/` where there is no `test/`; where both are, `val/` is the validation
+    split, otherwise some training images are held out for it.
+
+    Args:
+        root: the folder that holds `train/` and `val/`.
+        name: the data set's name.
+        validation: how much of the training images is held out: a fraction below 1, or a number; None: 2 %.
+        seed: which images are held out.
+        image_size: the side, in pixels, of the square that a model is given.
+
+    Raises:
+        DataError: a missing folder, an empty class, fewer than two classes, classes that differ between the
+            folders, images that cannot be read, all by name.
+    """
+    train_folder = root / "train"
+    test_folder = next((root / part for part in _TEST_FOLDERS if (root / part).is_dir()), None)
+    if not train_folder.is_dir() or test_folder is None:
+        raise DataError(
+            f"{name}: {root} does not hold train/ and val/, each with a folder a class; "
+            "point --data-root or RECONV_DATA to the folder that does."
+        )
+    classes = _class_folders(train_folder)
+    train = _open(train_folder, classes, image_size)
+    test = _open(test_folder, classes, image_size)
+    if test_folder.name == "test" and (root / "val").is_dir() and validation is None:
+        held_out, kept = _open(root / "val", classes, image_size), train
+    else:
+        keep, hold = hold_out(train.labels, _VALIDATION if validation is None else validation, seed)
+        kept, held_out = train.subset(keep), train.subset(hold)
+    return DataSet(name, classes, (3, image_size, image_size), IMAGENET, kept, held_out, test)
+
+
+def _class_folders(folder: Path) -> tuple[str, ...]:
+    classes = tuple(sorted(entry.name for entry in folder.iterdir() if _is_class(entry)))
+    if len(classes) < 2:
+        raise DataError(
+            f"{folder}: {len(classes)} class folder{'s' if len(classes) != 1 else ''}"
+            f"{' (' + classes[0] + ')' if classes else ''}; at least two are needed, one a class."
+        )
+    return classes
+
+
+def _is_class(entry: Path) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".")
+
+
+def _open(folder: Path, classes: tuple[str, ...], side: int) -> FolderSplit:
+    there = _class_folders(folder)
+    if there != classes:
+        different = sorted(set(there) ^ set(classes))
+        raise DataError(
+            f"{folder}: its classes differ from train/: {_listed(different)}; "
+            "both need the same class folders."
+        )
+    paths: list[Path] = []
+    labels: list[int] = []
+    stray = [entry for entry in folder.iterdir() if not entry.is_dir()]
+    for label, name in enumerate(classes):
+        files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
+        images = [path for path in files if path.suffix.lower() in IMAGE_ENDINGS]
+        stray += [path for path in files if path.suffix.lower() not in IMAGE_ENDINGS]
+        if not images:
+            raise DataError(f"{folder / name}: no image in this class; add some, or remove the folder.")
+        paths += images
+        labels += [label] * len(images)
+    if stray:
+        warnings.warn(
+            f"{folder}: {len(stray)} stray file(s) that are no images are left out: {_listed(stray)}",
+            DataWarning,
+            stacklevel=4,
+        )
+    _check(folder, paths)
+    return FolderSplit(tuple(paths), torch.tensor(labels), side)
+
+
+def _check(folder: Path, paths: list[Path]) -> None:
+    """Decode every image once; of a very large tree only read the head and the tail of each."""
+    look = _fault if len(paths) <= _DECODED_IF_AT_MOST else _fault_at_the_ends
+    with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
+        faults = [fault for fault in pool.map(look, paths) if fault]
+    if faults:
+        raise DataError(
+            f"{folder}: {len(faults)} of {len(paths)} images cannot be read: {_listed(faults)}; "
+            "replace or remove them."
+        )
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        _decode(path)
+    except (OSError, ValueError, SyntaxError) as error:
+        return _fault_text(path, error)
+    return None
+
+
+def _fault_at_the_ends(path: Path) -> str | None:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            kind = image.format
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 512))
+            tail = file.read()
+    except (OSError, ValueError, SyntaxError) as error:
+        return _fault_text(path, error)
+    ending = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(kind or "", b"")
+    return None if ending in tail else f"{path} (truncated)"
+
+
+def _fault_text(path: Path, error: BaseException) -> str:
+    reason = (
+        "empty file" if path.is_file() and path.stat().st_size == 0 else str(error) or type(error).__name__
+    )
+    return f"{path} ({reason})"
+
+
+def _listed(items: Sequence[object], most: int = 5) -> str:
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(str(item) for item in items[:most]) + more

@@ -1,0 +1,117 @@
+"""Batches, normalized and on the device, whose order depends only on the seed and the epoch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reconv.data.augment import NONE, WHOLE, Augmentation, Share, augment, erase, normalize
+from reconv.data.folder import FolderSplit
+from reconv.data.randomness import derive_seed, generator
+from reconv.data.splits import Split
+from reconv.errors import DataError
+from reconv.provenance import Normalization
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingBatches:
+    """Shuffled, augmented batches of one split.
+
+    Every batch has `batch_size` images; what is left over at an epoch's end, fewer than a batch, is left out,
+    other images each time. A split that is smaller than a batch is one batch.
+
+    Attributes:
+        split, normalization, augmentation: what is read and what is done to it.
+        batch_size: images a step, over all processes together.
+        seed: with the epoch and the step it decides order and augmentation; nothing else does.
+        device: where the batches are wanted.
+        share: which part of each batch is wanted.
+    """
+
+    split: Split
+    normalization: Normalization
+    batch_size: int
+    augmentation: Augmentation = NONE
+    seed: int = 0
+    device: torch.device = CPU
+    share: Share = WHOLE
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be divided into batches."""
+        if len(self.split) == 0:
+            raise DataError("training split: no images; hold out fewer for validation.")
+        if self.images_per_step % self.share.world:
+            raise DataError(
+                f"batch size: {self.images_per_step} images cannot be shared by {self.share.world} "
+                f"processes; give a multiple of {self.share.world}."
+            )
+
+    @property
+    def images_per_step(self) -> int:
+        """Images in each batch, over all processes."""
+        return min(self.batch_size, len(self.split))
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return len(self.split) // self.images_per_step
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share of the batches of one epoch.
+
+        Args:
+            epoch: counted from 0.
+            start: the first step wanted; what follows is the same whatever it is.
+
+        Yields:
+            Images float32 `[b, C, H, W]`, normalized and augmented, and labels int64 `[b]`, on the device.
+        """
+        order = torch.randperm(len(self.split), generator=generator(self.seed, "order", epoch))
+        wholes = order[: self.steps * self.images_per_step].view(self.steps, -1)[start:]
+        batches = list(wholes.chunk(self.share.world, dim=1)[self.share.rank])
+        crop_seed = derive_seed(self.seed, "crop", epoch) if self.augmentation.resized_crop else None
+        stream = self.split.stream(
+            batches, self.device, crop_seed=crop_seed, workers=worker_count(self.split)
+        )
+        for step, (images, indices) in enumerate(zip(stream, batches), start):
+            yield self._finish(images, (epoch, step)), self.split.labels[indices].to(self.device)
+
+    def _finish(self, images: Tensor, position: tuple[int, int]) -> Tensor:
+        seed = derive_seed(self.seed, "augment", *position)
+        result = normalize(augment(images, self.augmentation, seed, self.share), self.normalization)
+        chance = self.augmentation.erasing
+        return erase(result, chance, seed, self.share) if chance else result
+
+
+def evaluation_batches(
+    split: Split,
+    normalization: Normalization,
+    batch_size: int,
+    device: torch.device,
+    share: Share = WHOLE,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every image once, in order, not augmented; process `rank` gets every `world`-th batch.
+
+    Yields:
+        Images float32 `[b, C, H, W]`, normalized, and labels int64 `[b]`, on `device`; the last batch may be
+        smaller.
+    """
+    if len(split) == 0:
+        return
+    batches = torch.arange(len(split)).split(batch_size)[share.rank :: share.world]
+    stream = split.stream(batches, device, workers=worker_count(split))
+    for images, indices in zip(stream, batches):
+        yield normalize(images, normalization), split.labels[indices].to(device)
+
+
+def worker_count(split: Split) -> int:
+    """Processes that read ahead: none for images in memory or a few files, else one a core, at most 16."""
+    if not isinstance(split, FolderSplit) or len(split) < 1000:
+        return 0
+    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

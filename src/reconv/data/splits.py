@@ -1,0 +1,120 @@
+"""One part of a data set: images, their labels, and how to hold some of them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from reconv.data.randomness import derive_seed, generator
+from reconv.errors import DataError
+
+
+class Split(Protocol):
+    """Labelled images that can be read in any order, in memory or on disk."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 `[n]`, on the CPU."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+
+    def subset(self, indices: Tensor) -> Split:
+        """The images at these indices, in this order."""
+
+    def stream(
+        self,
+        batches: Sequence[Tensor],
+        device: torch.device,
+        *,
+        crop_seed: int | None = None,
+        workers: int = 0,
+    ) -> Iterator[Tensor]:
+        """The images at each batch of indices, as uint8 `[b, C, H, W]` on `device`.
+
+        Args:
+            batches: indices, int64 `[b]` each, on the CPU.
+            device: where the images are wanted.
+            crop_seed: images of varying size are cut randomly by this seed; None cuts the center.
+            workers: processes that read ahead, for images on disk.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class TensorSplit:
+    """Images that fit in memory.
+
+    Attributes:
+        images: uint8 `[n, C, H, W]`.
+        labels: int64 `[n]`.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.labels)
+
+    def subset(self, indices: Tensor) -> TensorSplit:
+        """The images at these indices, in this order."""
+        return TensorSplit(self.images[indices], self.labels[indices])
+
+    def stream(
+        self,
+        batches: Sequence[Tensor],
+        device: torch.device,
+        *,
+        crop_seed: int | None = None,
+        workers: int = 0,
+    ) -> Iterator[Tensor]:
+        """The images at each batch of indices; the whole split is moved to `device` once (see `Split`)."""
+        images = self.images.to(device)
+        for indices in batches:
+            yield images[indices.to(device)]
+
+
+def hold_out(labels: Tensor, amount: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Part indices into kept and held out, so that each class has its share in both.
+
+    Every class gives the floor of its share; the places left go to the classes with the largest remainders.
+    The order within each part is that of `labels`, so files are read in order.
+
+    Args:
+        labels: int64 `[n]`.
+        amount: how many to hold out: a fraction if below 1, otherwise a number of images.
+        seed: which images.
+
+    Returns:
+        Indices kept and indices held out, int64.
+
+    Raises:
+        DataError: nothing would be left to keep.
+    """
+    wanted = round(amount * len(labels)) if amount < 1 else int(amount)
+    if not 0 <= wanted < max(len(labels), 1):
+        raise DataError(
+            f"validation split: {amount:g} of {len(labels)} training images cannot be held out; "
+            f"give a fraction in [0, 1) or a number below {len(labels)}."
+        )
+    counts = torch.bincount(labels).double()
+    shares = counts * (wanted / max(len(labels), 1))
+    quota = shares.floor().long()
+    largest_remainders = torch.argsort(shares - quota, descending=True, stable=True)
+    quota[largest_remainders[: wanted - int(quota.sum())]] += 1
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label, number in enumerate(quota.tolist()):
+        members = torch.nonzero(labels == label).flatten()
+        order = torch.randperm(len(members), generator=generator(seed, "hold out", label))
+        held[members[order[:number]]] = True
+    return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()
+
+
+def sample(split: Split, number: int, seed: int) -> Split:
+    """A random choice of `number` images without repetition; all of them if there are no more."""
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(derive_seed(seed, "sample")))
+    return split.subset(order[:number])
