@@ -7,11 +7,14 @@ changes of mode. A step that changes the model attaches the new one:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from torch import nn
+
+from reconv.errors import ArtifactError, ConfigError
 
 _ATTRIBUTE = "_reconv_provenance"
 Edit = int | tuple[int, ...]
@@ -20,14 +23,28 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What `reconv.zoo.build_model` needs to build a model: its name, and arguments that JSON can hold."""
+    """What `reconv.zoo.build_model` needs to build a model.
+
+    Args:
+        name: such as `resnet56` or `torchvision:resnet34`.
+        arguments: by name; what JSON can hold (tuples become lists).
+
+    Raises:
+        ConfigError: an argument that JSON cannot hold, so that the model could not be saved.
+    """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return {"name": self.name, "arguments": dict(self.arguments)}
+    def __post_init__(self) -> None:
+        try:
+            plain = json.loads(json.dumps(dict(self.arguments), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{self.name}: an argument cannot be saved ({error}); give numbers, text or lists, or build "
+                "the model yourself."
+            ) from None
+        object.__setattr__(self, "arguments", plain)
 
 
 @dataclass(frozen=True)
@@ -37,9 +54,11 @@ class Normalization:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def to_json(self) -> dict[str, list[float]]:
-        """As a JSON object."""
-        return {"mean": list(self.mean), "std": list(self.std)}
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+            raise ConfigError(
+                f"normalization: mean {self.mean}, std {self.std}; a mean and a positive std a channel."
+            )
 
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -67,6 +86,53 @@ class Provenance:
         for path, values in edits.items():
             merged.setdefault(path, {}).update(values)
         return replace(self, edits=merged)
+
+    def to_json(self) -> dict[str, Any]:
+        """As an object that JSON can hold."""
+        return {
+            "model": self.spec and {"name": self.spec.name, "arguments": dict(self.spec.arguments)},
+            "edits": {path: dict(values) for path, values in self.edits.items()},
+            "normalization": self.normalization
+            and {"mean": list(self.normalization.mean), "std": list(self.normalization.std)},
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> Provenance:
+        """What `to_json` made, read back.
+
+        Raises:
+            ArtifactError: anything else; `where` names the file.
+        """
+        try:
+            model, normalization = value["model"], value["normalization"]
+            return cls(
+                spec=ModelSpec(str(model["name"]), dict(model["arguments"])) if model else None,
+                edits={
+                    str(path): {str(name): _edit(edit) for name, edit in edits.items()}
+                    for path, edits in value["edits"].items()
+                },
+                normalization=Normalization(_floats(normalization["mean"]), _floats(normalization["std"]))
+                if normalization
+                else None,
+                notes=tuple(map(str, value["notes"])),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+            raise ArtifactError(
+                f"{where}: does not describe a model ({type(error).__name__}: {error}); save the model again."
+            ) from None
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _edit(value: Any) -> Edit:
+    if type(value) is int:
+        return value
+    if isinstance(value, list) and all(type(item) is int for item in value):
+        return tuple(value)
+    raise TypeError(f"an edit is a whole number or a list of them, not {value!r}")
 
 
 def provenance_of(model: nn.Module) -> Provenance:

@@ -1,0 +1,20 @@
+"""Models by name, weights in every layout in use, and the paper's pruning configurations."""
+
+from reconv.zoo.load import load_model
+from reconv.zoo.recipe import Recipe, load_recipe, recipe_numbers
+from reconv.zoo.registry import build_model, build_skeleton, canonical_name, model_names
+from reconv.zoo.weights import fill, read_weights, write_weights
+
+__all__ = [
+    "Recipe",
+    "build_model",
+    "build_skeleton",
+    "canonical_name",
+    "fill",
+    "load_model",
+    "load_recipe",
+    "model_names",
+    "read_weights",
+    "recipe_numbers",
+    "write_weights",
+]

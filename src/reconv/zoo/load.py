@@ -1,0 +1,159 @@
+"""`load_model`: a model by name, with random, local or published weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reconv.errors import ArtifactError, ConfigError, WeightsError
+from reconv.files import PathLike
+from reconv.provenance import IMAGENET, ModelSpec, Normalization, attach, provenance_of
+from reconv.zoo.layouts import LAYOUTS
+from reconv.zoo.registry import build_model, build_skeleton, canonical_name, resolve
+from reconv.zoo.weights import fill, read_weights, recorded_provenance
+
+
+def load_model(
+    name: str,
+    *,
+    weights: PathLike | None = None,
+    pretrained: bool = False,
+    num_classes: int | None = None,
+    normalization: Normalization | None = None,
+    **arguments: Any,
+) -> nn.Module:
+    """A model by name, in evaluation mode, on the CPU, that carries its provenance.
+
+    Without weights they are drawn from torch's global generator, so `torch.manual_seed` decides them; with
+    weights no random number is consumed. Only `pretrained=True` ever downloads.
+
+    Args:
+        name: `resnet20/32/44/56/110` or `vgg16_bn` for CIFAR, or a model of torchvision or timm
+            (`torchvision:resnet50`, `timm:resnet50`; a bare name is looked up in this order).
+        weights: a local file: `.safetensors`, `.pth`, `.pt`, `.th`, `.tar`. What it implies about the model
+            (option-A shortcut, classes, normalization) is taken over where the other arguments do not say
+            otherwise; `provenance_of(model).notes` tells.
+        pretrained: torchvision's or timm's published weights, downloaded where they are not cached.
+        num_classes: outputs; if None, those of the weights, else the model's default.
+        normalization: mean and std of the input; if None, what the weights are known to need.
+        arguments: the model's own, such as `shortcut="average"`.
+
+    Raises:
+        UnknownNameError: no such model.
+        ConfigError: arguments that do not go together.
+        ArtifactError: a weights file that is missing, truncated or corrupt.
+        WeightsError: weights that do not fit, or hold NaN or infinity.
+    """
+    if num_classes is not None:
+        arguments["num_classes"] = num_classes
+    if weights is not None and pretrained:
+        raise ConfigError(f"{name}: both weights={weights} and pretrained=True; give one of them.")
+    if pretrained:
+        model = _load_published(name, arguments)
+    elif weights is not None:
+        model = _load_local(name, weights, arguments)
+    else:
+        model = build_model(ModelSpec(name, arguments))
+    if normalization is not None:
+        attach(model, replace(provenance_of(model), normalization=normalization))
+    return model
+
+
+@dataclass(frozen=True)
+class _Implied:
+    """What a weights file says about its model, and the tensors by our names."""
+
+    tensors: Mapping[str, Tensor]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    normalization: Normalization | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _load_local(name: str, path: PathLike, given: Mapping[str, Any]) -> nn.Module:
+    implied = _implied(canonical_name(name), path, given)
+    arguments = {**implied.arguments, **given}
+    if "num_classes" not in arguments:
+        classes = _classes(build_skeleton(ModelSpec(name, arguments)), implied.tensors)
+        arguments |= {} if classes is None else {"num_classes": classes}
+    model = build_skeleton(ModelSpec(name, arguments))
+    dtypes = {key: tensor.dtype for key, tensor in model.state_dict().items()}
+    fill(model, {key: tensor.to(dtypes.get(key)) for key, tensor in implied.tensors.items()}, path)
+    normalization = implied.normalization or _timm_normalization(model)
+    return attach(model, replace(provenance_of(model), normalization=normalization, notes=implied.notes))
+
+
+def _implied(name: str, path: PathLike, given: Mapping[str, Any]) -> _Implied:
+    tensors = read_weights(path)
+    recorded = recorded_provenance(path)
+    if recorded is not None and recorded.spec is not None:
+        if recorded.spec.name != name:
+            raise WeightsError(
+                f"{path}: holds weights of {recorded.spec.name}, not of {name}; "
+                f"load them as {recorded.spec.name}, or give other weights."
+            )
+        return _Implied(tensors, recorded.spec.arguments, recorded.normalization, recorded.notes)
+    layout = next((layout for layout in LAYOUTS if layout.matches(name, tensors)), None)
+    if layout is None:
+        return _Implied(tensors)
+    assumed = [f"{key}={value!r}" for key, value in layout.arguments.items() if key not in given]
+    if layout.normalization is not None:
+        assumed.append(f"input mean {layout.normalization.mean} and std {layout.normalization.std}")
+    consequence = f", so {' and '.join(assumed)} are assumed; say otherwise to override" if assumed else ""
+    note = f"{path}: recognized as {layout.title}{consequence}."
+    return _Implied(layout.rename(tensors), layout.arguments, layout.normalization, (note,))
+
+
+def _classes(model: nn.Module, tensors: Mapping[str, Tensor]) -> int | None:
+    """The number of classes that weights are for: outputs of the last linear layer or convolution."""
+    heads = [path for path, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    weight = tensors.get(f"{heads[-1]}.weight") if heads else None
+    return None if weight is None or weight.ndim < 2 else weight.shape[0]
+
+
+def _load_published(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    source, bare = resolve(name)
+    if source not in _PUBLISHED:
+        raise ConfigError(f"{bare}: no weights are published for it; give weights=FILE, or pretrained=False.")
+    try:
+        return _PUBLISHED[source](ModelSpec(f"{source}:{bare}", arguments), bare)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise ArtifactError(
+            f"{source}:{bare}: its published weights cannot be had ({reason}); download them by other means "
+            "and give weights=FILE."
+        ) from error
+
+
+def _published_by_torchvision(spec: ModelSpec, bare: str) -> nn.Module:
+    import torchvision
+
+    published = torchvision.models.get_model_weights(bare).DEFAULT
+    tensors = published.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    model = build_skeleton(spec)
+    layout = next((layout for layout in LAYOUTS if layout.matches(spec.name, tensors)), None)
+    fill(model, layout.rename(tensors) if layout else tensors, published)
+    return attach(model, replace(provenance_of(model), normalization=IMAGENET))
+
+
+def _published_by_timm(spec: ModelSpec, bare: str) -> nn.Module:
+    import timm
+
+    provenance = provenance_of(build_skeleton(spec))  # refuses arguments that it does not take
+    with torch.random.fork_rng(devices=[]):
+        model: nn.Module = timm.create_model(bare, pretrained=True, **spec.arguments).eval()
+    return attach(model, replace(provenance, normalization=_timm_normalization(model)))
+
+
+_PUBLISHED = {"torchvision": _published_by_torchvision, "timm": _published_by_timm}
+
+
+def _timm_normalization(model: nn.Module) -> Normalization | None:
+    """What timm's published weights of this model expect; None for other models and other classes."""
+    published = getattr(model, "pretrained_cfg", None)
+    if not isinstance(published, Mapping) or published.get("num_classes") != getattr(model, "num_classes", 0):
+        return None
+    return Normalization(tuple(published["mean"]), tuple(published["std"]))
