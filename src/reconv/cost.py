@@ -1,0 +1,134 @@
+"""What a network costs: multiply-adds, parameters, and measured time.
+
+We count one fused multiply-add as one. MACs are those of convolutions and linear layers, for one image; operators
+that multiply elsewhere (attention's products) are named, not counted. Parameters are all of the model's.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from reconv.graph.channels import ChannelGraph, Layer, Mask
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """MACs for one image, parameters (weight and bias), and widths of one layer."""
+
+    name: str
+    macs: int
+    parameters: int
+    in_channels: int
+    out_channels: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The cost of a network.
+
+    Args:
+        layers: layer by layer.
+        macs: multiply-adds of convolutions and linear layers for one image.
+        parameters: of the whole model.
+        uncounted: operators that multiply but belong to no layer, with how often they run.
+    """
+
+    layers: tuple[LayerCost, ...]
+    macs: int
+    parameters: int
+    uncounted: Mapping[str, int]
+
+
+def profile(graph: ChannelGraph, keep: Mask | None = None) -> Profile:
+    """Count a network, or what is left of it when only the channel classes in `keep` stay."""
+    model = graph.model
+    sizes = {
+        name: p.numel() if keep is None else _size(graph, name, keep) for name, p in model.named_parameters()
+    }
+    rows = []
+    for layer in graph.layers:
+        prefix = f"{layer.name}." if layer.weight is None or layer.weight.endswith(".weight") else layer.name
+        own = sum(size for name, size in sizes.items() if name.startswith(prefix))
+        if keep is None:
+            widths = layer.in_channels, layer.out_channels
+        else:
+            widths = int(keep[layer.inputs].sum()), int(keep[layer.outputs].sum())
+        rows.append(LayerCost(layer.name, layer.macs(keep), own, *widths))
+    return Profile(tuple(rows), sum(row.macs for row in rows), sum(sizes.values()), graph.uncounted)
+
+
+def _size(graph: ChannelGraph, parameter: str, keep: Mask) -> int:
+    size = 1
+    for n in graph.shape(parameter, keep):
+        size *= n
+    return size
+
+
+def total_macs(layers: Sequence[Layer], keep: Mask | None = None) -> int:
+    """MACs of these layers for one image."""
+    return sum(layer.macs(keep) for layer in layers)
+
+
+def total_parameters(graph: ChannelGraph, keep: Mask) -> int:
+    """Parameters of the model when only the channel classes in `keep` stay."""
+    return sum(_size(graph, name, keep) for name, _ in graph.model.named_parameters())
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds for one forward pass: median, and the quartiles around it, over `runs` runs."""
+
+    batch: int
+    median: float
+    low: float
+    high: float
+    runs: int
+
+
+def measure_latency(
+    models: Sequence[nn.Module], images: Tensor, runs: int = 21, warmup: int = 3
+) -> list[Latency]:
+    """Time the forward passes of several models on the same images, taking turns so that noise hits all alike.
+
+    Args:
+        models: on the images' device; their modes are restored.
+        images: one batch [N, C, H, W].
+        runs: timed passes of each model. warmup: passes before them.
+
+    Returns:
+        One `Latency` a model, in seconds a batch.
+    """
+    modes = [model.training for model in models]
+    times: list[list[float]] = [[] for _ in models]
+    try:
+        for model in models:
+            model.eval()
+        with torch.inference_mode():
+            for turn in range(warmup + runs):
+                for model, seen in zip(models, times, strict=True):
+                    start = _now(images)
+                    model(images)
+                    if turn >= warmup:
+                        seen.append(_now(images) - start)
+                    else:
+                        _now(images)
+    finally:
+        for model, mode in zip(models, modes, strict=True):
+            model.train(mode)
+    result = []
+    for seen in times:
+        low, middle, high = statistics.quantiles(seen, n=4) if len(seen) > 1 else seen * 3
+        result.append(Latency(len(images), middle, low, high, runs))
+    return result
+
+
+def _now(tensor: Tensor) -> float:
+    if tensor.device.type == "cuda":
+        torch.cuda.synchronize(tensor.device)
+    return time.perf_counter()

@@ -1,0 +1,193 @@
+"""The result of the analysis: layers, groups of tied channels, and which index of which parameter is whose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from reconv.conv.geometry import ConvGeometry
+from reconv.graph.labels import Plane, Shape, axes_of
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution or a linear layer, as the forward pass used it.
+
+    Args:
+        name: dotted name of the module that holds the weight.
+        weight: name of the weight parameter; None where the weight is computed from others.
+        kind: "conv", "conv_transposed" or "linear".
+        outputs: channel class of every output channel, [C_out].
+        inputs: channel class of every input channel by group, [groups, C_in / groups].
+        positions: output positions for one image, over all calls (input positions where transposed).
+        kernel: kernel size; () for a linear layer.
+        geometry: what the convolution sees, measured (a transposed one: of the convolution that it transposes);
+            None in three dimensions.
+        norm: name of the scale of the BatchNorm that reads the layer's output first, if any.
+    """
+
+    name: str
+    weight: str | None
+    kind: str
+    outputs: Plane
+    inputs: Plane
+    positions: float
+    kernel: tuple[int, ...] = ()
+    geometry: ConvGeometry | None = None
+    norm: str | None = None
+
+    @property
+    def out_channels(self) -> int:
+        return len(self.outputs)
+
+    @property
+    def in_channels(self) -> int:
+        return int(self.inputs.size)
+
+    @property
+    def groups(self) -> int:
+        return len(self.inputs)
+
+    def macs(self, keep: Mask | None = None) -> int:
+        """Multiply-adds for one image, of the channels that `keep` (a mask over classes) leaves."""
+        if keep is None:
+            pairs = self.out_channels * self.inputs.shape[1]
+            if self.kind == "conv_transposed":
+                pairs = self.out_channels * self.in_channels // self.groups
+        else:
+            out = keep[self.outputs].reshape(self.groups, -1).sum(1)
+            pairs = int(out @ keep[self.inputs].sum(1))
+        return round(self.positions * pairs * math.prod(self.kernel))
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGroup:
+    """Channels that can only be removed together, layer by layer, index by index.
+
+    Args:
+        name: its first layer.
+        units: the channel classes that make it up, in the order of its first layer's outputs.
+        producers: layers whose output channels these are. consumers: layers that read them.
+        stream: a sum of several layers' outputs, such as a residual stream.
+        reasons: why a unit must stay, by its position in `units`; a unit that is not named may go.
+        cells: for every unit the cell it is in; from every cell the same number must go.
+    """
+
+    name: str
+    units: Plane
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    stream: bool
+    reasons: Mapping[int, str]
+    cells: Plane
+
+    @property
+    def size(self) -> int:
+        return len(self.units)
+
+    @cached_property
+    def free(self) -> Mask:
+        """Which units may go."""
+        free = np.ones(self.size, dtype=np.bool_)
+        free[list(self.reasons)] = False
+        return free
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing of the group can go, or None."""
+        return next(iter(self.reasons.values())) if self.reasons and not self.free.any() else None
+
+    def steps(self, order: Plane) -> list[Plane]:
+        """What to remove, step by step: the next free unit of every cell.
+
+        Args:
+            order: positions of units, first to go first.
+
+        Returns:
+            Arrays of positions; each step keeps the cells balanced.
+        """
+        queues = [
+            [i for i in order if self.free[i] and self.cells[i] == cell] for cell in np.unique(self.cells)
+        ]
+        return [np.array(step, dtype=np.int64) for step in zip(*queues, strict=False)]
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGraph:
+    """Layers, tied channels, and the parameters that bear them.
+
+    Args:
+        model: the traced model itself.
+        example: the shapes of the example's tensors.
+        layers: in the order in which the forward pass uses them.
+        groups: of channels; in the order of their first layers.
+        parameters: for every parameter and buffer its planes of channel classes.
+        classes: number of channel classes.
+        paddings: modules that append zero channels: classes before and after.
+        uncounted: operators that multiply but belong to no layer, with how often they ran.
+    """
+
+    model: nn.Module = field(repr=False)
+    example: tuple[Shape, ...]
+    layers: tuple[Layer, ...]
+    groups: tuple[ChannelGroup, ...]
+    parameters: Mapping[str, tuple[Plane, ...]] = field(repr=False)
+    classes: int
+    paddings: Mapping[str, tuple[Plane, Plane]] = field(repr=False)
+    uncounted: Mapping[str, int]
+
+    def layer(self, name: str) -> Layer:
+        return self._layers_by_name[name]
+
+    @cached_property
+    def _layers_by_name(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
+    @cached_property
+    def group_of_class(self) -> Mapping[int, ChannelGroup]:
+        return {int(unit): group for group in self.groups for unit in group.units}
+
+    def weight(self, layer: Layer) -> Tensor:
+        """The layer's weight, detached: [C_out, C_in / groups, ...]."""
+        if layer.weight is not None:
+            return _tensor(self.model, layer.weight).detach()
+        module = self.model.get_submodule(layer.name)
+        computed = getattr(module, "weight", None)
+        if not isinstance(computed, Tensor):
+            return torch.empty(0)
+        return computed.detach()
+
+    def shape(self, parameter: str, keep: Mask) -> Shape:
+        """The shape that a parameter has when only the classes in `keep` are left."""
+        full = tuple(_tensor(self.model, parameter).shape)
+        shape = list(full)
+        for plane in self.parameters[parameter]:
+            kept, axes = keep[plane], axes_of(plane)
+            if len(axes) == 1:
+                shape[axes[0]] = int(kept.sum())
+            else:  # a grouped convolution: every row of its second axis keeps equally many
+                shape[axes[1]] = int(kept.reshape(full[axes[0]], -1).sum(1).max(initial=0))
+        return tuple(shape)
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.layers)} layers, {len(self.groups)} groups of channels"]
+        for group in self.groups:
+            what = group.reason or ("residual stream" if group.stream else "free")
+            lines.append(f"  {group.name}: {group.size} channels of {len(group.producers)} layers; {what}")
+        return "\n".join(lines)
+
+
+def _tensor(model: nn.Module, name: str) -> Tensor:
+    module, _, attribute = name.rpartition(".")
+    tensor: Any = getattr(model.get_submodule(module), attribute)
+    return tensor  # type: ignore[no-any-return]
