@@ -93,9 +93,7 @@ def read_json(path: PathLike | Traversable) -> Any:
             "restore or recreate the file."
         ) from None
     except (RecursionError, ValueError):
-        raise ArtifactError(
-            f"{path}: JSON nested too deeply, or a number too long; recreate the file."
-        ) from None
+        raise ArtifactError(f"{path}: JSON nested too deeply, or a number too long; recreate the file.") from None
 
 
 def read_toml(path: PathLike | Traversable, *, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:
@@ -118,9 +116,7 @@ def _opened(path: PathLike) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except SafetensorError as error:
-        raise ArtifactError(
-            f"{path}: not a complete safetensors file ({error}); copy or download it again."
-        ) from None
+        raise ArtifactError(f"{path}: not a complete safetensors file ({error}); copy or download it again.") from None
     except OSError as error:
         raise _failure("read", path, error) from None
 
@@ -182,16 +178,13 @@ def write_json(path: PathLike, value: object) -> None:
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_tensors(
-    path: PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
+def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors and free-text metadata as safetensors, atomically.
 
     Tensors on any device, strided or sharing memory are fine: contiguous copies are written.
     """
     copies = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     write_atomically(path, save(copies, metadata=dict(metadata or {})))
 
@@ -264,13 +257,10 @@ def folder_at_once(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]
 def _refuse_unless_replaceable(path: Path, *, overwrite: bool) -> None:
     if not overwrite:
         raise ArtifactError(
-            f"{path}: exists and is not empty; give another folder, "
-            "or --overwrite (overwrite=True) to replace it."
+            f"{path}: exists and is not empty; give another folder, or --overwrite (overwrite=True) to replace it."
         )
     if not (path / _MARKER).is_file():
-        raise ArtifactError(
-            f"{path}: exists and was not made by reconv, so it is not deleted; give another folder."
-        )
+        raise ArtifactError(f"{path}: exists and was not made by reconv, so it is not deleted; give another folder.")
 
 
 # --- fingerprints -------------------------------------------------------------------------------------------

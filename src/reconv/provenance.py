@@ -56,9 +56,7 @@ class Normalization:
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
-            raise ConfigError(
-                f"normalization: mean {self.mean}, std {self.std}; a mean and a positive std a channel."
-            )
+            raise ConfigError(f"normalization: mean {self.mean}, std {self.std}; a mean and a positive std a channel.")
 
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

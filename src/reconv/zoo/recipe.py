@@ -1,7 +1,7 @@
 """The paper's pruning configurations: which fraction of which convolution's output channels is removed.
 
-Each is a TOML file in `recipes/`. Kept channels are `int(C * (1 - fraction))` in decimal arithmetic, so that no
-binary rounding of the fraction takes a channel away.
+Each is a TOML file in `recipes/`. Kept channels are `int(C * (1 - fraction))` in decimal arithmetic, so that
+no binary rounding of the fraction takes a channel away.
 
 Source: Sun & Shi, "Towards Better Structured Pruning Saliency by Reorganizing Convolution", WACV 2024.
 """
@@ -58,16 +58,12 @@ class Recipe:
                     f"use it with {self.model}, or give a budget."
                 )
         fractions = {name: self._fraction(name) for name in channels}
-        return {
-            name: int(channels[name] * (1 - fraction)) for name, fraction in fractions.items() if fraction
-        }
+        return {name: int(channels[name] * (1 - fraction)) for name, fraction in fractions.items() if fraction}
 
     def _fraction(self, layer: str) -> Decimal:
         if layer in self.skip:
             return Decimal(0)
-        return next(
-            (removed for pattern, removed in self.remove.items() if fnmatchcase(layer, pattern)), Decimal(0)
-        )
+        return next((removed for pattern, removed in self.remove.items() if fnmatchcase(layer, pattern)), Decimal(0))
 
 
 @cache
@@ -98,9 +94,7 @@ def load_recipe(model: str, number: int) -> Recipe:
     name = canonical_name(model)
     bare = name.removeprefix("torchvision:")
     if (bare, number) not in _recipe_files():
-        published = "; ".join(
-            f"{known} {', '.join(map(str, numbers))}" for known, numbers in recipe_numbers().items()
-        )
+        published = "; ".join(f"{known} {', '.join(map(str, numbers))}" for known, numbers in recipe_numbers().items())
         raise UnknownNameError(
             f"recipe: no configuration {number} was published for {name}; published: {published}. "
             "Any other model or size takes a budget."

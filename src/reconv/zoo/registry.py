@@ -152,8 +152,8 @@ def build_model(spec: ModelSpec) -> nn.Module:
 def build_skeleton(spec: ModelSpec) -> nn.Module:
     """Build a model to be filled with weights, on the meta device where it can be.
 
-    No random number is consumed. An architecture that computes with its own values while it is built, or keeps buffers that its state does
-    not hold, is built for real.
+    No random number is consumed. An architecture that computes with its own values while it is built, or has
+    buffers that its state does not hold, is built for real.
     """
     with torch.random.fork_rng(devices=[]):
         try:

@@ -17,40 +17,41 @@ from torch import Tensor, nn
 from reconv.errors import ConfigError, unknown_name
 
 
-class AverageShortcut(nn.Module):
-    """The mean of every 2x2 square, then `before` zero channels in front and `after` behind.
+class ChannelPadding(nn.Module):
+    """Append zero channels: `before` in front of the image's, `after` behind them."""
+
+    channel_padding = ("before", "after")  # the attributes that follow when padded channels are removed
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.before, self.after = before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0, 0, 0, self.before, self.after))
+
+    def extra_repr(self) -> str:
+        return f"before={self.before}, after={self.after}"
+
+
+class AverageShortcut(ChannelPadding):
+    """The mean of every 2x2 square, then zero channels.
 
     Source: Sun & Shi, WACV 2024 (all zeros behind).
     """
 
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.before, self.after = before, after
-
     def forward(self, x: Tensor) -> Tensor:
         # An odd map ends in half a square, whose mean is over the pixels it has.
-        halved = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
-        return F.pad(halved, (0, 0, 0, 0, self.before, self.after))
-
-    def extra_repr(self) -> str:
-        return f"before={self.before}, after={self.after}"
+        return super().forward(F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False))
 
 
-class StrideShortcut(nn.Module):
-    """Every second pixel, then `before` zero channels in front and `after` behind ("option A").
+class StrideShortcut(ChannelPadding):
+    """Every second pixel, then zero channels ("option A").
 
     Source: He et al., CVPR 2016; half of the zeros in front as in akamaster/pytorch_resnet_cifar10.
     """
 
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.before, self.after = before, after
-
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.before, self.after))
-
-    def extra_repr(self) -> str:
-        return f"before={self.before}, after={self.after}"
+        return super().forward(x[:, :, ::2, ::2])
 
 
 def _average(in_channels: int, channels: int) -> nn.Module:
@@ -117,9 +118,7 @@ class CifarResNet(nn.Module):
         if depth < 8 or depth % 6 != 2:
             raise ConfigError(f"depth: {depth} is not 6n + 2; take 20, 32, 44, 56 or 110.")
         if list(widths) != sorted(widths) or len(widths) != 3 or min(widths) < 1:
-            raise ConfigError(
-                f"widths: {tuple(widths)}; give three that do not decrease, such as (16, 32, 64)."
-            )
+            raise ConfigError(f"widths: {tuple(widths)}; give three that do not decrease, such as (16, 32, 64).")
         if shortcut not in SHORTCUTS:
             raise unknown_name("shortcut", shortcut, SHORTCUTS)
         blocks = (depth - 2) // 6

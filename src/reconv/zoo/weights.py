@@ -128,9 +128,7 @@ def check_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: object
         if name not in tensors and not _optional(name)
     ]
     differences += [
-        f"{name} {_shape(tensor)} is not in the model"
-        for name, tensor in tensors.items()
-        if name not in expected
+        f"{name} {_shape(tensor)} is not in the model" for name, tensor in tensors.items() if name not in expected
     ]
     if differences:
         more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""

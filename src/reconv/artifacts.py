@@ -1,0 +1,230 @@
+"""A model, pruned or not, as a folder of data, rebuilt bit-equal in a fresh process without tracing.
+
+    recipe.json           how to build the original, edited sizes, what was removed, versions, fingerprint
+    weights.safetensors   every parameter and buffer
+
+Scores are one safetensors file whose metadata is JSON.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reconv import __version__
+from reconv.errors import ArtifactError
+from reconv.files import (
+    PathLike,
+    folder_at_once,
+    read_json,
+    read_metadata,
+    read_tensors,
+    tensors_fingerprint,
+    write_json,
+    write_tensors,
+)
+from reconv.plan import Plan
+from reconv.provenance import Edit, Provenance, attach, provenance_of
+from reconv.saliency import Saliency
+from reconv.surgery import SIZES
+from reconv.zoo import build_skeleton, fill
+
+FORMAT = 1
+_RECIPE, _WEIGHTS = "recipe.json", "weights.safetensors"
+_SCORES_KEY = "reconv_scores"
+
+
+def save(model: nn.Module, path: PathLike, *, plan: Plan | None = None, overwrite: bool = False) -> None:
+    """Save a model as a folder.
+
+    Args:
+        model: from `load_model`, or pruned from one; or of a class of your own, which `load` then asks for.
+        path: the folder; it appears complete or not at all.
+        plan: what was removed, for the record.
+        overwrite: replace a folder that reconv wrote.
+
+    Raises:
+        ArtifactError: the folder exists, or cannot be written.
+    """
+    tensors = model.state_dict()
+    recipe = {
+        "format": FORMAT,
+        "kind": "model",
+        "versions": {"reconv": __version__, "torch": torch.__version__},
+        "class": _class_of(model),
+        **provenance_of(model).to_json(),
+        "plan": plan.to_json() if plan else None,
+        "weights": {"file": _WEIGHTS, "fingerprint": tensors_fingerprint(tensors)},
+    }
+    with folder_at_once(path, overwrite=overwrite) as folder:
+        write_tensors(folder / _WEIGHTS, tensors)
+        write_json(folder / _RECIPE, recipe)
+
+
+def read_recipe(path: PathLike) -> dict[str, Any]:
+    """The recipe of a saved model, for looking at: architecture, edits, plan, versions, fingerprint.
+
+    Raises:
+        ArtifactError: not a saved model, or of a newer reconv.
+    """
+    file = Path(path) / _RECIPE
+    if not file.is_file():
+        raise ArtifactError(f"{path}: not a saved model (no {_RECIPE} in it); give a folder that reconv.save wrote.")
+    recipe = read_json(file)
+    _check_header(recipe, "model", file)
+    return dict(recipe)
+
+
+def load(path: PathLike, *, model: nn.Module | None = None) -> nn.Module:
+    """Rebuild a saved model: same bits, on the CPU, in evaluation mode, with its provenance.
+
+    Args:
+        path: the folder that `save` wrote.
+        model: an unpruned instance, for a class that reconv cannot build by name; it is not touched.
+
+    Raises:
+        ArtifactError: anything missing, truncated, corrupt, changed since, or of a newer reconv.
+        UnknownNameError: an architecture that the installed libraries do not have.
+        WeightsError: tensors that do not fit the architecture, or hold NaN or infinity.
+    """
+    recipe = read_recipe(path)
+    file = Path(path) / _RECIPE
+    provenance = Provenance.from_json(recipe, str(file))
+    tensors = read_tensors(Path(path) / _WEIGHTS)
+    recorded = recipe["weights"].get("fingerprint") if isinstance(recipe.get("weights"), Mapping) else None
+    if tensors_fingerprint(tensors) != recorded:
+        raise ArtifactError(
+            f"{Path(path) / _WEIGHTS}: not the weights that {_RECIPE} belongs to (fingerprints differ); "
+            "restore both files, or save the model again."
+        )
+    skeleton = _skeleton(provenance, model, recipe, file)
+    for module_path, edits in provenance.edits.items():
+        _apply(skeleton, module_path, edits, file)
+    _shrink(skeleton, tensors)
+    fill(skeleton, tensors, path)
+    _check_sizes(skeleton, file)
+    return attach(skeleton.eval(), provenance)
+
+
+def _class_of(model: nn.Module) -> str:
+    return f"{type(model).__module__}.{type(model).__qualname__}"
+
+
+def _check_header(recipe: Any, kind: str, file: PathLike) -> None:
+    found = recipe.get("format") if isinstance(recipe, dict) else None
+    if not isinstance(found, int) or recipe.get("kind") != kind:
+        raise ArtifactError(f"{file}: not a {kind} that reconv saved; give one that it did.")
+    if found > FORMAT:
+        raise ArtifactError(
+            f"{file}: format {found}, written by a newer reconv; {__version__} reads up to {FORMAT}; upgrade it."
+        )
+
+
+def _skeleton(provenance: Provenance, model: nn.Module | None, recipe: Mapping[str, Any], file: Path) -> nn.Module:
+    if model is not None:
+        return copy.deepcopy(model)
+    if provenance.spec is None:
+        raise ArtifactError(
+            f"{file}: a {recipe.get('class')}, which reconv cannot build by name; "
+            "make one and give it: reconv.load(path, model=...)."
+        )
+    return build_skeleton(provenance.spec)
+
+
+def _apply(model: nn.Module, path: str, edits: Mapping[str, Edit], file: Path) -> None:
+    """Set sizes of a module; only a number, or tuple of numbers, that it already has may be replaced."""
+    try:
+        module = model.get_submodule(path)
+    except AttributeError:
+        raise ArtifactError(f"{file}: it edits {path}, which this architecture lacks; save the model again.") from None
+    for name, value in edits.items():
+        old = vars(module).get(name)
+        same_kind = type(old) is type(value) and not name.startswith("_")
+        if not same_kind or (isinstance(old, tuple) and not all(type(item) is int for item in old)):
+            raise ArtifactError(f"{file}: it edits {path}.{name}, which is no size of a layer; save the model again.")
+        setattr(module, name, value)
+
+
+def _shrink(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Let parameters and buffers have the shapes of smaller tensors; larger ones are for `fill` to refuse."""
+    shrunk: dict[int, Tensor] = {}  # tied parameters stay tied
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        for store in (module._parameters, module._buffers):
+            for name, old in store.items():
+                new = tensors.get(prefix + name)
+                if old is None or new is None or old.ndim != new.ndim or old.shape == new.shape:
+                    continue
+                if all(n <= o for n, o in zip(new.shape, old.shape)):
+                    store[name] = shrunk.setdefault(id(old), _empty_like(old, new))
+
+
+def _empty_like(old: Tensor, new: Tensor) -> Tensor:
+    empty = torch.empty(new.shape, dtype=new.dtype, device="meta")
+    return nn.Parameter(empty, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else empty
+
+
+def _check_sizes(model: nn.Module, file: Path) -> None:
+    """Every layer's sizes must be those of its tensors."""
+    for path, module in model.named_modules():
+        sizes_of = next((sizes_of for kind, sizes_of in SIZES if isinstance(module, kind)), None)
+        for name, size in (sizes_of(module) if sizes_of else {}).items():
+            if getattr(module, name, size) != size:
+                raise ArtifactError(
+                    f"{file}: {path}.{name} is {getattr(module, name)}, its tensors have {size}; "
+                    "the recipe was changed: restore it, or save the model again."
+                )
+
+
+# --- scores ------------------------------------------------------------------------------------------------
+
+
+def save_saliency(saliency: Saliency, path: PathLike) -> None:
+    """Save scores as one safetensors file, with criterion, algorithms and the weights' fingerprint."""
+    tensors = {f"values/{name}": values for name, values in saliency.values.items()}
+    tensors |= {f"errors/{name}": errors for name, errors in saliency.errors.items()}
+    header = {
+        "format": FORMAT,
+        "kind": "scores",
+        "versions": {"reconv": __version__, "torch": torch.__version__},
+        "criterion": saliency.criterion,
+        "direction": saliency.direction,
+        "algorithms": {name: list(names) for name, names in saliency.algorithms.items()},
+        "weights": saliency.weights,
+        "layers": list(saliency.values),
+        "fingerprint": tensors_fingerprint(tensors),
+    }
+    write_tensors(path, tensors, {_SCORES_KEY: json.dumps(header)})
+
+
+def load_saliency(path: PathLike) -> Saliency:
+    """Read scores that `save_saliency` wrote.
+
+    Raises:
+        ArtifactError: missing, truncated, corrupt, or not scores.
+    """
+    try:
+        header = json.loads(read_metadata(path).get(_SCORES_KEY, "null"))
+    except (json.JSONDecodeError, RecursionError):
+        header = None
+    _check_header(header, "scores", path)
+    tensors = read_tensors(path)
+    if tensors_fingerprint(tensors) != header.get("fingerprint"):
+        raise ArtifactError(f"{path}: its values are not those that were saved (fingerprints differ); score again.")
+    try:
+        return Saliency(
+            criterion=str(header["criterion"]),
+            direction=header["direction"],
+            values={name: tensors[f"values/{name}"] for name in header["layers"]},
+            errors={name: tensors[f"errors/{name}"] for name in header["layers"] if f"errors/{name}" in tensors},
+            algorithms={str(name): tuple(map(str, names)) for name, names in header["algorithms"].items()},
+            weights=str(header["weights"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path}: its metadata lacks {error}; score again.") from None
