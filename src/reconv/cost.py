@@ -48,9 +48,7 @@ class Profile:
 def profile(graph: ChannelGraph, keep: Mask | None = None) -> Profile:
     """Count a network, or what is left of it when only the channel classes in `keep` stay."""
     model = graph.model
-    sizes = {
-        name: p.numel() if keep is None else _size(graph, name, keep) for name, p in model.named_parameters()
-    }
+    sizes = {name: p.numel() if keep is None else _size(graph, name, keep) for name, p in model.named_parameters()}
     rows = []
     for layer in graph.layers:
         prefix = f"{layer.name}." if layer.weight is None or layer.weight.endswith(".weight") else layer.name
@@ -91,9 +89,7 @@ class Latency:
     runs: int
 
 
-def measure_latency(
-    models: Sequence[nn.Module], images: Tensor, runs: int = 21, warmup: int = 3
-) -> list[Latency]:
+def measure_latency(models: Sequence[nn.Module], images: Tensor, runs: int = 21, warmup: int = 3) -> list[Latency]:
     """Time the forward passes of several models on the same images, taking turns so that noise hits all alike.
 
     Args:

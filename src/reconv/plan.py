@@ -21,6 +21,7 @@ from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 from reconv.graph.labels import Plane
 from reconv.saliency import Saliency
 
+Scores: TypeAlias = Mapping[str, npt.NDArray[np.float64]]
 Scheme: TypeAlias = Literal["uniform", "global"]
 SCHEMES = ("uniform", "global")
 STREAM = "residual stream, left whole (coupled=True or --coupled cuts it)"
@@ -43,9 +44,7 @@ class Budget:
     def __post_init__(self) -> None:
         limits = self.limits
         if not limits:
-            raise ConfigError(
-                "budget: nothing is limited; give macs=, params= or channels=, such as macs=0.5"
-            )
+            raise ConfigError("budget: nothing is limited; give macs=, params= or channels=, such as macs=0.5")
         for name, value in limits.items():
             whole = value >= 1 and float(value).is_integer()
             if not (math.isfinite(value) and (0 < value < 1 or whole)):
@@ -169,27 +168,17 @@ def plan_from_json(graph: ChannelGraph, data: Mapping[str, Any]) -> Plan:
         ]
         texts = (str(data["asked"]), str(data["criterion"]), str(data["scheme"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"plan: {error!r} is missing or of the wrong kind; give a plan that reconv saved"
-        ) from None
+        raise ArtifactError(f"plan: {error!r} is missing or of the wrong kind; give a plan that reconv saved") from None
     ours = [(g.name, g.size) for g in graph.groups]
     theirs = [(g.name, g.size) for g in rows]
     if ours != theirs:
-        first = next(
-            (f"{a} against {b}" for a, b in zip(ours, theirs, strict=False) if a != b), "their number"
-        )
+        first = next((f"{a} against {b}" for a, b in zip(ours, theirs, strict=False) if a != b), "their number")
         raise ArtifactError(
             f"plan: it is of another architecture (first difference: {first}); trace the model it is for"
         )
     for row in rows:
-        if (
-            sorted(set(row.kept)) != list(row.kept)
-            or not row.kept
-            or not 0 <= row.kept[0] <= row.kept[-1] < row.size
-        ):
-            raise ArtifactError(
-                f"plan: {row.name} keeps {row.kept}; positions ascend within 0..{row.size - 1}"
-            )
+        if sorted(set(row.kept)) != list(row.kept) or not row.kept or not 0 <= row.kept[0] <= row.kept[-1] < row.size:
+            raise ArtifactError(f"plan: {row.name} keeps {row.kept}; positions ascend within 0..{row.size - 1}")
     return _finished(graph, rows, *texts)
 
 
@@ -267,9 +256,7 @@ def choose_widths(
             raise unknown_name("layer", layer, group_of)
         group = group_of[layer]
         if not 1 <= width <= group.size:
-            raise ConfigError(
-                f"{layer}: {width} channels asked for; it has {group.size}, give 1 to {group.size}"
-            )
+            raise ConfigError(f"{layer}: {width} channels asked for; it has {group.size}, give 1 to {group.size}")
         if asked.setdefault(group.name, width) != width:
             raise ConfigError(
                 f"{layer}: tied to {group.name}, which is to keep {asked[group.name]}, not {width} channels"
@@ -282,13 +269,11 @@ def choose_widths(
         if removed:
             rows.append(_row(group, _narrowed(group, scores, removed, keep_lowest), scores, ""))
         else:
-            rows.append(
-                _row(group, keep, scores, "" if group.name in asked else group.reason or "not asked for")
-            )
+            rows.append(_row(group, keep, scores, "" if group.name in asked else group.reason or "not asked for"))
     return _finished(graph, rows, f"{len(widths)} widths", _described(saliency, keep_lowest), "recipe")
 
 
-def _narrowed(group: ChannelGroup, scores: Mapping[str, Plane], removed: int, keep_lowest: bool) -> Mask:
+def _narrowed(group: ChannelGroup, scores: Scores, removed: int, keep_lowest: bool) -> Mask:
     if group.name not in scores:
         raise BudgetError(f"{group.name}: the criterion gives it no score; choose another criterion")
     steps = group.steps(_order(scores[group.name], keep_lowest))
@@ -328,7 +313,7 @@ def unit_scores(graph: ChannelGraph, saliency: Saliency) -> dict[str, npt.NDArra
     return result
 
 
-def _left_alone(group: ChannelGroup, scores: Any, coupled: bool) -> str:
+def _left_alone(group: ChannelGroup, scores: npt.NDArray[np.float64] | None, coupled: bool) -> str:
     if group.reason:
         return group.reason
     if group.stream and not coupled:
@@ -342,9 +327,7 @@ def _order(scores: npt.NDArray[np.float64], keep_lowest: bool) -> Plane:
     return np.argsort(-scores if keep_lowest else scores, kind="stable")
 
 
-def _shortest_prefix(
-    graph: ChannelGraph, budget: Budget, removed_at: Plane, length: int, coupled: bool
-) -> int:
+def _shortest_prefix(graph: ChannelGraph, budget: Budget, removed_at: Plane, length: int, coupled: bool) -> int:
     """How many removals of the queue meet every limit of the budget."""
     removable = removed_at < length
     measures: dict[str, Callable[[Mask], int]] = {
@@ -361,9 +344,7 @@ def _shortest_prefix(
         least = measure(removed_at >= length)
         if least > limit:
             more = (
-                ""
-                if coupled or not any(g.stream for g in graph.groups)
-                else ", or cut residual streams too (coupled)"
+                "" if coupled or not any(g.stream for g in graph.groups) else ", or cut residual streams too (coupled)"
             )
             raise BudgetError(
                 f"budget: {name}={value:g} asks for at most {limit:,.0f} of {whole:,}; "
@@ -380,7 +361,7 @@ def _shortest_prefix(
     return needed
 
 
-def _row(group: ChannelGroup, keep: Mask, scores: Mapping[str, Any], why: str) -> GroupPlan:
+def _row(group: ChannelGroup, keep: Mask, scores: Scores, why: str) -> GroupPlan:
     found = scores.get(group.name)
     return GroupPlan(
         name=group.name,
@@ -399,9 +380,7 @@ def _described(saliency: Saliency, keep_lowest: bool) -> str:
     return ", ".join(words)
 
 
-def _finished(
-    graph: ChannelGraph, rows: Iterable[GroupPlan], asked: str, criterion: str, scheme: str
-) -> Plan:
+def _finished(graph: ChannelGraph, rows: Iterable[GroupPlan], asked: str, criterion: str, scheme: str) -> Plan:
     everything = np.ones(graph.classes, dtype=np.bool_)
     draft = Plan(graph, tuple(rows), asked, criterion, scheme, (0, 0), (0, 0))
     return Plan(

@@ -76,7 +76,7 @@ def _l1(layer: LayerView) -> Tensor:
 
 
 def _l2(layer: LayerView) -> Tensor:
-    return layer.filters.norm(dim=1)
+    return layer.filters.square().sum(1).sqrt()
 
 
 def _geometric_median(layer: LayerView) -> Tensor:
@@ -214,21 +214,15 @@ def _norms(
                     f"{layer.name}: a convolution in three dimensions has no norms here; score it by l1, l2 or fpgm"
                 )
             problems.append(ConvProblem(graph.weight(layer), layer.geometry, layer.groups, layer.name))
-        towards: Direction = (
-            direction if not transposed else ("backward" if direction == "forward" else "forward")
-        )
+        towards: Direction = direction if not transposed else ("backward" if direction == "forward" else "forward")
         found = (
-            channel_norms_of_layers(problems, norms=norms, direction=towards, exact=exact, tol=tol)
-            if problems
-            else []
+            channel_norms_of_layers(problems, norms=norms, direction=towards, exact=exact, tol=tol) if problems else []
         )
         result.update(zip((layer.name for layer in chosen), found, strict=True))
     return result
 
 
-def _of_layer(
-    graph: ChannelGraph, row: Criterion, layer: Layer, direction: Direction, seed: int
-) -> Tensor | None:
+def _of_layer(graph: ChannelGraph, row: Criterion, layer: Layer, direction: Direction, seed: int) -> Tensor | None:
     assert row.of_layer is not None
     weight = graph.weight(layer).double()
     generator = torch.Generator().manual_seed((zlib.crc32(layer.name.encode()) << 16) + seed)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.overrides import TorchFunctionMode
@@ -127,11 +128,7 @@ def _conv_sizes(module: Any) -> Edits:
     # Groups go only where each has one input channel; then as many are left as there are inputs.
     groups = module.groups
     if groups > 1 and groups == module.in_channels:
-        groups = (
-            first
-            if isinstance(module, _ConvTransposeNd)
-            else first // (module.out_channels // module.in_channels)
-        )
+        groups = first if isinstance(module, _ConvTransposeNd) else first // (module.out_channels // module.in_channels)
     if isinstance(module, _ConvTransposeNd):
         return {"in_channels": first, "out_channels": second * groups, "groups": groups}
     return {"in_channels": second * groups, "out_channels": first, "groups": groups}
@@ -191,9 +188,7 @@ def verify(model: nn.Module, small: nn.Module, plan: Plan, seed: int = 0) -> flo
                 masks[id(parameter)] = mask
         device = next(big.parameters()).device
         generator = torch.Generator().manual_seed(seed)
-        inputs = [
-            torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in plan.graph.example
-        ]
+        inputs = [torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in plan.graph.example]
         with _StatisticsOfKept(masks):
             expected = pytree.tree_leaves(big(*inputs))
         found = pytree.tree_leaves(cut(*inputs))
@@ -210,19 +205,15 @@ class _StatisticsOfKept(TorchFunctionMode):
         self.masks = masks
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.layer_norm and id(args[2]) in self.masks:
-            signal, _, weight, bias, *rest = args
-            kept = torch.from_numpy(np.flatnonzero(self.masks[id(weight)])).to(signal.device)
-            part = torch.layer_norm(
-                signal[..., kept], (len(kept),), weight[kept], None if bias is None else bias[kept], *rest
-            )
-            return torch.zeros_like(signal).index_copy(-1, kept, part)
-        if func is torch.group_norm and id(args[2]) in self.masks:
-            signal, groups, weight, bias, *rest = args
-            kept = torch.from_numpy(np.flatnonzero(self.masks[id(weight)])).to(signal.device)
-            part = torch.group_norm(
-                signal[:, kept], groups, weight[kept], None if bias is None else bias[kept], *rest
-            )
-            return torch.zeros_like(signal).index_copy(1, kept, part)
-        return func(*args, **kwargs)
+        given = dict(zip(("input", "groups", "weight", "bias", "eps"), args, strict=False)) | (kwargs or {})
+        axis = {F.layer_norm: -1, F.group_norm: 1}.get(func)
+        if axis is None or id(given.get("weight")) not in self.masks:
+            return func(*args, **(kwargs or {}))
+        signal = given["input"]
+        kept = torch.from_numpy(np.flatnonzero(self.masks[id(given["weight"])])).to(signal.device)
+        weight, bias = (None if given.get(k) is None else given[k][kept] for k in ("weight", "bias"))
+        if func is F.layer_norm:
+            part = F.layer_norm(signal[..., kept], (len(kept),), weight, bias, given["eps"])
+        else:
+            part = F.group_norm(signal[:, kept], given.get("groups") or given["num_groups"], weight, bias, given["eps"])
+        return torch.zeros_like(signal).index_copy(axis, kept, part)

@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from reconv.conv.geometry import ConvGeometry
 from reconv.errors import GraphError
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Layer
-from reconv.graph.labels import Plane
+from reconv.graph.labels import Plane, components
 from reconv.graph.rules import rule_of
 from reconv.graph.trace import LayerCall, Record, record_forward
 
@@ -42,7 +40,7 @@ def trace(model: nn.Module, example: Any) -> ChannelGraph:
             "such as torch.zeros(1, 3, 224, 224)"
         )
     with torch.random.fork_rng(devices=[]):
-        record, _ = record_forward(model, example, rule_of)
+        record = record_forward(model, example, rule_of)
     if not record.calls:
         raise GraphError(
             f"{type(model).__name__}: its forward runs no convolution and no linear layer; there is nothing to prune"
@@ -111,9 +109,7 @@ def _geometry(call: LayerCall) -> ConvGeometry | None:
     )
 
 
-def _groups(
-    layers: tuple[Layer, ...], record: Record, classes: Plane, count: int
-) -> tuple[ChannelGroup, ...]:
+def _groups(layers: tuple[Layer, ...], record: Record, classes: Plane, count: int) -> tuple[ChannelGroup, ...]:
     """Classes that share a layer's output axis belong to one group."""
     component = _components((layer.outputs for layer in layers), count)
     reasons: dict[int, str] = {}
@@ -160,8 +156,7 @@ def _components(axes: Iterable[Plane], count: int) -> Plane:
     if not pairs:
         return np.arange(count, dtype=np.int64)
     a, b = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    edges = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(count, count))
-    return connected_components(edges, directed=False)[1].astype(np.int64)
+    return components(a, b, count)
 
 
 def _cells(units: Plane, balances: list[Plane]) -> tuple[Plane, str | None]:
@@ -174,19 +169,15 @@ def _cells(units: Plane, balances: list[Plane]) -> tuple[Plane, str | None]:
         The cell of every unit, and why the group must stay, or None.
     """
     place = {int(c): i for i, c in enumerate(units)}
-    keys = [[] for _ in units]  # type: list[list[int]]
+    keys: list[list[int]] = [[] for _ in units]
     for rows in balances:
         inside = np.array([[int(c) in place for c in row] for row in rows])
         if not inside.any():
             continue
         if not inside.all():
-            return np.zeros(
-                len(units), dtype=np.int64
-            ), "a grouped operator reads it together with other channels"
+            return np.zeros(len(units), dtype=np.int64), "a grouped operator reads it together with other channels"
         if len(np.unique(rows)) < rows.size:
-            return np.zeros(
-                len(units), dtype=np.int64
-            ), "a grouped operator reads one channel in several groups"
+            return np.zeros(len(units), dtype=np.int64), "a grouped operator reads one channel in several groups"
         row_of = {int(c): r for r, row in enumerate(rows) for c in row}
         for c, key in zip(units, keys, strict=True):
             key.append(row_of.get(int(c), -1))

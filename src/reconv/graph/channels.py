@@ -61,12 +61,10 @@ class Layer:
     def macs(self, keep: Mask | None = None) -> int:
         """Multiply-adds for one image, of the channels that `keep` (a mask over classes) leaves."""
         if keep is None:
-            pairs = self.out_channels * self.inputs.shape[1]
-            if self.kind == "conv_transposed":
-                pairs = self.out_channels * self.in_channels // self.groups
+            pairs = self.out_channels * self.in_channels // self.groups
         else:
             out = keep[self.outputs].reshape(self.groups, -1).sum(1)
-            pairs = int(out @ keep[self.inputs].sum(1))
+            pairs = int((out * keep[self.inputs].sum(1)).sum())
         return round(self.positions * pairs * math.prod(self.kernel))
 
 
@@ -116,9 +114,7 @@ class ChannelGroup:
         Returns:
             Arrays of positions; each step keeps the cells balanced.
         """
-        queues = [
-            [i for i in order if self.free[i] and self.cells[i] == cell] for cell in np.unique(self.cells)
-        ]
+        queues = [[i for i in order if self.free[i] and self.cells[i] == cell] for cell in np.unique(self.cells)]
         return [np.array(step, dtype=np.int64) for step in zip(*queues, strict=False)]
 
 

@@ -63,8 +63,14 @@ class LabelSpace:
             return np.arange(self.count, dtype=np.int64)
         a = np.concatenate([x for x, _ in self.united])
         b = np.concatenate([y for _, y in self.united])
-        edges = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(self.count, self.count))
-        return connected_components(edges, directed=False)[1].astype(np.int64)
+        return components(a, b, self.count)
+
+
+def components(a: Plane, b: Plane, count: int) -> Plane:
+    """The connected component of each of `count` nodes, when a[i] and b[i] are joined. Shape [count]."""
+    edges = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(count, count))
+    found: Plane = connected_components(edges, directed=False)[1].astype(np.int64)
+    return found
 
 
 def axes_of(plane: Plane) -> tuple[int, ...]:

@@ -163,9 +163,8 @@ def convolution(call: Call) -> Value:
         w_out = labels_along(call, weight, out_axis)
         size = weight.shape[out_axis]
         outputs = frozen_labels(call, size, "a single channel, or a fixed weight") if w_out is None else w_out
-        inputs = x if x is not None else w_in
-        if inputs is None:
-            inputs = frozen_labels(call, weight.shape[in_axis], "sees a single channel")
+        seen = x if x is not None else w_in
+        inputs = frozen_labels(call, weight.shape[in_axis], "sees a single channel") if seen is None else seen
         inputs = inputs[None]
     if bias is not None:
         contract(call, outputs, labels_along(call, bias, 0))
@@ -219,7 +218,7 @@ def _label_groups_apart(call: Call, inputs: Plane) -> None:
     for plane in value.planes:
         if axes_of(plane) == (0, 1):  # the module is used twice
             call.space.unite(plane, own)
-    planes = tuple(p for p in value.planes if 1 not in axes_of(p)) + (own,)
+    planes = (*(p for p in value.planes if 1 not in axes_of(p)), own)
     call.record.parameters[str(value.parameter)] = planes
     call.record.remember(weight, Value(planes, value.parameter, static=True))
 
@@ -324,9 +323,7 @@ def layer_norm(call: Call) -> list[Value]:
     planes = merged(call, tensors)
     if normalized > 1:
         inner = set(range(signal.dim() - normalized, signal.dim()))
-        call.freeze(
-            [p for p in planes if set(axes_of(p)) & inner], "normalized over several axes of fixed size"
-        )
+        call.freeze([p for p in planes if set(axes_of(p)) & inner], "normalized over several axes of fixed size")
     return [Value(planes)] + [NOTHING] * (len(call.outputs) - 1)
 
 
@@ -351,9 +348,7 @@ def reshape(call: Call) -> Value:
         for plane in planes:
             if len(axes_of(plane)) > 1:
                 call.freeze([plane], "a view splits its channels into parts of fixed size")
-    keeps_name = (
-        value.parameter if [s for s in shape if s > 1] == [s for s in source.shape if s > 1] else None
-    )
+    keeps_name = value.parameter if [s for s in shape if s > 1] == [s for s in source.shape if s > 1] else None
     return Value(planes, keeps_name, value.static)
 
 
@@ -388,7 +383,7 @@ def flipped(call: Call) -> Value:
     value = call.value(call.tensors[0])
     rank = call.tensors[0].dim()
     dims = [d % rank for d in call["dims"]]
-    return Value(tuple(np.flip(p, [d for d in dims if p.shape[d] > 1]) for p in value.planes))
+    return Value(tuple(np.flip(p, tuple(d for d in dims if p.shape[d] > 1)) for p in value.planes))
 
 
 def sliced(call: Call) -> list[Value]:
@@ -419,9 +414,7 @@ def sliced(call: Call) -> list[Value]:
                 part = plane.take(range(stop)[call["start"] : call["end"] : call["step"]], axis)
             planes.append(part.squeeze(axis) if dropped else part)
         start += 1 if dropped else out.shape[axis]
-        results.append(
-            Value(tuple(p for p in planes if axes_of(p)), value.parameter if whole else None, value.static)
-        )
+        results.append(Value(tuple(p for p in planes if axes_of(p)), value.parameter if whole else None, value.static))
     return results
 
 
@@ -447,9 +440,7 @@ def concatenated(call: Call) -> Value:
     if all(part is None for part in parts):
         return Value(tuple(others), static=only_static(call, tensors))
     labels = [
-        frozen_labels(call, t.shape[axis], "concatenated without being a layer's channels")
-        if part is None
-        else part
+        frozen_labels(call, t.shape[axis], "concatenated without being a layer's channels") if part is None else part
         for t, part in zip(tensors, parts, strict=True)
     ]
     joined = along(np.concatenate(labels), axis, rank)
@@ -479,18 +470,12 @@ def padded(call: Call) -> Value:
 
 
 def _with_added_channels(call: Call, plane: Plane, axis: int, before: int, after: int) -> Plane:
-    name, space = call.record.module, call.space
-    adaptable = (
-        hasattr(call.record.modules.get(name), "channel_padding")
-        and before >= 0
-        and after >= 0
-        and axes_of(plane) == (axis,)
-        and name not in call.record.paddings
-    )
-    if not adaptable or before < 0 or after < 0:
-        call.freeze([plane], "padded to a fixed number of channels") if before < 0 or after < 0 else None
-    head, tail = space.fresh(max(before, 0)), space.fresh(max(after, 0))
-    if adaptable:
+    if before < 0 or after < 0:
+        call.freeze([plane], "cropped to a fixed number of channels")
+    name = call.record.module
+    head, tail = call.space.fresh(max(before, 0)), call.space.fresh(max(after, 0))
+    adaptable = min(before, after) >= 0 and axes_of(plane) == (axis,) and name not in call.record.paddings
+    if adaptable and hasattr(call.record.modules.get(name), "channel_padding"):
         call.record.paddings[name] = (head, tail)
     else:
         call.freeze([head, tail], "zeros of a fixed number appended to the channels")
@@ -540,13 +525,7 @@ def reduced(exact: bool) -> Rule:
     def rule(call: Call) -> Value:
         source, out = call.tensors[0], call.outputs[0]
         dims = call.arguments.get("dim")
-        dims = (
-            list(range(source.dim()))
-            if dims is None or dims == []
-            else [dims]
-            if isinstance(dims, int)
-            else dims
-        )
+        dims = list(range(source.dim())) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
         gone = {d % max(source.dim(), 1) for d in dims}
         value = call.value(source)
         planes = []
@@ -564,7 +543,8 @@ def reduced(exact: bool) -> Rule:
 def pooled(call: Call) -> Value:
     """Works on the last two axes alone (pooling, resampling)."""
     source = call.tensors[0]
-    keep, mixed = [], []
+    keep: list[Plane] = []
+    mixed: list[Plane] = []
     for plane in call.value(source).planes:
         (mixed if any(a >= source.dim() - 2 for a in axes_of(plane)) else keep).append(plane)
     call.freeze(mixed, "pooled over its channels")
@@ -599,7 +579,9 @@ RULES: dict[str, Rule] = {
     ),
     "aten.native_group_norm": group_norm,
     "aten.native_layer_norm": layer_norm,
-    **dict.fromkeys(("aten.view", "aten._unsafe_view", "aten.reshape", "aten._reshape_alias", "aten._reshape_copy"), reshape),
+    **dict.fromkeys(
+        ("aten.view", "aten._unsafe_view", "aten.reshape", "aten._reshape_alias", "aten._reshape_copy"), reshape
+    ),
     "aten.permute": moved(_permuted),
     **dict.fromkeys(("aten.t", "aten.transpose", "aten.numpy_T"), moved(_transposed)),
     "aten.expand": moved(_expanded),
@@ -642,7 +624,9 @@ RULES: dict[str, Rule] = {
         ),
         pooled,
     ),
-    **dict.fromkeys(("aten._softmax", "aten._log_softmax", "aten.cumsum", "aten.sort", "aten.topk"), normalized_along_dim),
+    **dict.fromkeys(
+        ("aten._softmax", "aten._log_softmax", "aten.cumsum", "aten.sort", "aten.topk"), normalized_along_dim
+    ),
     **dict.fromkeys(
         ("aten.new_zeros", "aten.new_ones", "aten.new_empty", "aten.new_full", "aten.zeros_like", "aten.ones_like",
          "aten.empty_like", "aten.full_like", "aten.rand_like", "aten.randn_like"),

@@ -11,7 +11,7 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,7 @@ class Record:
     norms: list[tuple[Plane, str]] = field(default_factory=list)
     paddings: dict[str, tuple[Plane, Plane]] = field(default_factory=dict)
     uncounted: dict[str, int] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
     path: list[str] = field(default_factory=list)
     modules: dict[str, nn.Module] = field(default_factory=dict)
     _values: dict[int, tuple[Tensor, Value]] = field(default_factory=dict)
@@ -144,9 +145,7 @@ class Record:
     def bear(self, name: str, tensor: Tensor) -> None:
         """Every axis of a parameter is born with labels of its own."""
         rank = tensor.dim()
-        planes = tuple(
-            along(self.space.fresh(size), axis, rank) for axis, size in enumerate(tensor.shape) if size > 1
-        )
+        planes = tuple(along(self.space.fresh(size), axis, rank) for axis, size in enumerate(tensor.shape) if size > 1)
         self.parameters[name] = planes
         self.remember(tensor, Value(planes, parameter=name, static=True))
 
@@ -164,6 +163,7 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         outputs = func(*args, **(kwargs or {}))
         call = Call(self.record, func, _bound(func, args, kwargs or {}), outputs)
+        self.record.used.update(v.parameter for v in map(call.value, call.tensors) if v.parameter)
         if call.outputs:
             values = self.rule_of(func)(call)
             values = [values] * len(call.outputs) if isinstance(values, Value) else values
@@ -181,9 +181,7 @@ def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[st
     return bound
 
 
-def record_forward(
-    model: nn.Module, example: Any, rule_of: Callable[[torch._ops.OpOverload], Rule]
-) -> tuple[Record, Any]:
+def record_forward(model: nn.Module, example: Any, rule_of: Callable[[torch._ops.OpOverload], Rule]) -> Record:
     """Run `model` on `example` without data and record what its operators say about channels.
 
     Args:
@@ -192,7 +190,7 @@ def record_forward(
         rule_of: gives the rule of an operator.
 
     Returns:
-        The record, and the shapes of the outputs as a list of tensors' sizes.
+        The record.
 
     Raises:
         GraphError: the model does not run on the example.
@@ -226,23 +224,39 @@ def _record(
     example: Any,
     rule_of: Callable[[torch._ops.OpOverload], Rule],
     fake: FakeTensorMode | None,
-) -> tuple[Record, Any]:
+) -> Record:
     record = Record()
-    twin = _twin(model, fake).eval()
+    twin = _twin(model, fake)
     record.modules = dict(twin.named_modules())
     for name, tensor in [*twin.named_parameters(), *twin.named_buffers()]:
         record.bear(name, tensor)
     example = example if fake is None else pytree.tree_map_only(Tensor, fake.from_tensor, example)
+    _run(twin.eval(), example, record, rule_of, fake)
+    if any(name not in record.used for name, _ in twin.named_parameters()):
+        # Parameters that only training uses (auxiliary classifiers) are cut with the channels they read.
+        calls, uncounted = list(record.calls), dict(record.uncounted)
+        two = pytree.tree_map_only(Tensor, lambda t: t.expand(2, *t.shape[1:]) if len(t) == 1 else t, example)
+        with suppress(Exception):
+            _run(twin.train(), two, record, rule_of, fake)
+        record.calls, record.uncounted = calls, uncounted
+    record.forget_tensors()
+    return record
+
+
+def _run(
+    twin: nn.Module,
+    example: Any,
+    record: Record,
+    rule_of: Callable[[torch._ops.OpOverload], Rule],
+    fake: FakeTensorMode | None,
+) -> None:
     args, kwargs = _arguments(example)
     with _path_followed(twin, record), torch.no_grad(), fake or nullcontext(), _Recorder(record, rule_of):
         outputs = twin(*args, **kwargs)
-    leaves = [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
-    for tensor in leaves:
-        for plane in record.value_of(tensor).planes:
-            record.space.freeze(plane, "network output (classifier)")
-    shapes = [tuple(t.shape) for t in leaves]
-    record.forget_tensors()
-    return record, shapes
+    for tensor in pytree.tree_leaves(outputs):
+        if isinstance(tensor, Tensor):
+            for plane in record.value_of(tensor).planes:
+                record.space.freeze(plane, "network output (classifier)")
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
