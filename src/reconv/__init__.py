@@ -1,3 +1,65 @@
-"""reconv: make trained convolutional networks smaller and faster by removing channels, and prove what was done."""
+"""reconv: make trained convolutional networks smaller and faster by removing channels, and prove what was done.
+
+    model + example --trace--> ChannelGraph --score--> Saliency --choose--> Plan --prune--> smaller model
+
+Each arrow is a pure function whose result can be looked at, saved, and handed to the next. Names are loaded when
+they are first used, so that `import reconv` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reconv.artifacts import load as load
+    from reconv.artifacts import save as save
+    from reconv.conv.geometry import ConvGeometry as ConvGeometry
+    from reconv.conv.norms import channel_norms as channel_norms
+    from reconv.cost import measure_latency as measure_latency
+    from reconv.cost import profile as profile
+    from reconv.errors import ReconvError as ReconvError
+    from reconv.graph import ChannelGraph as ChannelGraph
+    from reconv.graph import register_rule as register_rule
+    from reconv.graph import trace as trace
+    from reconv.plan import Budget as Budget
+    from reconv.plan import Plan as Plan
+    from reconv.plan import choose as choose
+    from reconv.plan import choose_widths as choose_widths
+    from reconv.saliency import Criterion as Criterion
+    from reconv.saliency import Saliency as Saliency
+    from reconv.saliency import register_criterion as register_criterion
+    from reconv.saliency import score as score
+    from reconv.saliency import score_all as score_all
+    from reconv.surgery import prune as prune
+    from reconv.surgery import verify as verify
+    from reconv.zoo import load_model as load_model
+    from reconv.zoo import load_recipe as load_recipe
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "artifacts": ("load", "save"),
+    "conv.geometry": ("ConvGeometry",),
+    "conv.norms": ("channel_norms",),
+    "cost": ("measure_latency", "profile"),
+    "errors": ("ReconvError",),
+    "graph": ("ChannelGraph", "register_rule", "trace"),
+    "plan": ("Budget", "Plan", "choose", "choose_widths"),
+    "saliency": ("Criterion", "Saliency", "register_criterion", "score", "score_all"),
+    "surgery": ("prune", "verify"),
+    "zoo": ("load_model", "load_recipe"),
+}
+_MODULE_OF = {name: f"reconv.{module}" for module, names in _HOME.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'reconv' has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

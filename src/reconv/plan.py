@@ -343,12 +343,11 @@ def _shortest_prefix(graph: ChannelGraph, budget: Budget, removed_at: Plane, len
         limit = value * whole if value < 1 else value
         least = measure(removed_at >= length)
         if least > limit:
-            more = (
-                "" if coupled or not any(g.stream for g in graph.groups) else ", or cut residual streams too (coupled)"
-            )
+            floor = math.ceil(1000 * least / max(whole, 1)) / 1000
+            streams = not coupled and any(group.stream for group in graph.groups)
             raise BudgetError(
-                f"budget: {name}={value:g} asks for at most {limit:,.0f} of {whole:,}; "
-                f"at least {least:,} ({least / max(whole, 1):.3f}) stay; ask for {name}={least / max(whole, 1) + 5e-4:.3f} or more{more}"
+                f"budget: {name}={value:g} asks for at most {limit:,.0f} of {whole:,}, but {least:,} have to stay; "
+                f"ask for {name}={floor:.3f} or more{', or cut residual streams too (coupled)' if streams else ''}"
             )
         low, high = needed, length
         while low < high:
