@@ -55,13 +55,16 @@ class DataSet:
         )
 
 
-def calibration_images(data: DataSet, n: int, seed: int = 0) -> Tensor:
+def calibration_images(
+    data: DataSet, n: int, seed: int = 0, *, normalization: Normalization | None = None
+) -> Tensor:
     """Training images without their labels, as statistics are estimated from.
 
     Args:
-        data: the data set; its normalization is applied.
+        data: the data set.
         n: how many; all training images if there are fewer.
         seed: which ones.
+        normalization: what the model expects, as `training.normalization_for` tells; None: the data set's.
 
     Returns:
         float32 `[n, C, H, W]`, normalized, not augmented, on the CPU.
@@ -69,4 +72,4 @@ def calibration_images(data: DataSet, n: int, seed: int = 0) -> Tensor:
     chosen = sample(data.train, n, seed)
     parts = torch.arange(len(chosen)).split(256)
     images = torch.cat(list(chosen.stream(parts, torch.device("cpu"))))
-    return normalize(images, data.normalization)
+    return normalize(images, normalization or data.normalization)
