@@ -1,0 +1,118 @@
+"""Checkpoints: one safetensors file each, complete or not there.
+
+A file holds the weights, the optimizer's state, the moving average, and in its metadata, as JSON, where
+training was: step, history, the running epoch's sums, the gradient scaler, and what was trained with what.
+Randomness is a function of seed and step (see `reconv.data.randomness`), on every process, so the step is its
+state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from reconv.errors import ArtifactError, TrainingError
+from reconv.files import read_metadata, read_tensors, write_tensors
+
+_PATTERN = "step-{:09d}.safetensors"
+_GLOB = "step-*.safetensors"
+_KEY = "reconv-checkpoint"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A moment between two steps.
+
+    Attributes:
+        step: steps done.
+        identity: what the training is: protocol, seed, data; a checkpoint of another one does not fit.
+        progress: JSON-able: history, sums, scaler.
+        tensors: by `<part>/<name>`, the parts being "model", "optimizer" and "ema".
+    """
+
+    step: int
+    identity: Mapping[str, Any]
+    progress: Mapping[str, Any]
+    tensors: Mapping[str, Tensor] = field(repr=False)
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one part, by their names in it."""
+        start = f"{name}/"
+        return {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write a checkpoint and delete all but the last `keep`.
+
+    Raises:
+        ArtifactError: no space or no rights; the checkpoints before it are untouched.
+    """
+    path = folder / _PATTERN.format(checkpoint.step)
+    header = {"step": checkpoint.step, "identity": checkpoint.identity, "progress": checkpoint.progress}
+    write_tensors(path, checkpoint.tensors, {_KEY: json.dumps(header, allow_nan=False)})
+    for old in checkpoints_in(folder)[:-keep]:
+        with contextlib.suppress(OSError):
+            old.unlink()
+    return path
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    return sorted(folder.glob(_GLOB))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint.
+
+    Raises:
+        ArtifactError: truncated, corrupt, or no checkpoint.
+    """
+    try:
+        header = json.loads(read_metadata(path)[_KEY])
+        return Checkpoint(header["step"], header["identity"], header["progress"], read_tensors(path))
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise ArtifactError(f"{path}: not a checkpoint of a training; give the folder of one.") from None
+
+
+def latest_checkpoint(folder: Path, identity: Mapping[str, Any], say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint that can be read.
+
+    Args:
+        folder: where they are.
+        identity: of the training that goes on.
+        say: is told of each checkpoint that cannot be read.
+
+    Returns:
+        The checkpoint; None if there is none at all.
+
+    Raises:
+        TrainingError: none can be read, or it belongs to another training; the message says what differs.
+    """
+    paths = checkpoints_in(folder)
+    for path in reversed(paths):
+        try:
+            found = read_checkpoint(path)
+        except ArtifactError as error:
+            say(f"{error} Going on from the checkpoint before it.")
+            continue
+        _check_identity(path, found.identity, identity)
+        return found
+    if paths:
+        raise TrainingError(f"{folder}: none of its {len(paths)} checkpoints can be read; start without resuming.")
+    return None
+
+
+def _check_identity(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    here = json.loads(json.dumps(here))
+    different = [key for key in sorted(set(there) | set(here)) if there.get(key) != here.get(key)]
+    if different:
+        pairs = ", ".join(f"{key} {there.get(key)!r} there, {here.get(key)!r} now" for key in different[:5])
+        raise TrainingError(
+            f"{path}: a checkpoint of another training: {pairs}; resume with the same settings, or give another folder."
+        )

@@ -1,0 +1,224 @@
+"""One training step, on Accelerate, and the state that it changes."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reconv.data import DataSet, TrainingBatches
+from reconv.data.randomness import derive_seed
+from reconv.errors import ConfigError, TrainingError
+from reconv.provenance import attach, provenance_of
+from reconv.training.checkpoint import Checkpoint
+from reconv.training.ema import MovingAverage
+from reconv.training.evaluate import normalization_for, this_share
+from reconv.training.losses import training_loss
+from reconv.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
+from reconv.training.protocol import Protocol
+from reconv.training.schedule import learning_rate
+from reconv.training.synchronized import synchronize_batch_norm
+
+_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+class Engine:
+    """A copy of a model in training: weights, optimizer, moving average, gradient scaler."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: DataSet,
+        protocol: Protocol,
+        *,
+        seed: int,
+        teacher: nn.Module | None,
+        device: str,
+    ) -> None:
+        """Copy the model to the device and wrap it for training."""
+        self.protocol, self.seed = protocol, seed
+        self.accelerator, self.device = _accelerator(protocol.precision, device)
+        self._original = model
+        self._normalization = normalization_for(model, data)
+        self.batches = TrainingBatches(
+            data.train,
+            self._normalization,
+            protocol.batch_size,
+            protocol.augmentation,
+            seed=seed,
+            device=self.device,
+            share=this_share(),
+        )
+        order = torch.channels_last if protocol.channels_last else torch.contiguous_format
+        self._order = order
+        self.inner = copy.deepcopy(model).to(self.device).to(memory_format=order).train()  # type: ignore[call-overload]
+        if self.accelerator.num_processes > 1:
+            self.inner = synchronize_batch_norm(self.inner, self.device)
+        self._plain_optimizer = build_optimizer(self.inner, protocol)
+        self._wrapped, self._optimizer = self.accelerator.prepare(self.inner, self._plain_optimizer)
+        if protocol.compile:
+            self._wrapped = torch.compile(self._wrapped)
+        self._mix = _mixing(protocol, data.num_classes)
+        self._teacher = _frozen_teacher(teacher, self.device)
+        self.average = MovingAverage(self.inner, protocol.ema) if protocol.ema else None
+        self._tested = copy.deepcopy(model).to(self.device)
+
+    def step(self, step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Make one step.
+
+        Args:
+            step: counted from 0 over the whole training; with the seed and the process it decides what is
+                random.
+            images: this process's share, float `[b, C, H, W]`.
+            labels: int64 `[b]`.
+
+        Returns:
+            Loss and fraction of right answers, both of this process's share and on the device, and the
+            learning rate.
+        """
+        rate = self.rate(step)
+        torch.manual_seed(derive_seed(self.seed, "step", step, self.accelerator.process_index))
+        inputs, targets = self._mix(images, labels) if self._mix else (images, labels)
+        inputs = inputs.contiguous(memory_format=self._order)
+        parts = list(zip(*(tensor.chunk(self.protocol.accumulate) for tensor in (inputs, targets, labels))))
+        loss, right = torch.zeros(2, device=self.device)
+        for number, part in enumerate(parts, 1):
+            last = number == len(parts)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self._wrapped):
+                part_loss, part_right = self._backward(*part, weight=len(part[0]) / len(inputs))
+            loss, right = loss + part_loss, right + part_right
+        if self.protocol.clip_norm:
+            self.accelerator.clip_grad_norm_(self.inner.parameters(), self.protocol.clip_norm)
+        for group in self._plain_optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        if self.average:
+            self.average.update(self.inner, step)
+        return loss, right / len(inputs), rate
+
+    def _backward(self, inputs: Tensor, targets: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+        scores = self._wrapped(inputs)
+        with torch.no_grad(), self.accelerator.autocast():
+            taught = self._teacher(inputs) if self._teacher else None
+        loss = training_loss(scores, targets, taught, self.protocol) * weight
+        self.accelerator.backward(loss)
+        return loss.detach(), (scores.detach().argmax(1) == labels).sum()
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return learning_rate(self.protocol, step, self.batches.steps)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of each value over all processes."""
+        return self.accelerator.reduce(values, "mean") if self.accelerator.num_processes > 1 else values
+
+    # --- what comes out
+    # --------------------------------------------------------------------------------------
+
+    def _weights(self) -> Mapping[str, Tensor]:
+        return self.average.tensors if self.average else self.inner.state_dict()
+
+    def tested(self) -> nn.Module:
+        """The model as it stands, on the training's device; for looking at, until the next call."""
+        self._tested.load_state_dict(self._weights())
+        return attach(self._tested, provenance_of(self._original))
+
+    def result(self) -> nn.Module:
+        """The model as it stands: like the original, on its device, and telling what its input was normalized
+        by."""
+        model = copy.deepcopy(self._original)
+        model.load_state_dict(self._weights())
+        return attach(model, replace(provenance_of(model), normalization=self._normalization))
+
+    # --- saving and going on
+    # ----------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that training changes and that is a tensor."""
+        parts = {
+            "model": self.inner.state_dict(),
+            "optimizer": optimizer_tensors(self.inner, self._plain_optimizer),
+            "ema": self.average.tensors if self.average else {},
+        }
+        return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
+
+    def scaler_state(self) -> dict[str, Any]:
+        """The gradient scaler's numbers; empty without one."""
+        return dict(self.accelerator.scaler.state_dict()) if self.accelerator.scaler else {}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Be where a checkpoint was written.
+
+        Raises:
+            TrainingError: its tensors do not fit the model.
+        """
+        try:
+            self.inner.load_state_dict(checkpoint.part("model"))
+            restore_optimizer(self.inner, self._plain_optimizer, checkpoint.part("optimizer"))
+            if self.average:
+                self.average.restore(checkpoint.part("ema"))
+            if self.accelerator.scaler:
+                self.accelerator.scaler.load_state_dict(dict(checkpoint.progress["scaler"]))
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise TrainingError(
+                f"checkpoint of step {checkpoint.step}: does not fit the model: {reason}; "
+                "resume with the model that the training began with."
+            ) from None
+
+
+def _accelerator(precision: str, device: str) -> tuple[Any, torch.device]:
+    """An Accelerator for one training, and the device to train on.
+
+    Accelerate keeps one state a process and refuses a second one with other settings; trainings one after the
+    other may differ, so its state is cleared first. Processes that are connected stay so.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
+
+    wanted = None if device == "auto" else _device(device)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    try:
+        accelerator = Accelerator(
+            mixed_precision=_PRECISION[precision],
+            cpu=wanted is not None and wanted.type == "cpu",
+            device_placement=False,
+        )
+    except ValueError as error:
+        raise ConfigError(f"precision {precision}: {error}; use fp32.") from None
+    return accelerator, wanted or accelerator.device
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(f"device {name!r}: {reason}; give cpu, cuda, cuda:1, mps, or auto.") from None
+    return device
+
+
+def _mixing(protocol: Protocol, classes: int) -> Any:
+    """torchvision's MixUp, CutMix, or one of them at random for each batch; None for neither."""
+    if not protocol.mixup and not protocol.cutmix:
+        return None
+    from torchvision.transforms import v2
+
+    ways = [
+        kind(alpha=alpha, num_classes=classes)
+        for kind, alpha in ((v2.MixUp, protocol.mixup), (v2.CutMix, protocol.cutmix))
+        if alpha
+    ]
+    return ways[0] if len(ways) == 1 else v2.RandomChoice(ways)
+
+
+def _frozen_teacher(teacher: nn.Module | None, device: torch.device) -> nn.Module | None:
+    return copy.deepcopy(teacher).to(device).eval().requires_grad_(False) if teacher is not None else None

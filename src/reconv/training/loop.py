@@ -1,0 +1,302 @@
+"""The training loop: epochs of steps, validation and a checkpoint after each, and an orderly end whatever
+happens."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reconv.data import DataSet
+from reconv.errors import ArtifactError, ConfigError, TrainingError
+from reconv.provenance import provenance_of
+from reconv.training.checkpoint import Checkpoint, checkpoints_in, latest_checkpoint, save_checkpoint
+from reconv.training.engine import Engine
+from reconv.training.evaluate import check_fits, evaluate, normalization_for
+from reconv.training.interrupt import Interrupted, StopRequest
+from reconv.training.progress import JsonLines, for_people
+from reconv.training.protocol import Protocol
+from reconv.training.records import EpochRecord, Listener, Outline, StepRecord
+
+_TOLD_EVERY = {"cpu": 1}  # steps between two looks at the losses; a look makes an accelerator wait
+_TOLD_EVERY_ELSEWHERE = 25
+
+
+@dataclass(frozen=True)
+class Session:
+    """What surrounds a training and does not decide its result.
+
+    Attributes:
+        folder: for checkpoints and `metrics.jsonl`; None: nothing is written.
+        resume: go on from the newest checkpoint in it, or begin if there is none.
+        keep: how many checkpoints are kept.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto", the fastest there is.
+        progress: show a bar on a terminal, or lines elsewhere, on standard error.
+        title: what they are called.
+        listeners: are told every step and epoch.
+    """
+
+    folder: Path | None = None
+    resume: bool = False
+    keep: int = 2
+    device: str = "auto"
+    progress: bool = True
+    title: str = "training"
+    listeners: tuple[Listener, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a training gives.
+
+    Attributes:
+        model: of the last step; the moving average, where the protocol has one.
+        history: one record an epoch.
+    """
+
+    model: nn.Module
+    history: tuple[EpochRecord, ...]
+
+
+def train(
+    model: nn.Module,
+    data: DataSet,
+    protocol: Protocol,
+    *,
+    seed: int = 0,
+    teacher: nn.Module | None = None,
+    session: Session = Session(),
+) -> Trained:
+    """Train, or fine-tune, a copy of a model.
+
+    Each epoch ends with figures on the validation split and a checkpoint; what is returned is the last
+    epoch's model, never the best one's. The test split is not looked at. Model, data, protocol and seed
+    decide the result: on a CPU to the bit, interrupted and resumed or not. Under `torchrun` or `accelerate
+    launch` every process calls this alike; a batch is shared among them, BatchNorm counts over all of it.
+
+    Args:
+        model: any module that gives scores `[n, classes]`; stays as it is.
+        data: learned from; normalized as the model's provenance says, or as the data set does.
+        protocol: how; see `load_protocol`.
+        seed: of order, augmentation and dropout.
+        teacher: a model whose scores are learned too, by the protocol's `distillation` and `temperature`.
+        session: device, checkpoints, progress.
+
+    Returns:
+        The trained copy, on the original's device, and the history.
+
+    Raises:
+        ConfigError: model, data, teacher or device do not fit together.
+        TrainingError: a loss that is not finite, a checkpoint of another training.
+        Interrupted: Ctrl-C or SIGTERM; the message says how to go on.
+    """
+    check_fits(model, data)
+    if teacher is not None:
+        check_fits(teacher, data)
+        if normalization_for(teacher, data) != normalization_for(model, data):
+            raise ConfigError(
+                "teacher: its input is normalized otherwise than the model's; take the net that the model was cut from."
+            )
+    folder = None if session.folder is None else Path(session.folder)
+    if folder is not None and not session.resume and checkpoints_in(folder):
+        raise ArtifactError(f"{folder}: holds checkpoints of a training; resume it, or give another folder.")
+    engine = Engine(model, data, protocol, seed=seed, teacher=teacher, device=session.device)
+    run = _Run(engine, data, session, folder, _identity(model, data, protocol, seed, teacher))
+    with _randomness_kept(engine.device), StopRequest() as stop, run.told():
+        run.begin()
+        while run.epoch < protocol.epochs:
+            run.train_epoch(stop)
+            run.end_epoch()
+    return Trained(engine.result(), tuple(run.history))
+
+
+finetune = train
+
+
+@dataclass
+class _Run:
+    """Where a training is, and what is done at each point of it."""
+
+    engine: Engine
+    data: DataSet
+    session: Session
+    folder: Path | None
+    identity: dict[str, Any]
+    listeners: list[Listener] = field(default_factory=list)
+    history: list[EpochRecord] = field(default_factory=list)
+    step: int = 0
+    saved: Path | None = None
+    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("loss", "top1", "seconds"), 0.0))
+    _untold: list[tuple[Tensor, Tensor, float]] = field(default_factory=list)
+    _since: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
+
+    @property
+    def is_first(self) -> bool:
+        return bool(self.engine.accelerator.is_main_process)
+
+    def begin(self) -> None:
+        """Go on from a checkpoint, if that is wanted and there is one; tell the listeners."""
+        people = [for_people(self.session.title)] if self.session.progress and self.is_first else []
+        self.listeners += [*(self.session.listeners if self.is_first else ()), *people]
+        if self.folder is not None and self.session.resume:
+            found = latest_checkpoint(self.folder, self.identity, self.note)
+            if found is not None:
+                self._go_on_from(found)
+        if self.folder is not None and self.is_first:
+            self.listeners.append(JsonLines(self.folder / "metrics.jsonl", self.history))
+        batches = self.engine.batches
+        outline = Outline(self.engine.protocol.epochs, batches.steps, batches.images_per_step, self.step)
+        for listener in self.listeners:
+            listener.start(outline)
+
+    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+        self.engine.restore(checkpoint)
+        self.step = checkpoint.step
+        self.history = [EpochRecord.from_json(values) for values in checkpoint.progress["history"]]
+        self.sums = dict(checkpoint.progress["sums"])
+        self.note(f"going on after step {self.step}, epoch {self.epoch} of {self.engine.protocol.epochs}")
+
+    def train_epoch(self, stop: StopRequest) -> None:
+        """All steps of the running epoch that are not done yet."""
+        steps = self.engine.batches.steps
+        self._since = time.perf_counter()
+        for images, labels in self.engine.batches.epoch(self.epoch, start=self.step - self.epoch * steps):
+            self._untold.append(self.engine.step(self.step, images, labels))
+            self.step += 1
+            if len(self._untold) >= _TOLD_EVERY.get(self.engine.device.type, _TOLD_EVERY_ELSEWHERE):
+                self._tell()
+            if self._asked_to_stop(stop):
+                self._tell()
+                self._checkpoint()
+                raise Interrupted(self._how_to_go_on(stop.received))
+        self._tell()
+
+    def _tell(self) -> None:
+        """Look at the losses since the last look; the first that is not finite ends the training."""
+        if not self._untold:
+            return
+        told = self.engine.mean(torch.stack([torch.stack(entry[:2]) for entry in self._untold])).tolist()
+        first = self.step - len(told)
+        rates = [entry[2] for entry in self._untold]
+        self._untold.clear()
+        now = time.perf_counter()
+        self.sums["seconds"] += now - self._since
+        self._since = now
+        for step, ((loss, top1), rate) in enumerate(zip(told, rates), first):
+            if not math.isfinite(loss):
+                raise TrainingError(self._diverged(f"the loss of step {step + 1} is {loss}", rate))
+            self.sums["loss"] += loss
+            self.sums["top1"] += top1
+            for listener in self.listeners:
+                listener.step(StepRecord(step, loss, top1, rate))
+
+    def end_epoch(self) -> None:
+        """Validate, record, save."""
+        engine, steps = self.engine, self.engine.batches.steps
+        rate = engine.rate(self.step - 1)
+        validation = None
+        if len(self.data.validation):
+            validation = evaluate(engine.tested(), self.data, "validation")
+            if not math.isfinite(validation.loss):
+                raise TrainingError(self._diverged(f"the validation loss after step {self.step} is not finite", rate))
+        seconds = self.sums["seconds"]
+        record = EpochRecord(
+            epoch=self.epoch + 1,
+            step=self.step,
+            loss=self.sums["loss"] / steps,
+            top1=self.sums["top1"] / steps,
+            learning_rate=rate,
+            seconds=seconds,
+            images_per_second=steps * engine.batches.images_per_step / max(seconds, 1e-9),
+            validation=validation,
+        )
+        self.history.append(record)
+        self.sums = dict.fromkeys(self.sums, 0.0)
+        self._checkpoint()
+        for listener in self.listeners:
+            listener.epoch(record)
+
+    def _checkpoint(self) -> None:
+        """Save; without the space for it training goes on, and the checkpoint before stays the last good
+        one."""
+        if self.folder is None or not self.is_first:
+            return
+        progress = {
+            "history": [record.to_json() for record in self.history],
+            "sums": self.sums,
+            "scaler": self.engine.scaler_state(),
+        }
+        checkpoint = Checkpoint(self.step, self.identity, progress, self.engine.tensors())
+        try:
+            self.saved = save_checkpoint(self.folder, checkpoint, self.session.keep)
+        except ArtifactError as error:
+            self.note(f"{error} Training goes on; the last good checkpoint is {self.saved or 'none'}.")
+
+    def _asked_to_stop(self, stop: StopRequest) -> bool:
+        """Whether any process was told to stop; all must know it after the same step."""
+        if self.engine.accelerator.num_processes == 1:
+            return bool(stop.received)
+        asked = torch.tensor(float(bool(stop.received)), device=self.engine.device)
+        return bool(self.engine.accelerator.reduce(asked, "sum") > 0)
+
+    def _how_to_go_on(self, signal: str) -> str:
+        steps = self.engine.protocol.epochs * self.engine.batches.steps
+        where = f"{signal or 'another process'}: stopped after step {self.step} of {steps}"
+        if self.folder is None:
+            return f"{where}; nothing was saved, since no folder was given."
+        return f"{where}; saved as {self.saved}; go on with --resume (resume=True)."
+
+    def _diverged(self, what: str, rate: float) -> str:
+        return (
+            f"{self.session.title}: {what}, at learning rate {rate:g}; the last good checkpoint is "
+            f"{self.saved or 'none'}. Lower learning_rate, lengthen warmup_epochs or set clip_norm."
+        )
+
+    def note(self, text: str) -> None:
+        """Tell the listeners something."""
+        for listener in self.listeners:
+            listener.note(text)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Listeners are told of the end, however it comes."""
+        try:
+            yield
+        finally:
+            for listener in self.listeners:
+                listener.stop()
+
+
+def _identity(
+    model: nn.Module, data: DataSet, protocol: Protocol, seed: int, teacher: nn.Module | None
+) -> dict[str, Any]:
+    """What makes two trainings the same one, as far as a checkpoint can tell."""
+    shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
+    return {
+        **{f"protocol.{key}": value for key, value in protocol.to_json().items() if key != "description"},
+        "seed": seed,
+        "data": f"{data.name} of {len(data.train)} training images",
+        "normalization": str(provenance_of(model).normalization or data.normalization),
+        "shapes": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
+        "teacher": teacher is not None,
+    }
+
+
+@contextmanager
+def _randomness_kept(device: torch.device) -> Iterator[None]:
+    """The global generators are seeded for each step; afterwards they are as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

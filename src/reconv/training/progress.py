@@ -1,0 +1,117 @@
+"""Progress for people: a bar on a terminal, plain lines elsewhere, and a file of JSON lines always."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from reconv.files import write_atomically
+from reconv.training.records import EpochRecord, Listener, Outline, StepRecord
+
+
+class Bar(Listener):
+    """A bar over all steps, with running loss and top-1, images a second, and the time left."""
+
+    _MEMORY = 0.95  # of the running means, a step
+
+    def __init__(self, console: Console, title: str) -> None:
+        """Draw on `console`, the bar labelled `title`."""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._progress.add_task(title, figures="")
+        self._images = 0
+        self._loss = self._top1 = self._weight = 0.0
+        self._validation = ""
+
+    def start(self, outline: Outline) -> None:
+        """Show the bar."""
+        self._images = outline.images_per_step
+        total = outline.epochs * outline.steps_per_epoch
+        self._progress.update(self._task, total=total, completed=outline.first_step)
+        self._progress.start()
+
+    def step(self, record: StepRecord) -> None:
+        """Move on by a step."""
+        keep = self._MEMORY
+        self._loss = keep * self._loss + (1 - keep) * record.loss
+        self._top1 = keep * self._top1 + (1 - keep) * record.top1
+        self._weight = keep * self._weight + (1 - keep)
+        speed = self._progress.tasks[0].speed
+        rate = f"{speed * self._images:,.0f} images/s" if speed else ""
+        figures = f"loss {self._loss / self._weight:.3f}  top-1 {self._top1 / self._weight:.1%}  {rate}"
+        self._progress.update(self._task, advance=1, figures=figures + self._validation)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Show the validation's figure from now on."""
+        if record.validation:
+            self._validation = f"  validation {record.validation.top1:.2%}"
+
+    def note(self, text: str) -> None:
+        """Print above the bar."""
+        self._progress.console.print(text, highlight=False, markup=False)
+
+    def stop(self) -> None:
+        """Leave the bar as it is."""
+        self._progress.stop()
+
+
+class Lines(Listener):
+    """A line an epoch, for logs."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        """Print on `console`, each line beginning with `title`."""
+        self._console, self._title, self._epochs = console, title, 0
+
+    def start(self, outline: Outline) -> None:
+        """Remember how many epochs there are."""
+        self._epochs = outline.epochs
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Print the epoch's line."""
+        validation = f", validation {record.validation.top1:.2%}" if record.validation else ""
+        self.note(
+            f"{self._title} epoch {record.epoch}/{self._epochs}: loss {record.loss:.4f}, top-1 {record.top1:.2%}"
+            f"{validation}, {record.images_per_second:,.0f} images/s"
+        )
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class JsonLines(Listener):
+    """`metrics.jsonl`: one JSON object an epoch. A resumed training's file holds each epoch once."""
+
+    def __init__(self, path: Path, history: Sequence[EpochRecord]) -> None:
+        """Begin the file with the epochs done before."""
+        self._path = path
+        self._lines = [_line(record) for record in history]
+        self._write()
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Add the epoch's line."""
+        self._lines.append(_line(record))
+        self._write()
+
+    def _write(self) -> None:
+        write_atomically(self._path, "".join(self._lines))
+
+
+def _line(record: EpochRecord) -> str:
+    return json.dumps(record.to_json(), allow_nan=False) + "\n"
+
+
+def for_people(title: str) -> Listener:
+    """A bar if standard error is a terminal, lines if not."""
+    console = Console(stderr=True)
+    return Bar(console, title) if console.is_terminal else Lines(console, title)

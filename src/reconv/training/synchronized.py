@@ -1,0 +1,85 @@
+"""BatchNorm over the whole batch, when its images are spread over several processes.
+
+Without it each process normalizes by the statistics of its own part, and the result depends on how many
+processes there are. PyTorch's own layer does this on accelerators only; the one here also runs on CPUs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.nn import functional as collective
+
+
+class _Synchronized(nn.Module):
+    """Mixed into a BatchNorm class: in training mode, sums over all processes.
+
+        mean = S1 / n,   var = S2 / n - mean^2,   y = gamma (x - mean) / sqrt(var + eps) + beta
+
+    with n, S1, S2 the number, sum and sum of squares of a channel's values. The gradient passes through the
+    sums.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        layer: nn.modules.batchnorm._BatchNorm = self  # type: ignore[assignment]
+        if not layer.training:
+            return super().forward(x)  # type: ignore[misc,no-any-return]
+        axes = [axis for axis in range(x.ndim) if axis != 1]
+        n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+        local = torch.stack([x.sum(axes), x.square().sum(axes)])
+        mean, square = collective.all_reduce(local) / n
+        variance = square - mean.square()
+        _update(layer, mean.detach(), variance.detach() * (n / (n - 1)))
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        y = (x - mean.view(shape)) * torch.rsqrt(variance + layer.eps).view(shape)
+        if layer.affine:
+            y = y * layer.weight.view(shape) + layer.bias.view(shape)
+        return y
+
+
+def _update(layer: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    if layer.running_mean is None or layer.running_var is None or layer.num_batches_tracked is None:
+        return
+    layer.num_batches_tracked += 1
+    momentum = layer.momentum if layer.momentum is not None else 1.0 / float(layer.num_batches_tracked)
+    with torch.no_grad():
+        layer.running_mean.lerp_(mean, momentum)
+        layer.running_var.lerp_(variance, momentum)
+
+
+class _BatchNorm1d(_Synchronized, nn.BatchNorm1d):
+    pass
+
+
+class _BatchNorm2d(_Synchronized, nn.BatchNorm2d):
+    pass
+
+
+class _BatchNorm3d(_Synchronized, nn.BatchNorm3d):
+    pass
+
+
+_KINDS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: _BatchNorm1d,
+    nn.BatchNorm2d: _BatchNorm2d,
+    nn.BatchNorm3d: _BatchNorm3d,
+}
+
+
+def synchronize_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
+    """Let a model's BatchNorm layers use the statistics of all processes; names and weights stay.
+
+    Args:
+        model: is changed. A subclass of BatchNorm with a forward of its own is left alone.
+        device: on CUDA PyTorch's layer takes over, which is faster.
+
+    Returns:
+        The model.
+    """
+    if device.type == "cuda":
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return converted
+    for module in model.modules():
+        if type(module) in _KINDS:
+            module.__class__ = _KINDS[type(module)]
+    return model
