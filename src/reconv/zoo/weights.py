@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -44,14 +45,12 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
 
 
 def _unreadable(path: PathLike, error: Exception) -> str:
-    text = str(error)
-    if "weights_only" in text and ("GLOBAL" in text or "Unsupported" in text):
+    if found := re.search(r"Unsupported (?:global|class)\S* (?:GLOBAL )?(\S+)", str(error)):
         return (
-            f"{path}: holds Python objects besides tensors, which are never unpickled here; save only the "
-            "weights: torch.save(model.state_dict(), path)."
+            f"{path}: truncated, or it holds a Python object ({found[1]}) besides tensors, which is never "
+            "unpickled here; save only the weights: torch.save(model.state_dict(), path)."
         )
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    return f"{path}: truncated, or not a file of weights ({first[:120]}); copy or download it again."
+    return f"{path}: truncated, or not a file of weights ({type(error).__name__}); copy or download it again."
 
 
 def _state_dict(content: Any, path: PathLike) -> dict[str, Tensor]:
