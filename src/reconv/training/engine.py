@@ -56,7 +56,7 @@ class Engine:
         )
         order = torch.channels_last if protocol.channels_last else torch.contiguous_format
         self._order = order
-        self.inner = copy.deepcopy(model).to(self.device).to(memory_format=order).train()  # type: ignore[call-overload]
+        self.inner = copy.deepcopy(model).to(self.device).to(memory_format=order).train()
         if self.accelerator.num_processes > 1:
             self.inner = synchronize_batch_norm(self.inner, self.device)
         self._plain_optimizer = build_optimizer(self.inner, protocol)
@@ -90,7 +90,7 @@ class Engine:
         for number, part in enumerate(parts, 1):
             last = number == len(parts)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self._wrapped):
-                part_loss, part_right = self._backward(*part, weight=len(part[0]) / len(inputs))
+                part_loss, part_right = self._backward(part, len(part[0]) / len(inputs))
             loss, right = loss + part_loss, right + part_right
         if self.protocol.clip_norm:
             self.accelerator.clip_grad_norm_(self.inner.parameters(), self.protocol.clip_norm)
@@ -102,7 +102,8 @@ class Engine:
             self.average.update(self.inner, step)
         return loss, right / len(inputs), rate
 
-    def _backward(self, inputs: Tensor, targets: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    def _backward(self, part: tuple[Tensor, Tensor, Tensor], weight: float) -> tuple[Tensor, Tensor]:
+        inputs, targets, labels = part
         scores = self._wrapped(inputs)
         with torch.no_grad(), self.accelerator.autocast():
             taught = self._teacher(inputs) if self._teacher else None

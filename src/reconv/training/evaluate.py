@@ -14,6 +14,7 @@ from torch.nn import functional
 from reconv.data import DataSet, Share, Split, evaluation_batches
 from reconv.errors import ConfigError, DataError
 from reconv.provenance import Normalization, provenance_of
+from reconv.training.threads import few_threads
 
 SplitName = Literal["train", "validation", "test"]
 _BATCH = {"cpu": 128, "cuda": 1024}
@@ -69,7 +70,8 @@ def evaluate(
     size = batch_size or _BATCH.get(device.type, 256)
     totals = torch.zeros(4, dtype=torch.float64, device=device if device.type != "mps" else "cpu")
     batches = evaluation_batches(images, normalization_for(model, data), size, device, this_share())
-    with evaluating(model), torch.inference_mode():
+    pixels = size * data.input_size[1] * data.input_size[2]
+    with few_threads(pixels, device), evaluating(model), torch.inference_mode():
         for batch, labels in batches:
             scores = model(batch.contiguous(memory_format=torch.channels_last)).float()
             totals += _counts(scores, labels).to(totals.device)

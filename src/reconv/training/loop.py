@@ -25,6 +25,7 @@ from reconv.training.interrupt import Interrupted, StopRequest
 from reconv.training.progress import JsonLines, for_people
 from reconv.training.protocol import Protocol
 from reconv.training.records import EpochRecord, Listener, Outline, StepRecord
+from reconv.training.threads import few_threads
 
 _TOLD_EVERY = {"cpu": 1}  # steps between two looks at the losses; a look makes an accelerator wait
 _TOLD_EVERY_ELSEWHERE = 25
@@ -110,11 +111,18 @@ def train(
         raise ArtifactError(f"{folder}: holds checkpoints of a training; resume it, or give another folder.")
     engine = Engine(model, data, protocol, seed=seed, teacher=teacher, device=session.device)
     run = _Run(engine, data, session, folder, _identity(model, data, protocol, seed, teacher))
-    with _randomness_kept(engine.device), StopRequest() as stop, run.told():
+    pixels = engine.batches.images_per_step * data.input_size[1] * data.input_size[2]
+    with (
+        few_threads(pixels, engine.device),
+        _randomness_kept(engine.device),
+        StopRequest() as stop,
+        run.told(),
+    ):
         run.begin()
         while run.epoch < protocol.epochs:
             run.train_epoch(stop)
             run.end_epoch()
+            run.stop_if_asked(stop)
     return Trained(engine.result(), tuple(run.history))
 
 
@@ -178,11 +186,16 @@ class _Run:
             self.step += 1
             if len(self._untold) >= _TOLD_EVERY.get(self.engine.device.type, _TOLD_EVERY_ELSEWHERE):
                 self._tell()
-            if self._asked_to_stop(stop):
-                self._tell()
-                self._checkpoint()
-                raise Interrupted(self._how_to_go_on(stop.received))
+            if self.step % steps:  # the epoch's last step is followed by its validation
+                self.stop_if_asked(stop)
         self._tell()
+
+    def stop_if_asked(self, stop: StopRequest) -> None:
+        """Save and end, if any process was told to."""
+        if self._asked_to_stop(stop):
+            self._tell()
+            self._checkpoint()
+            raise Interrupted(self._how_to_go_on(stop.received))
 
     def _tell(self) -> None:
         """Look at the losses since the last look; the first that is not finite ends the training."""

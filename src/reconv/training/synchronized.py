@@ -14,24 +14,23 @@ from torch.distributed.nn import functional as collective
 class _Synchronized(nn.Module):
     """Mixed into a BatchNorm class: in training mode, sums over all processes.
 
-        mean = S1 / n,   var = S2 / n - mean^2,   y = gamma (x - mean) / sqrt(var + eps) + beta
+        mean = sum(x) / n,   var = sum((x - mean)^2) / n,   y = gamma (x - mean) / sqrt(var + eps) + beta
 
-    with n, S1, S2 the number, sum and sum of squares of a channel's values. The gradient passes through the
-    sums.
+    with n the number of a channel's values on all processes. The gradient passes through both sums.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         layer: nn.modules.batchnorm._BatchNorm = self  # type: ignore[assignment]
         if not layer.training:
-            return super().forward(x)  # type: ignore[misc,no-any-return]
+            return super().forward(x)  # type: ignore[no-any-return]
         axes = [axis for axis in range(x.ndim) if axis != 1]
         n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
-        local = torch.stack([x.sum(axes), x.square().sum(axes)])
-        mean, square = collective.all_reduce(local) / n
-        variance = square - mean.square()
-        _update(layer, mean.detach(), variance.detach() * (n / (n - 1)))
         shape = [1, -1] + [1] * (x.ndim - 2)
-        y = (x - mean.view(shape)) * torch.rsqrt(variance + layer.eps).view(shape)
+        mean = collective.all_reduce(x.sum(axes)) / n
+        centered = x - mean.view(shape)
+        variance = collective.all_reduce(centered.square().sum(axes)) / n
+        _update(layer, mean.detach(), variance.detach() * (n / (n - 1)))
+        y: Tensor = centered * torch.rsqrt(variance + layer.eps).view(shape)
         if layer.affine:
             y = y * layer.weight.view(shape) + layer.bias.view(shape)
         return y
