@@ -1,0 +1,154 @@
+"""The report is one file that asks nothing of anyone, and shows what it was given."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from reconv.report import Curve, Latency, LayerFacts, Measures, Row, RunFacts, Untouched, chart, numbers, render
+
+
+def _layer(name: str, channels: int, kept: int) -> LayerFacts:
+    scores = tuple(1.0 + math.sin(7.0 * i) for i in range(channels))
+    best = set(sorted(range(channels), key=lambda i: -scores[i])[:kept])
+    return LayerFacts(
+        name, "3x3 on 32x32", channels, kept, scores, tuple(i in best for i in range(channels)), ""
+    )
+
+
+@pytest.fixture
+def facts() -> RunFacts:
+    before = Measures(0.99, 40_800_000, 272_474, 1_094_408, (Latency(1, 4e-3, 3.9e-3, 4.4e-3),))
+    after = Measures(0.985, 20_400_000, 140_000, 580_000, (Latency(1, 3e-3, 2.9e-3, 3.1e-3),))
+    return RunFacts(
+        title="resnet20 on digits",
+        asked={"criterion": "nuclear norm", "budget": "MACs to 50 %"},
+        before=before,
+        after=after,
+        layers=tuple(_layer(f"layer{i // 6}.{i}.conv1", 16 << i // 6, 9 << i // 6) for i in range(18)),
+        untouched=(Untouched(("conv1", "layer1.0.conv2"), 16, "residual stream"),),
+        curves=(Curve("Fine-tuning", "%", {"validation accuracy": (90.0, 95.0, 97.0)}),),
+        stages=(Row("cut", 0.2, 0.5), Row("fine-tune", 30.0, 0.97)),
+        command="reconv run",
+        versions={"torch": "2"},
+        hashes={"weights": "abc"},
+    )
+
+
+class _Wellformed(HTMLParser):
+    void = frozenset({"meta", "br", "hr", "img", "link", "input"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.requests: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.void:
+            self.open.append(tag)
+        self.requests += [
+            (name, value)
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "data", "action", "xlink:href") and not (value or "").startswith("#")
+        ]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.void:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_self_contained_and_well_formed(facts: RunFacts) -> None:
+    page = render(facts)
+    parser = _Wellformed()
+    parser.feed(page)
+    assert parser.open == []
+    assert parser.requests == []
+    assert "<script" not in page
+    assert "@import" not in page
+    assert "url(" not in page
+    assert "default-src 'none'" in page
+
+
+def test_everything_given_is_escaped(facts: RunFacts) -> None:
+    evil = "<script>alert(1)</script>&\"'"
+    layer = replace(facts.layers[0], name=evil, geometry=evil, note=evil)
+    page = render(
+        replace(
+            facts,
+            title=evil,
+            layers=(layer,),
+            untouched=(Untouched((evil,), 1, evil),),
+            asked={evil: evil},
+            command=evil,
+            stages=(Row(evil, 1.0, None, evil),),
+            curves=(Curve(evil, evil, {evil: (1.0,)}),),
+            notes=(evil,),
+        )
+    )
+    assert "<script" not in page
+    parser = _Wellformed()
+    parser.feed(page)
+    assert parser.open == []
+
+
+def test_says_what_came_out(facts: RunFacts) -> None:
+    page = render(facts)
+    for text in ("40.8 M", "20.4 M", "50.00 % removed", "99.00 %", "98.50 %", "4 ms", "residual stream", "reconv run"):
+        assert text in page
+    assert "not measured" in render(replace(facts, after=replace(facts.after, accuracy=None)))
+
+
+def test_large_network_stays_under_two_megabytes(facts: RunFacts) -> None:
+    layers = tuple(_layer(f"layer3.{i}.conv2", 1024, 512) for i in range(60))
+    assert len(render(replace(facts, layers=layers)).encode()) < 2_000_000
+
+
+def test_a_run_without_training_or_latency_has_a_report(facts: RunFacts) -> None:
+    bare = replace(
+        facts,
+        before=replace(facts.before, latency=(), accuracy=None),
+        after=replace(facts.after, latency=(), accuracy=None),
+        curves=(),
+        stages=(),
+        untouched=(),
+    )
+    assert "<h2>Latency</h2>" not in render(bare)
+
+
+def test_bars_draw_each_channel_once_and_the_cut_between() -> None:
+    layer = LayerFacts("conv", "", 4, 2, (1.0, 4.0, 3.0, 2.0), (False, True, True, False))
+    bars = chart.score_bars(layer, width=400)
+    assert bars.kept.count("M") == 2
+    assert bars.removed.count("M") == 2
+    assert bars.cut == 200
+    mixed = replace(layer, kept=(True, False, True, False))
+    assert chart.score_bars(mixed, width=400).cut is None
+
+
+def test_bars_of_a_dead_layer_are_finite() -> None:
+    bars = chart.score_bars(LayerFacts("conv", "", 2, 1, (0.0, 0.0), (True, False)))
+    assert not re.search("nan|inf", bars.kept + bars.removed)
+
+
+@pytest.mark.parametrize("values", [(1.0,), (2.0, 2.0), (float("nan"), 1.0, 3.0), ()])
+def test_line_charts_of_any_length_are_finite(values: tuple[float, ...]) -> None:
+    drawn = chart.line_chart(Curve("t", "u", {"line": values}))
+    assert not re.search("nan|inf", str(drawn))
+
+
+def test_numbers_read_well() -> None:
+    assert numbers.count(125_486_720) == "125.5 M"
+    assert numbers.size(1_094_408) == "1.044 MiB"
+    assert numbers.duration(0.00321) == "3.21 ms"
+    assert numbers.duration(75) == "1 min 15 s"
+    assert numbers.ratio(4, 2) == "2×"
+    assert numbers.ticks(0, 1) == [0.0, 0.5, 1.0] or numbers.ticks(0, 1)[1] in (0.2, 0.25)
+    assert all(90 <= t <= 97 for t in numbers.ticks(90, 97))
