@@ -45,17 +45,19 @@ def trace(model: nn.Module, example: Any) -> ChannelGraph:
         raise GraphError(
             f"{type(model).__name__}: its forward runs no convolution and no linear layer; there is nothing to prune"
         )
-    return _settled(model, record, tuple(tuple(t.shape) for t in tensors))
+    return _settled(model, record, example)
 
 
-def _settled(model: nn.Module, record: Record, example: tuple[tuple[int, ...], ...]) -> ChannelGraph:
+def _settled(model: nn.Module, record: Record, example: Any) -> ChannelGraph:
+    shapes = tuple(tuple(t.shape) for t in pytree.tree_leaves(example) if isinstance(t, Tensor))
     classes = record.space.classes()
     count = int(classes.max(initial=-1)) + 1
-    batch = example[0][0] if example[0] else 1
+    batch = shapes[0][0] if shapes[0] else 1
     layers = _layers(record, classes, batch)
     return ChannelGraph(
         model=model,
-        example=example,
+        example=shapes,
+        inputs=example,
         layers=layers,
         groups=_groups(layers, record, classes, count),
         parameters={name: tuple(classes[p] for p in planes) for name, planes in record.parameters.items()},

@@ -124,7 +124,7 @@ class ChannelGraph:
 
     Args:
         model: the traced model itself.
-        example: the shapes of the example's tensors.
+        example: the shapes of the example's tensors. inputs: the example itself.
         layers: in the order in which the forward pass uses them.
         groups: of channels; in the order of their first layers.
         parameters: for every parameter and buffer its planes of channel classes.
@@ -141,6 +141,7 @@ class ChannelGraph:
     classes: int
     paddings: Mapping[str, tuple[Plane, Plane]] = field(repr=False)
     uncounted: Mapping[str, int]
+    inputs: Any = field(default=None, repr=False)
 
     def layer(self, name: str) -> Layer:
         return self._layers_by_name[name]

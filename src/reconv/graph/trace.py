@@ -250,7 +250,7 @@ def _run(
     rule_of: Callable[[torch._ops.OpOverload], Rule],
     fake: FakeTensorMode | None,
 ) -> None:
-    args, kwargs = _arguments(example)
+    args, kwargs = call_arguments(example)
     with _path_followed(twin, record), torch.no_grad(), fake or nullcontext(), _Recorder(record, rule_of):
         outputs = twin(*args, **kwargs)
     for tensor in pytree.tree_leaves(outputs):
@@ -259,7 +259,8 @@ def _run(
                 record.space.freeze(plane, "network output (classifier)")
 
 
-def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def call_arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of a call of the model."""
     if isinstance(example, Mapping):
         return (), dict(example)
     return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})

@@ -1,0 +1,114 @@
+"""Cut a copy of the model as a plan says.
+
+The edited thing is the user's own module: every parameter keeps the indices whose channels stay, and the attributes
+that repeat a size (`out_channels`, `num_features`, ...) follow.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reconv.errors import GraphError
+from reconv.graph.channels import Mask
+from reconv.graph.labels import Plane, axes_of
+from reconv.plan import Plan
+from reconv.provenance import attach, provenance_of
+from reconv.surgery.sizes import SIZES, Edits
+
+
+def prune(model: nn.Module, plan: Plan) -> nn.Module:
+    """Remove the plan's channels from a copy of the model.
+
+    Args:
+        model: the traced model, or another checkpoint of its architecture; it is not touched.
+        plan: from `choose`.
+
+    Returns:
+        A new model on the same device, in the same mode, with the same trainable flags; it carries its provenance.
+
+    Raises:
+        GraphError: the model's parameters are not those that the plan is for.
+    """
+    _check_same_architecture(model, plan)
+    small = copy.deepcopy(model)
+    keep = plan.keep
+    cut: dict[int, Tensor] = {}  # tied parameters stay tied
+    for path, module in small.named_modules():
+        for store in (module._parameters, module._buffers):
+            for attribute, tensor in store.items():
+                name = f"{path}.{attribute}" if path else attribute
+                if tensor is None or (id(tensor) not in cut and name not in plan.graph.parameters):
+                    continue
+                if id(tensor) not in cut:
+                    cut[id(tensor)] = cut_tensor(tensor, plan.graph.parameters[name], keep)
+                store[attribute] = cut[id(tensor)]
+    edits = {}
+    for path, module in small.named_modules():
+        changed = _follow_sizes(module, path, plan, keep)
+        if changed:
+            edits[path] = changed
+    return attach(small, provenance_of(model).edited(edits))
+
+
+def _check_same_architecture(model: nn.Module, plan: Plan) -> None:
+    here = {name: tuple(t.shape) for name, t in [*model.named_parameters(), *model.named_buffers()]}
+    graph = plan.graph
+    everything = np.ones(graph.classes, dtype=np.bool_)
+    for name in graph.parameters:
+        if name not in here or here[name] != graph.shape(name, everything):
+            raise GraphError(
+                f"{name}: the plan is for the shape {graph.shape(name, everything)}, the model has "
+                f"{here.get(name, 'no such parameter')}; give the model that was traced, or one of its architecture"
+            )
+
+
+def cut_tensor(tensor: Tensor, planes: tuple[Plane, ...], keep: Mask) -> Tensor:
+    """The entries whose channels all stay, as a parameter if it was one."""
+    result = tensor.detach()
+    crossed = [p for p in planes if len(axes_of(p)) > 1]
+    if crossed:
+        result = _cut_crossed(result, planes, keep)
+    else:
+        for plane in planes:
+            kept = keep[plane].ravel()
+            if not kept.all():
+                index = torch.from_numpy(np.flatnonzero(kept)).to(tensor.device)
+                result = result.index_select(axes_of(plane)[0], index)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(result.clone(), requires_grad=tensor.requires_grad)
+    return result.clone()
+
+
+def _cut_crossed(tensor: Tensor, planes: tuple[Plane, ...], keep: Mask) -> Tensor:
+    """A grouped convolution's weight: each output channel keeps the inputs of its own group, equally many."""
+    mask = np.ones(tuple(tensor.shape), dtype=np.bool_)
+    shape = list(tensor.shape)
+    for plane in planes:
+        if len(axes_of(plane)) == 1:
+            shape[axes_of(plane)[0]] = int(keep[plane].sum())
+        else:
+            row, column = axes_of(plane)
+            shape[column] = int(keep[plane].reshape(tensor.shape[row], -1).sum(1)[0])
+        mask &= np.broadcast_to(keep[plane], mask.shape)
+    return tensor[torch.from_numpy(mask).to(tensor.device)].reshape(shape)
+
+
+def _follow_sizes(module: nn.Module, path: str, plan: Plan, keep: Mask) -> Edits:
+    """Set the attributes that repeat a size which has changed; returns what was set."""
+    edits: Edits = {}
+    for kind, sizes_of in SIZES:
+        if isinstance(module, kind):
+            edits = {k: v for k, v in sizes_of(module).items() if getattr(module, k, v) != v}
+            break
+    if path in plan.graph.paddings:
+        for attribute, classes in zip(module.channel_padding, plan.graph.paddings[path], strict=True):  # type: ignore[arg-type]
+            left = int(keep[classes].sum())
+            if left != len(classes):
+                edits[attribute] = left
+    for attribute, value in edits.items():
+        setattr(module, attribute, value)
+    return edits

@@ -1,0 +1,145 @@
+"""Prove a cut: removing channels must compute what zeroing them computes.
+
+The removed entries of every parameter are zeroed in a copy of the big network; it and the cut one must then agree in
+float64. So that no dead unit, no zero head and no tiny layer scale hides an error, both networks are first shaken by
+the same random numbers, about a tenth of each parameter's size: the proof is of the cut, whatever the weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from reconv.errors import GraphError
+from reconv.graph.channels import Mask
+from reconv.graph.trace import call_arguments
+from reconv.plan import Plan
+from reconv.surgery.cut import cut_tensor
+
+SHAKE = 0.1
+
+
+def verify(model: nn.Module, small: nn.Module, plan: Plan, seed: int = 0) -> float:
+    """How far removing is from zeroing, in float64.
+
+    Both networks are shaken by the same random numbers and see the same random input of the traced shape (integers
+    of the example stay). Norms over channels take their statistics over those that stay.
+
+    Args:
+        model: the big network. small: what `prune` made of it, before anything else changed it.
+        plan: of the cut.
+        seed: of all random numbers.
+
+    Returns:
+        Largest difference of the outputs, relative to the largest output. Rounding alone gives about 1e-15.
+
+    Raises:
+        GraphError: a proof would be void (the outputs do not depend on the input, the model holds no numbers), or
+            `small` is not what the plan leaves.
+    """
+    if any(t.is_meta for t in model.parameters()):
+        raise GraphError(f"{type(model).__name__}: on the meta device there is nothing to compute; load weights first")
+    big, cut = (copy.deepcopy(m).double().eval() for m in (model, small))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        _shake(big, cut, plan, generator)
+        masks = _zero_removed(big, plan)
+        inputs, others = (_drawn(plan.graph.inputs, big, generator) for _ in range(2))
+        with _StatisticsOfKept(masks):
+            expected = _outputs(big, inputs)
+        found, elsewhere = _outputs(cut, inputs), _outputs(cut, others)
+    if not any(torch.is_floating_point(t) for t in pytree.tree_leaves(plan.graph.inputs) if isinstance(t, Tensor)):
+        elsewhere = []
+    if elsewhere and all(torch.equal(a, b) for a, b in zip(found, elsewhere, strict=True)):
+        raise GraphError(
+            f"{type(model).__name__}: its outputs do not depend on its input, so that no proof is possible; "
+            "check the weights (a head of zeros?) and the example"
+        )
+    scale = max(float(t.abs().max()) for t in expected)
+    return max(float((a - b).abs().max()) for a, b in zip(expected, found, strict=True)) / max(scale, 1e-300)
+
+
+def _shake(big: nn.Module, cut: nn.Module, plan: Plan, generator: torch.Generator) -> None:
+    """Add the same noise to both: to parameters a tenth of their size, to statistics by factors near one."""
+    names = dict(big.named_parameters())
+    small = dict([*cut.named_parameters(), *cut.named_buffers()])
+    keep = plan.keep
+    for name, tensor in [*names.items(), *big.named_buffers()]:
+        if not torch.is_floating_point(tensor) or tensor.numel() == 0:
+            continue
+        noise = SHAKE * (2 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 1).to(tensor.device)
+        if name in names:
+            size = float(tensor.square().mean().sqrt())
+            noise *= size if size > 0 else (tensor[0].numel() if tensor.dim() > 1 else 1) ** -0.5
+        else:
+            noise *= tensor
+        tensor.add_(noise)
+        part = cut_tensor(noise, plan.graph.parameters.get(name, ()), keep)
+        if name not in small or small[name].shape != part.shape:
+            raise GraphError(
+                f"{name}: {tuple(small[name].shape) if name in small else 'missing'} in the cut model, the plan leaves "
+                f"{tuple(part.shape)}; give what `prune` made by this plan"
+            )
+        small[name].add_(part)
+
+
+def _zero_removed(big: nn.Module, plan: Plan) -> dict[int, Mask]:
+    """Zero what was removed; returns the mask of every parameter that lost something, by its id."""
+    keep = plan.keep
+    masks: dict[int, Mask] = {}
+    for name, parameter in big.named_parameters():
+        mask = np.ones(tuple(parameter.shape), dtype=np.bool_)
+        for plane in plan.graph.parameters.get(name, ()):
+            mask &= keep[plane]
+        if not mask.all():
+            parameter.mul_(torch.from_numpy(mask).to(parameter.device))
+            masks[id(parameter)] = mask
+    return masks
+
+
+def _drawn(inputs: Any, model: nn.Module, generator: torch.Generator) -> Any:
+    """Normal random numbers in place of every floating tensor."""
+    device = next(model.parameters()).device
+
+    def fresh(tensor: Tensor) -> Tensor:
+        if not torch.is_floating_point(tensor):
+            return tensor.to(device)
+        return torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(device)
+
+    return pytree.tree_map_only(Tensor, fresh, inputs)
+
+
+def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
+    args, kwargs = call_arguments(inputs)
+    outputs = pytree.tree_leaves(model(*args, **kwargs))
+    return [t for t in outputs if isinstance(t, Tensor)]
+
+
+class _StatisticsOfKept(TorchFunctionMode):
+    """Layer and group norms whose weight was masked see only the channels that stay."""
+
+    def __init__(self, masks: Mapping[int, Mask]):
+        super().__init__()
+        self.masks = masks
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = dict(zip(("input", "groups", "weight", "bias", "eps"), args, strict=False)) | (kwargs or {})
+        axis = {F.layer_norm: -1, F.group_norm: 1}.get(func)
+        if axis is None or id(given.get("weight")) not in self.masks:
+            return func(*args, **(kwargs or {}))
+        signal = given["input"]
+        kept = torch.from_numpy(np.flatnonzero(self.masks[id(given["weight"])])).to(signal.device)
+        weight, bias = (None if given.get(k) is None else given[k][kept] for k in ("weight", "bias"))
+        if func is F.layer_norm:
+            part = F.layer_norm(signal[..., kept], (len(kept),), weight, bias, given["eps"])
+        else:
+            part = F.group_norm(signal[:, kept], given.get("groups") or given["num_groups"], weight, bias, given["eps"])
+        return torch.zeros_like(signal).index_copy(axis, kept, part)

@@ -1,0 +1,53 @@
+"""The attributes of a module that repeat the sizes of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from reconv.provenance import Edit
+
+Edits = dict[str, Edit]
+
+
+def _conv_sizes(module: Any) -> Edits:
+    first, second = module.weight.shape[:2]
+    # Groups go only where each has one input channel; then as many are left as there are inputs.
+    groups = module.groups
+    if groups > 1 and groups == module.in_channels:
+        groups = first if isinstance(module, _ConvTransposeNd) else first // (module.out_channels // module.in_channels)
+    if isinstance(module, _ConvTransposeNd):
+        return {"in_channels": first, "out_channels": second * groups, "groups": groups}
+    return {"in_channels": second * groups, "out_channels": first, "groups": groups}
+
+
+def _linear_sizes(module: Any) -> Edits:
+    return {"out_features": module.weight.shape[0], "in_features": module.weight.shape[1]}
+
+
+def _first_size(attribute: str) -> Callable[[Any], Edits]:
+    def sizes(module: Any) -> Edits:
+        tensors = [getattr(module, name, None) for name in ("weight", "bias", "running_mean")]
+        found = next((t for t in tensors if t is not None), None)
+        return {} if found is None else {attribute: len(found)}
+
+    return sizes
+
+
+def _normalized_shape(module: Any) -> Edits:
+    return {} if module.weight is None else {"normalized_shape": tuple(module.weight.shape)}
+
+
+# Module kind -> the sizes that its parameters imply. Subclasses follow their base.
+SIZES: tuple[tuple[type[nn.Module], Callable[[Any], Edits]], ...] = (
+    (_ConvNd, _conv_sizes),
+    (nn.Linear, _linear_sizes),
+    (_BatchNorm, _first_size("num_features")),
+    (nn.GroupNorm, _first_size("num_channels")),
+    (nn.LayerNorm, _normalized_shape),
+    (nn.PReLU, _first_size("num_parameters")),
+)
