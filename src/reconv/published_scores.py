@@ -84,7 +84,7 @@ def _numbered_convolutions(model: nn.Module) -> dict[int, tuple[str, int]]:
     if blocks:
         return {2 * index + 2: block for index, block in enumerate(blocks)}
     named = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    if named and all(path.startswith("features.") for path, _ in named):
+    if named and all(re.fullmatch(r"features\.\d+", path) for path, _ in named):
         return {index: (path, module.out_channels) for index, (path, module) in enumerate(named)}
     raise ArtifactError(
         f"{type(model).__name__}: no score files of such a model were published (only of VGG and of ResNet "
@@ -114,7 +114,7 @@ def _parse(path: PathLike) -> _Numbered:
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
-        raise _refused(path, error.lineno or 1, f"not Python syntax ({error.msg})") from None
+        raise _refused(path, error.lineno or 1, f"not Python syntax ({error.msg[:60]})") from None
     except (RecursionError, MemoryError, ValueError):
         raise _refused(path, 1, "nested too deeply, or not text") from None
     reader = _Reader(path)
