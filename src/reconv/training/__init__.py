@@ -1,5 +1,6 @@
 """Training: one readable loop on Accelerate, its protocols, evaluation, BatchNorm recalibration."""
 
+from reconv.training.device import device_named
 from reconv.training.evaluate import Evaluation, evaluate
 from reconv.training.interrupt import Interrupted
 from reconv.training.loop import Session, Trained, finetune, train
@@ -17,6 +18,7 @@ __all__ = [
     "Session",
     "StepRecord",
     "Trained",
+    "device_named",
     "evaluate",
     "finetune",
     "load_protocol",

@@ -16,6 +16,7 @@ from reconv.data.randomness import derive_seed
 from reconv.errors import ConfigError, TrainingError
 from reconv.provenance import attach, provenance_of
 from reconv.training.checkpoint import Checkpoint
+from reconv.training.device import device_named
 from reconv.training.ema import MovingAverage
 from reconv.training.evaluate import normalization_for, this_share
 from reconv.training.losses import training_loss
@@ -183,7 +184,7 @@ def _accelerator(precision: str, device: str) -> tuple[Any, torch.device]:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState
 
-    wanted = None if device == "auto" else _device(device)
+    wanted = None if device == "auto" else device_named(device)
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     try:
@@ -195,16 +196,6 @@ def _accelerator(precision: str, device: str) -> tuple[Any, torch.device]:
     except ValueError as error:
         raise ConfigError(f"precision {precision}: {error}; use fp32.") from None
     return accelerator, wanted or accelerator.device
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise ConfigError(f"device {name!r}: {reason}; give cpu, cuda, cuda:1, mps, or auto.") from None
-    return device
 
 
 def _mixing(protocol: Protocol, classes: int) -> Any:

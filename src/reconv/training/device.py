@@ -1,0 +1,28 @@
+"""A device by name."""
+
+from __future__ import annotations
+
+import torch
+
+from reconv.errors import ConfigError
+
+
+def device_named(name: str) -> torch.device:
+    """The device that a user names.
+
+    Args:
+        name: "cpu", "cuda", "cuda:1", "mps", or "auto", the fastest there is.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(f"device {name!r}: {reason}; give cpu, cuda, cuda:1, mps, or auto.") from None
+    return device
