@@ -192,6 +192,22 @@ def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], metadata: Mappi
 # --- folders ------------------------------------------------------------------------------------------------
 
 
+def check_replaceable(path: PathLike, *, overwrite: bool = False) -> None:
+    """Refuse early what `output_folder` and `folder_at_once` would refuse: a file, or a folder with something in it.
+
+    Raises:
+        ArtifactError: something is there and may not be replaced.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_dir():
+            raise ArtifactError(f"{path}: is a file; give a folder.")
+        if path.is_dir() and any(path.iterdir()):
+            _refuse_unless_replaceable(path, overwrite=overwrite)
+    except OSError as error:
+        raise _failure("written", path, error) from None
+
+
 def output_folder(path: PathLike, *, overwrite: bool = False) -> Path:
     """An empty folder to write results into, made with the folders above it.
 
@@ -204,12 +220,11 @@ def output_folder(path: PathLike, *, overwrite: bool = False) -> Path:
         ArtifactError: it holds files and may not be emptied, or cannot be made.
     """
     path = Path(path)
+    check_replaceable(path, overwrite=overwrite)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            _refuse_unless_replaceable(path, overwrite=overwrite)
-            for entry in path.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        for entry in path.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         (path / _MARKER).touch()
     except FileExistsError:
         raise ArtifactError(f"{path}: is a file; give a folder.") from None
@@ -230,11 +245,8 @@ def folder_at_once(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]
         ArtifactError: something is there and may not be replaced, or the folder cannot be written.
     """
     path = Path(path)
+    check_replaceable(path, overwrite=overwrite)
     try:
-        if path.exists() and not path.is_dir():
-            raise FileExistsError
-        if path.is_dir() and any(path.iterdir()):
-            _refuse_unless_replaceable(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = _beside(path)
         beside.mkdir()
