@@ -51,29 +51,32 @@ def main() -> None:
     print(f"{options.seeds} draws of images and of the random criterion; before: {base:.2f} %")
     rows = []
     for criterion in CRITERIA:
+        draws = options.seeds if criterion == "random" else 1
+        saliencies = [reconv.score(graph, criterion, seed=seed) for seed in range(draws)]
         for number in (1, 2, 3):
             widths = load_recipe(options.model, number).widths({x.name: x.out_channels for x in graph.layers})
-            cut, recalibrated = [], []
-            for seed, images in enumerate(calibration):
-                fresh = criterion == "random" or seed == 0
-                if fresh:
-                    scores = reconv.score(graph, criterion, seed=seed)
-                    plan = reconv.choose_widths(graph, scores, widths)
-                    small = reconv.prune(model, plan)
-                    cut.append(100 * evaluate(small, data).top1)
-                recalibrated.append(100 * evaluate(recalibrate(small, images), data).top1)
+            plans = [reconv.choose_widths(graph, saliency, widths) for saliency in saliencies]
+            smalls = [reconv.prune(model, plan) for plan in plans]
+            macs, params = plans[0].macs, plans[0].params
             row = {
                 "criterion": criterion,
                 "configuration": number,
-                "macs": plan.macs[1],
-                "macs_removed": 100 * (1 - plan.macs[1] / plan.macs[0]),
-                "params_removed": 100 * (1 - plan.params[1] / plan.params[0]),
-                "as_cut": cut,
-                "recalibrated": recalibrated,
+                "macs": macs[1],
+                "macs_removed": 100 * (1 - macs[1] / macs[0]),
+                "params_removed": 100 * (1 - params[1] / params[0]),
+                "as_cut": [100 * evaluate(small, data).top1 for small in smalls],
+                "recalibrated": [
+                    100 * evaluate(recalibrate(smalls[seed % draws], images), data).top1
+                    for seed, images in enumerate(calibration)
+                ],
             }
             rows.append(row)
-            print(f"{criterion:10} cfg{number}  MACs -{row['macs_removed']:.1f} %  parameters -{row['params_removed']:.1f} %"
-                  f"  as cut {_spread(cut)}  recalibrated {_spread(recalibrated)}", flush=True)  # fmt: skip
+            print(
+                f"{criterion:10} cfg{number}  MACs -{row['macs_removed']:.1f} %  "
+                f"parameters -{row['params_removed']:.1f} %  as cut {_spread(row['as_cut'])}  "
+                f"recalibrated {_spread(row['recalibrated'])}",
+                flush=True,
+            )
     print(f"{time.perf_counter() - started:.0f} s")
     if options.json:
         options.json.write_text(json.dumps({"base": base, "rows": rows, "torch": torch.__version__}, indent=1) + "\n")
