@@ -127,10 +127,7 @@ def load_cifar(kind: Cifar, root: Path, validation: float | None, seed: int) -> 
 def is_cifar(folder: Path) -> Cifar | None:
     """Which of the two data sets a folder itself is, if any."""
     for kind in (CIFAR10, CIFAR100):
-        if any(
-            (folder / layout.test).is_file() and (folder / layout.train[0]).is_file()
-            for layout in kind.layouts
-        ):
+        if any((folder / layout.test).is_file() and (folder / layout.train[0]).is_file() for layout in kind.layouts):
             return kind
     return None
 

@@ -55,9 +55,7 @@ class DataSet:
         )
 
 
-def calibration_images(
-    data: DataSet, n: int, seed: int = 0, *, normalization: Normalization | None = None
-) -> Tensor:
+def calibration_images(data: DataSet, n: int, seed: int = 0, *, normalization: Normalization | None = None) -> Tensor:
     """Training images without their labels, as statistics are estimated from.
 
     Args:

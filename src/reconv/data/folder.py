@@ -181,8 +181,7 @@ def _open(folder: Path, classes: tuple[str, ...], side: int) -> FolderSplit:
     if there != classes:
         different = sorted(set(there) ^ set(classes))
         raise DataError(
-            f"{folder}: its classes differ from train/: {_listed(different)}; "
-            "both need the same class folders."
+            f"{folder}: its classes differ from train/: {_listed(different)}; both need the same class folders."
         )
     paths: list[Path] = []
     labels: list[int] = []
@@ -212,8 +211,7 @@ def _check(folder: Path, paths: list[Path]) -> None:
         faults = [fault for fault in pool.map(look, paths) if fault]
     if faults:
         raise DataError(
-            f"{folder}: {len(faults)} of {len(paths)} images cannot be read: {_listed(faults)}; "
-            "replace or remove them."
+            f"{folder}: {len(faults)} of {len(paths)} images cannot be read: {_listed(faults)}; replace or remove them."
         )
 
 
@@ -241,9 +239,7 @@ def _fault_at_the_ends(path: Path) -> str | None:
 
 
 def _fault_text(path: Path, error: BaseException) -> str:
-    reason = (
-        "empty file" if path.is_file() and path.stat().st_size == 0 else str(error) or type(error).__name__
-    )
+    reason = "empty file" if path.is_file() and path.stat().st_size == 0 else str(error) or type(error).__name__
     return f"{path} ({reason})"
 
 

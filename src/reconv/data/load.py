@@ -72,15 +72,11 @@ def load_data(
 
 
 def _is_there(kind: cifar.Cifar, root: Path) -> bool:
-    return any(
-        (place / layout.test).is_file() for layout in kind.layouts for place in (root, root / layout.folder)
-    )
+    return any((place / layout.test).is_file() for layout in kind.layouts for place in (root, root / layout.folder))
 
 
 def _imagenet_folder(root: Path) -> Path:
-    below = next(
-        (root / name for name in ("imagenet", "ImageNet", "ILSVRC2012") if (root / name).is_dir()), root
-    )
+    below = next((root / name for name in ("imagenet", "ImageNet", "ILSVRC2012") if (root / name).is_dir()), root)
     if not (below / "train").is_dir():
         raise DataError(
             f"imagenet: {root} holds neither train/ nor imagenet/train/; point --data-root or RECONV_DATA "

@@ -76,9 +76,7 @@ class TrainingBatches:
         wholes = order[: self.steps * self.images_per_step].view(self.steps, -1)[start:]
         batches = list(wholes.chunk(self.share.world, dim=1)[self.share.rank])
         crop_seed = derive_seed(self.seed, "crop", epoch) if self.augmentation.resized_crop else None
-        stream = self.split.stream(
-            batches, self.device, crop_seed=crop_seed, workers=worker_count(self.split)
-        )
+        stream = self.split.stream(batches, self.device, crop_seed=crop_seed, workers=worker_count(self.split))
         for step, (images, indices) in enumerate(zip(stream, batches), start):
             yield self._finish(images, (epoch, step)), self.split.labels[indices].to(self.device)
 

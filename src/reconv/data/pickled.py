@@ -210,9 +210,10 @@ def read_pickled(path: Path) -> dict[str, Any]:
         (value,) = machine.stack
         return {_text(key): _finished(item) for key, item in value.items()}
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError) as error:
+        reason = "a value that is not there" if isinstance(error, LookupError) else error or type(error).__name__
         raise ArtifactError(
-            f"{path}: not a plain table of numbers and names: byte {machine.position}: "
-            f"{error or type(error).__name__}. Nothing in it was run; download the data set again."
+            f"{path}: not a plain table of numbers and names: byte {machine.position}: {reason}. "
+            "Nothing in it was run; download the data set again."
         ) from None
 
 
