@@ -195,7 +195,10 @@ def _accelerator(precision: str, device: str) -> tuple[Any, torch.device]:
         )
     except ValueError as error:
         raise ConfigError(f"precision {precision}: {error}; use fp32.") from None
-    return accelerator, wanted or accelerator.device
+    chosen = wanted or accelerator.device
+    if precision == "fp16" and chosen.type == "cpu":  # Accelerate would leave it out without a word
+        raise ConfigError("precision fp16: a CPU does not compute in it; use bf16 or fp32.")
+    return accelerator, chosen
 
 
 def _mixing(protocol: Protocol, classes: int) -> Any:

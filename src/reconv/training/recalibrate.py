@@ -43,7 +43,7 @@ def recalibrate(model: nn.Module, images: Tensor, *, batch_size: int = 200) -> n
     fresh = copy.deepcopy(model)
     layers = [module for module in fresh.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     momenta = [layer.momentum for layer in layers]
-    counts = [layer.num_batches_tracked for layer in layers]
+    counts = [copy.deepcopy(layer.num_batches_tracked) for layer in layers]
     device = device_of(fresh)
     with evaluating(fresh), torch.no_grad():
         for layer in layers:
