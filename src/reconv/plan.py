@@ -168,7 +168,7 @@ def plan_from_json(graph: ChannelGraph, data: Mapping[str, Any]) -> Plan:
         ]
         texts = (str(data["asked"]), str(data["criterion"]), str(data["scheme"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"plan: {error!r} is missing or of the wrong kind; give a plan that reconv saved") from None
+        raise ArtifactError(f"plan: {error} is missing or of the wrong kind; give a plan that reconv saved") from None
     ours = [(g.name, g.size) for g in graph.groups]
     theirs = [(g.name, g.size) for g in rows]
     if ours != theirs:
@@ -176,10 +176,20 @@ def plan_from_json(graph: ChannelGraph, data: Mapping[str, Any]) -> Plan:
         raise ArtifactError(
             f"plan: it is of another architecture (first difference: {first}); trace the model it is for"
         )
-    for row in rows:
-        if sorted(set(row.kept)) != list(row.kept) or not row.kept or not 0 <= row.kept[0] <= row.kept[-1] < row.size:
-            raise ArtifactError(f"plan: {row.name} keeps {row.kept}; positions ascend within 0..{row.size - 1}")
+    for row, group in zip(rows, graph.groups, strict=True):
+        _check_kept(row, group)
     return _finished(graph, rows, *texts)
+
+
+def _check_kept(row: GroupPlan, group: ChannelGroup) -> None:
+    if sorted(set(row.kept)) != list(row.kept) or not row.kept or not 0 <= row.kept[0] <= row.kept[-1] < row.size:
+        raise ArtifactError(f"plan: {row.name} keeps {row.kept}; positions ascend within 0..{row.size - 1}")
+    removed = np.setdiff1d(np.arange(row.size), row.kept)
+    stuck = [group.reasons[int(i)] for i in removed if int(i) in group.reasons]
+    if stuck:
+        raise ArtifactError(f"plan: {row.name} loses channels that have to stay: {stuck[0]}; make a new plan")
+    if len({int((group.cells[removed] == cell).sum()) for cell in np.unique(group.cells)}) > 1:
+        raise ArtifactError(f"plan: {row.name} does not lose its channels in equal numbers by group; make a new plan")
 
 
 def choose(
@@ -278,7 +288,8 @@ def _narrowed(group: ChannelGroup, scores: Scores, removed: int, keep_lowest: bo
         raise BudgetError(f"{group.name}: the criterion gives it no score; choose another criterion")
     steps = group.steps(_order(scores[group.name], keep_lowest))
     cells = len(np.unique(group.cells))
-    if removed % cells or removed // cells >= max(len(steps), 1) + (len(steps) * cells < group.size):
+    most = len(steps) - (len(steps) * cells == group.size)  # of a group that is all free, something stays
+    if removed % cells or removed // cells > most:
         raise BudgetError(
             f"{group.name}: cannot remove {removed} of {group.size} channels; "
             f"{int(group.free.sum())} may go, {cells} at a time{': ' + group.reason if group.reason else ''}"

@@ -67,20 +67,28 @@ def _check_same_architecture(model: nn.Module, plan: Plan) -> None:
 
 
 def cut_tensor(tensor: Tensor, planes: tuple[Plane, ...], keep: Mask) -> Tensor:
-    """The entries whose channels all stay, as a parameter if it was one."""
+    """The entries whose channels all stay, as a parameter if it was one, laid out in memory as before."""
     result = tensor.detach()
-    crossed = [p for p in planes if len(axes_of(p)) > 1]
-    if crossed:
+    if any(len(axes_of(p)) > 1 for p in planes):
         result = _cut_crossed(result, planes, keep)
     else:
         for plane in planes:
             kept = keep[plane].ravel()
             if not kept.all():
-                index = torch.from_numpy(np.flatnonzero(kept)).to(tensor.device)
-                result = result.index_select(axes_of(plane)[0], index)
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(result.clone(), requires_grad=tensor.requires_grad)
-    return result.clone()
+                result = result.index_select(axes_of(plane)[0], _indices(kept, tensor.device))
+    result = result.clone(memory_format=_memory_format(tensor))
+    return nn.Parameter(result, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else result
+
+
+def _indices(kept: Mask, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.flatnonzero(kept)).to(device)
+
+
+def _memory_format(tensor: Tensor) -> torch.memory_format:
+    for rank, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if tensor.dim() == rank and tensor.is_contiguous(memory_format=channels_last) and not tensor.is_contiguous():
+            return channels_last
+    return torch.preserve_format
 
 
 def _cut_crossed(tensor: Tensor, planes: tuple[Plane, ...], keep: Mask) -> Tensor:
@@ -94,7 +102,7 @@ def _cut_crossed(tensor: Tensor, planes: tuple[Plane, ...], keep: Mask) -> Tenso
             row, column = axes_of(plane)
             shape[column] = int(keep[plane].reshape(tensor.shape[row], -1).sum(1)[0])
         mask &= np.broadcast_to(keep[plane], mask.shape)
-    return tensor[torch.from_numpy(mask).to(tensor.device)].reshape(shape)
+    return tensor.flatten().index_select(0, _indices(mask, tensor.device)).reshape(shape)
 
 
 def _follow_sizes(module: nn.Module, path: str, plan: Plan, keep: Mask) -> Edits:
