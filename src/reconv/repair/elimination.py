@@ -1,0 +1,169 @@
+"""In which order channels go, and what each removal costs, by greedy elimination with a least-squares repair in mind.
+
+With P = (U^T U / n + ridge)^-1 and the layer's matrix W, removing the inputs c and re-solving all others raises the
+mean squared error by
+
+    cost_c = tr( W_c^T (P_cc)^-1 W_c ),
+
+after which W -= P_:c (P_cc)^-1 W_c and P -= P_:c (P_cc)^-1 P_c:. One inverse gives the whole order. A channel that
+several layers read costs the sum of what it costs each, as a share of that layer's signal energy.
+
+Source: the optimal brain surgeon (Hassibi & Stork, 1992) with the taps of a channel as a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from reconv.graph.channels import ChannelGraph, ChannelGroup
+from reconv.graph.labels import Plane
+from reconv.repair.solve import damped
+from reconv.repair.statistics import Moments
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One group's order of removal and what it costs.
+
+    Args:
+        order: positions of the group's units, first to go first; removals keep a grouped operator's cells balanced.
+        errors: predicted error after 0, 1, 2, ... removals, a share of the signal's energy summed over the layers
+            that read the group.
+    """
+
+    order: Plane
+    errors: npt.NDArray[np.float64]
+
+
+class _Reader:
+    """One layer (or one group of a grouped one) that reads a group's channels."""
+
+    def __init__(self, gram: Tensor, matrix: Tensor, blocks: list[list[int]], energy: float):
+        self.P = torch.linalg.inv(gram)
+        self.P = (self.P + self.P.T) / 2
+        self.W = matrix.clone()
+        self.energy = energy
+        self.units = np.array([i for i, block in enumerate(blocks) if block], dtype=np.int64)
+        self.blocks = {i: torch.tensor(block, device=gram.device) for i, block in enumerate(blocks) if block}
+
+    def costs(self, alive: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """What the removal of each unit costs; zero for those that it does not read."""
+        result = np.zeros(len(alive))
+        by_size: dict[int, list[int]] = {}
+        for unit in self.units[alive[self.units]].tolist():
+            by_size.setdefault(len(self.blocks[unit]), []).append(unit)
+        for units in by_size.values():
+            index = torch.stack([self.blocks[unit] for unit in units])
+            corner = self.P[index[:, :, None], index[:, None, :]]
+            W = self.W[index]
+            cost = (W * torch.linalg.solve(corner, W)).sum((1, 2)) / self.energy
+            result[units] = cost.clamp(min=0).cpu().numpy()
+        return result
+
+    def remove(self, unit: int) -> None:
+        if unit not in self.blocks:
+            return
+        block = self.blocks[unit]
+        rows = self.P[block]
+        gain = torch.linalg.solve(rows[:, block], rows).T  # [inputs, block]
+        self.W.addmm_(gain, self.W[block], alpha=-1)
+        self.P.addmm_(gain, rows, alpha=-1)
+
+
+def _readers(graph: ChannelGraph, group: ChannelGroup, moments: Mapping[str, Moments], ridge: float) -> list[_Reader]:
+    place = {int(unit): i for i, unit in enumerate(group.units)}
+    readers = []
+    for name in group.consumers:
+        layer = graph.layer(name)
+        found = moments.get(name)
+        if found is None or (layer.groups > 1 and layer.inputs.shape[1] == 1 and name in group.producers):
+            continue  # a depthwise layer goes with its channels; what reads it next pays
+        gram, _ = damped(found.gram, ridge, found.constant)
+        for g, row in enumerate(layer.inputs):
+            blocks: list[list[int]] = [[] for _ in group.units]
+            for column, unit in enumerate(row.tolist()):
+                if unit in place:
+                    blocks[place[unit]] += range(column * found.taps, (column + 1) * found.taps)
+            if any(blocks):
+                readers.append(_Reader(gram[g], found.matrix[g], blocks, found.energy))
+    return readers
+
+
+def eliminate(
+    graph: ChannelGraph,
+    group: ChannelGroup,
+    moments: Mapping[str, Moments],
+    *,
+    ridge: float = 1e-4,
+    order: Plane | None = None,
+) -> Curve | None:
+    """The order in which a group's channels go, and the error after each.
+
+    Args:
+        graph, group: the group is one of the graph's.
+        moments: from `gather_moments`.
+        ridge: as in the repair.
+        order: follow this order of positions (of another criterion) and only say what it costs.
+
+    Returns:
+        The curve; None where no layer that reads the group was seen.
+    """
+    readers = _readers(graph, group, moments, ridge)
+    if not readers:
+        return None
+    alive = group.free.copy()
+    cells = group.cells
+    left = {int(cell): int((alive & (cells == cell)).sum()) for cell in np.unique(cells)}
+    rounds = min(left.values())
+    sequence: list[int] = []
+    errors = [0.0]
+    given = [step.tolist() for step in group.steps(order)] if order is not None else None
+    for turn in range(rounds):
+        todo = list(left) if given is None else given[turn]
+        total = errors[-1]
+        for entry in todo:
+            costs = sum((reader.costs(alive) for reader in readers), np.zeros(group.size))
+            unit = entry
+            if given is None:
+                candidates = np.flatnonzero(alive & (cells == entry))
+                unit = int(candidates[costs[candidates].argmin()])
+            total += float(costs[unit])
+            alive[unit] = False
+            for reader in readers:
+                reader.remove(unit)
+            sequence.append(unit)
+            errors.append(total)
+    return Curve(np.array(sequence, dtype=np.int64), np.array(errors))
+
+
+def error_curves(
+    graph: ChannelGraph,
+    moments: Mapping[str, Moments],
+    *,
+    ridge: float = 1e-4,
+    orders: Mapping[str, Plane] | None = None,
+    coupled: bool = False,
+) -> dict[str, Curve]:
+    """The curve of every group that may be cut, by the group's name.
+
+    Args:
+        graph: of the network that the moments are of.
+        moments: from `gather_moments`.
+        ridge: as in the repair.
+        orders: by group, positions in the order of another criterion; greedy elimination by default.
+        coupled: residual streams too.
+    """
+    curves = {}
+    for group in graph.groups:
+        if group.reason or (group.stream and not coupled) or (orders is not None and group.name not in orders):
+            continue
+        curve = eliminate(graph, group, moments, ridge=ridge, order=None if orders is None else orders[group.name])
+        if curve is not None and len(curve.order):
+            curves[group.name] = curve
+    return curves

@@ -1,0 +1,49 @@
+"""How a network is repaired, and what images will do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reconv.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is repaired.
+
+    Args:
+        points: positions an image that each layer is solved on; more where a layer has more inputs than rows.
+        ridge: relative to the mean squared input of a layer.
+        gate_passes: passes for which a target beyond a ReLU's bound only asks for its side.
+        seed: of the positions.
+        memory: bytes that signals may take; where all images at once need more, each layer has a pass of its own.
+        batch: images at a time.
+    """
+
+    points: int = 16
+    ridge: float = 1e-4
+    gate_passes: int = 3
+    seed: int = 0
+    memory: int = 2 << 30
+    batch: int = 250
+
+    def __post_init__(self) -> None:
+        for name in ("points", "memory", "batch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"repair: {name}={getattr(self, name)}; give 1 or more")
+        if not 0 < self.ridge < 1e3:
+            raise ConfigError(f"repair: ridge={self.ridge:g}; give a small positive number, such as 1e-4")
+        if self.gate_passes < 0:
+            raise ConfigError(f"repair: gate_passes={self.gate_passes}; give 0 or more")
+
+
+def check_images(images: Tensor) -> None:
+    """Raises DataError unless these are at least two finite images."""
+    if not isinstance(images, Tensor) or not images.is_floating_point() or images.dim() < 2 or len(images) < 2:
+        what = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
+        raise DataError(f"repair: images: {what}; give at least two normalized images, float (n, C, H, W)")
+    if not bool(torch.isfinite(images).all()):
+        raise DataError("repair: images hold NaN or infinity; give finite, normalized images")

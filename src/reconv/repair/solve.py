@@ -1,0 +1,102 @@
+"""Least squares for one layer, from rows of its input to what its output should be.
+
+    minimize  |U W - T|^2 / n  +  r |W - W0|^2        r = ridge * mean squared input, none on the constant
+
+through the normal equations in float64. Where a ReLU reads the signal, only the side counts beyond its bounds: a
+negative target asks for a negative value, no matter which. This **gate** keeps the Gram matrix and replaces the target
+of a row by the present value wherever that is beyond the same bound (a few passes over one Cholesky factor).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One layer's least squares.
+
+    Args:
+        rows: [n, groups, inputs], float; with the constant last if `constant`.
+        target: [n, groups, outputs].
+        start: the present matrix, [groups, inputs, outputs], float64.
+        constant: whether the last input is the constant one.
+    """
+
+    rows: Tensor
+    target: Tensor
+    start: Tensor
+    constant: bool
+
+
+def by_group(a: Tensor, b: Tensor) -> Tensor:
+    """a^T b / n for every group, summed in float64 over chunks: [groups, columns of a, columns of b]."""
+    total = torch.zeros(a.shape[1], a.shape[2], b.shape[2], dtype=torch.float64, device=a.device)
+    for x, y in zip(a.split(4096), b.split(4096), strict=True):
+        if len(total) == 1:  # a plain product is much faster than a batch of one
+            total[0] += x[:, 0].T @ y[:, 0]
+        else:
+            total += torch.bmm(x.permute(1, 2, 0), y.transpose(0, 1))
+    return total / len(a)
+
+
+def apply(rows: Tensor, matrix: Tensor) -> Tensor:
+    """rows @ matrix for every group, [n, groups, outputs], in the dtype of the rows."""
+    if len(matrix) == 1:
+        return (rows[:, 0] @ matrix[0].to(rows.dtype))[:, None]
+    return torch.bmm(rows.transpose(0, 1), matrix.to(rows.dtype)).transpose(0, 1)
+
+
+def damped(gram: Tensor, ridge: float, constant: bool) -> tuple[Tensor, Tensor]:
+    """The Gram matrix with the ridge on its diagonal, and the ridge of every group [groups, 1, 1]."""
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    inputs = diagonal[:, :-1] if constant else diagonal
+    level = inputs.mean(1) if inputs.shape[1] else inputs.new_zeros(len(inputs))
+    amount = ridge * level + torch.finfo(gram.dtype).tiny ** 0.5
+    weights = torch.ones_like(diagonal)
+    if constant:
+        weights[:, -1] = 1e-12
+    return gram + torch.diag_embed(weights * amount[:, None]), amount[:, None, None]
+
+
+def solve(problem: Problem, ridge: float = 1e-4, gate: Bounds | None = None, passes: int = 3) -> Tensor:
+    """The matrix that minimizes the problem, [groups, inputs, outputs], float64.
+
+    Args:
+        ridge: relative to the mean squared input; pulls toward the present matrix.
+        gate: bounds of the activation that reads the signal, or None.
+        passes: of the gate.
+    """
+    gram, amount = damped(by_group(problem.rows, problem.rows), ridge, problem.constant)
+    pull = amount * problem.start
+    if problem.constant:
+        pull[:, -1] = 0.0
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    inverse = torch.linalg.pinv(gram, hermitian=True) if bool(failed.any()) else None
+
+    def fit(target: Tensor) -> Tensor:
+        right = by_group(problem.rows, target) + pull
+        return torch.cholesky_solve(right, factor) if inverse is None else inverse @ right
+
+    matrix = fit(problem.target)
+    if gate is not None:
+        low, high = gate
+        for _ in range(passes):
+            value = apply(problem.rows, matrix)
+            target = torch.where(problem.target < low, value.clamp(max=low), problem.target)
+            if high < float("inf"):
+                target = torch.where(problem.target > high, value.clamp(min=high), target)
+            matrix = fit(target)
+    return matrix
+
+
+def gated_error(value: Tensor, target: Tensor, gate: Bounds | None) -> float:
+    """Mean squared difference a row, of what passes the gate."""
+    if gate is not None:
+        value, target = value.clamp(*gate), target.clamp(*gate)
+    return float((value - target).double().square().sum() / max(len(value), 1))
