@@ -227,7 +227,7 @@ def test_a_fingerprint_sees_names_shapes_dtypes_and_bits_but_not_order() -> None
     others = [
         {**TENSORS, "weight": changed},
         {**TENSORS, "weight": TENSORS["weight"].reshape(-1)},
-        {**TENSORS, "count": torch.tensor(7, dtype=torch.int32)},
+        {**TENSORS, "half": TENSORS["half"].view(torch.int16)},
         {("renamed" if name == "half" else name): tensor for name, tensor in TENSORS.items()},
         {name: tensor for name, tensor in TENSORS.items() if name != "none"},
     ]

@@ -34,6 +34,7 @@ from reconv.provenance import Edit, Provenance, attach, provenance_of
 from reconv.saliency import Saliency
 from reconv.surgery import SIZES
 from reconv.zoo import build_skeleton, fill
+from reconv.zoo.weights import weights_metadata
 
 FORMAT = 1
 _RECIPE, _WEIGHTS = "recipe.json", "weights.safetensors"
@@ -63,7 +64,7 @@ def save(model: nn.Module, path: PathLike, *, plan: Plan | None = None, overwrit
         "weights": {"file": _WEIGHTS, "fingerprint": tensors_fingerprint(tensors)},
     }
     with folder_at_once(path, overwrite=overwrite) as folder:
-        write_tensors(folder / _WEIGHTS, tensors)
+        write_tensors(folder / _WEIGHTS, tensors, weights_metadata(model))
         write_json(folder / _RECIPE, recipe)
 
 
@@ -145,8 +146,7 @@ def _apply(model: nn.Module, path: str, edits: Mapping[str, Edit], file: Path) -
         raise ArtifactError(f"{file}: it edits {path}, which this architecture lacks; save the model again.") from None
     for name, value in edits.items():
         old = vars(module).get(name)
-        same_kind = type(old) is type(value) and not name.startswith("_")
-        if not same_kind or (isinstance(old, tuple) and not all(type(item) is int for item in old)):
+        if type(old) is not type(value) or (isinstance(old, tuple) and not all(type(n) is int for n in old)):
             raise ArtifactError(f"{file}: it edits {path}.{name}, which is no size of a layer; save the model again.")
         setattr(module, name, value)
 

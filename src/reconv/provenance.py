@@ -55,6 +55,8 @@ class Normalization:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(map(float, self.mean)))
+        object.__setattr__(self, "std", tuple(map(float, self.std)))
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
             raise ConfigError(f"normalization: mean {self.mean}, std {self.std}; a mean and a positive std a channel.")
 
@@ -110,19 +112,13 @@ class Provenance:
                     str(path): {str(name): _edit(edit) for name, edit in edits.items()}
                     for path, edits in value["edits"].items()
                 },
-                normalization=Normalization(_floats(normalization["mean"]), _floats(normalization["std"]))
-                if normalization
-                else None,
+                normalization=Normalization(normalization["mean"], normalization["std"]) if normalization else None,
                 notes=tuple(map(str, value["notes"])),
             )
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise ArtifactError(
                 f"{where}: does not describe a model ({type(error).__name__}: {error}); save the model again."
             ) from None
-
-
-def _floats(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
 
 
 def _edit(value: Any) -> Edit:

@@ -35,6 +35,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         ("resnet34", "torchvision:resnet34"),
         ("TIMM:resnet34", "timm:resnet34"),
         ("resnet26d", "timm:resnet26d"),
+        ("timm:resnet50.a1_in1k", "timm:resnet50.a1_in1k"),
     ],
 )
 def test_a_bare_name_is_ours_then_torchvisions_then_timms(written: str, canonical: str) -> None:

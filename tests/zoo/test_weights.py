@@ -118,7 +118,14 @@ def test_what_a_layout_implies_can_be_overridden(tmp_path: Path) -> None:
     assert provenance.normalization == mine
     assert provenance.spec is not None
     assert provenance.spec.arguments["shortcut"] == "average"
-    assert not any("shortcut=" in note for note in provenance.notes)
+    (note,) = provenance.notes
+    assert "assumed" not in note
+
+
+def test_a_parameter_free_shortcut_that_no_name_tells_is_the_papers(model: nn.Module, tmp_path: Path) -> None:
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    (note,) = provenance_of(load_model("resnet20", weights=tmp_path / "w.pth", **SMALL)).notes
+    assert "assumed shortcut='average', which an argument overrides" in note
 
 
 @pytest.mark.parametrize(
@@ -161,7 +168,7 @@ def test_classes_are_those_of_the_weights(name: str, tmp_path: Path) -> None:
     torch.save(load_model(name, num_classes=13).state_dict(), tmp_path / "w.pth")
     spec = provenance_of(load_model(name, weights=tmp_path / "w.pth")).spec
     assert spec is not None
-    assert spec.arguments == {"num_classes": 13}
+    assert spec.arguments["num_classes"] == 13
 
 
 def test_timms_published_normalization_goes_with_its_own_classes(tmp_path: Path) -> None:

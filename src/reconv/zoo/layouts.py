@@ -67,6 +67,12 @@ LAYOUTS = (
         normalization=IMAGENET,
     ),
     Layout(
+        "CIFAR ResNet with a parameter-free shortcut (which one, the file does not say)",
+        models=_CIFAR_RESNET,
+        sign=r"^fc\.weight$",
+        arguments={"shortcut": "average"},
+    ),
+    Layout(
         "CIFAR VGG16-BN whose head has another name",
         models="vgg16_bn",
         sign=r"^(fc|linear|classifier\.0)\.weight$",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,12 +56,11 @@ def load_model(
     if pretrained:
         model = _load_published(name, arguments)
     elif weights is not None:
-        model = _load_local(name, weights, arguments)
+        model = _load_local(name, weights, arguments, normalization)
     else:
         model = build_model(ModelSpec(name, arguments))
-    if normalization is not None:
-        attach(model, replace(provenance_of(model), normalization=normalization))
-    return model
+    known = normalization or provenance_of(model).normalization
+    return attach(model, replace(provenance_of(model), normalization=known))
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class _Implied:
     notes: tuple[str, ...] = ()
 
 
-def _load_local(name: str, path: PathLike, given: Mapping[str, Any]) -> nn.Module:
-    implied = _implied(canonical_name(name), path, given)
+def _load_local(name: str, path: PathLike, given: Mapping[str, Any], normalization: Normalization | None) -> nn.Module:
+    implied = _implied(canonical_name(name), path, given, normalization)
     arguments = {**implied.arguments, **given}
     if "num_classes" not in arguments:
         classes = _classes(build_skeleton(ModelSpec(name, arguments)), implied.tensors)
@@ -82,14 +82,18 @@ def _load_local(name: str, path: PathLike, given: Mapping[str, Any]) -> nn.Modul
     model = build_skeleton(ModelSpec(name, arguments))
     dtypes = {key: tensor.dtype for key, tensor in model.state_dict().items()}
     fill(model, {key: tensor.to(dtypes.get(key)) for key, tensor in implied.tensors.items()}, path)
-    normalization = implied.normalization or _timm_normalization(model)
-    return attach(model, replace(provenance_of(model), normalization=normalization, notes=implied.notes))
+    known = normalization or implied.normalization or _timm_normalization(model)
+    return attach(model, replace(provenance_of(model), normalization=known, notes=implied.notes))
 
 
-def _implied(name: str, path: PathLike, given: Mapping[str, Any]) -> _Implied:
+def _implied(name: str, path: PathLike, given: Mapping[str, Any], normalization: Normalization | None) -> _Implied:
     tensors = read_weights(path)
     recorded = recorded_provenance(path)
     if recorded is not None and recorded.spec is not None:
+        if recorded.edits:
+            raise WeightsError(
+                f"{path}: holds weights of a pruned {recorded.spec.name}; load the folder {Path(path).parent} instead."
+            )
         if recorded.spec.name != name:
             raise WeightsError(
                 f"{path}: holds weights of {recorded.spec.name}, not of {name}; "
@@ -100,9 +104,9 @@ def _implied(name: str, path: PathLike, given: Mapping[str, Any]) -> _Implied:
     if layout is None:
         return _Implied(tensors)
     assumed = [f"{key}={value!r}" for key, value in layout.arguments.items() if key not in given]
-    if layout.normalization is not None:
+    if layout.normalization is not None and normalization is None:
         assumed.append(f"input mean {layout.normalization.mean} and std {layout.normalization.std}")
-    consequence = f", so {' and '.join(assumed)} are assumed; say otherwise to override" if assumed else ""
+    consequence = f"; assumed {' and '.join(assumed)}, which an argument overrides" if assumed else ""
     note = f"{path}: recognized as {layout.title}{consequence}."
     return _Implied(layout.rename(tensors), layout.arguments, layout.normalization, (note,))
 

@@ -48,6 +48,14 @@ def _timm_names() -> frozenset[str]:
     return frozenset(timm.list_models())
 
 
+@cache
+def _timm_tagged_names() -> frozenset[str]:
+    """Names that say which published weights too: `resnet50.a1_in1k`."""
+    import timm
+
+    return frozenset(timm.list_pretrained())
+
+
 def _build_timm(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     import timm
 
@@ -57,11 +65,18 @@ def _build_timm(name: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 @dataclass(frozen=True)
 class _Source:
-    """A library of models; `reserved` are the arguments that would load or download something."""
+    """A library of models.
+
+    Attributes:
+        names: of its models. more_names: further ones that it knows, too many to list.
+        build: a model by one of these, and arguments.
+        reserved: arguments that would load or download something.
+    """
 
     names: Callable[[], Collection[str]]
     build: Callable[[str, Mapping[str, Any]], nn.Module]
     reserved: frozenset[str] = frozenset()
+    more_names: Callable[[], Collection[str]] = frozenset
 
 
 _SOURCES = {
@@ -73,6 +88,7 @@ _SOURCES = {
         _timm_names,
         _build_timm,
         frozenset({"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}),
+        _timm_tagged_names,
     ),
 }
 
@@ -102,9 +118,9 @@ def resolve(name: str) -> tuple[str, str]:
     wanted = (rest if colon else name.strip()).lower().replace("-", "_")
     spellings = (wanted, wanted.replace("_", ""))
     for source in sources:
-        names = _SOURCES[source].names()
+        entry = _SOURCES[source]
         for spelling in spellings:
-            if spelling in names:
+            if spelling in entry.names() or ("." in spelling and spelling in entry.more_names()):
                 return source, spelling
     raise unknown_name("model", wanted, {known for source in sources for known in _SOURCES[source].names()})
 

@@ -41,7 +41,7 @@ class AverageShortcut(ChannelPadding):
 
     def forward(self, x: Tensor) -> Tensor:
         # An odd map ends in half a square, whose mean is over the pixels it has.
-        return super().forward(F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False))
+        return super().forward(F.avg_pool2d(x, 2, ceil_mode=True))
 
 
 class StrideShortcut(ChannelPadding):

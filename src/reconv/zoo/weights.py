@@ -82,16 +82,20 @@ def write_weights(model: nn.Module, path: PathLike) -> None:
         ConfigError: a pruned model, whose weights alone do not rebuild it.
         ArtifactError: the file cannot be written.
     """
-    provenance = provenance_of(model)
-    if provenance.edits:
+    if provenance_of(model).edits:
         raise ConfigError(
             f"{path}: the weights of a pruned model do not rebuild it; save it with reconv.save(model, path)."
         )
-    write_tensors(path, model.state_dict(), {_METADATA_KEY: json.dumps(provenance.to_json())})
+    write_tensors(path, model.state_dict(), weights_metadata(model))
+
+
+def weights_metadata(model: nn.Module) -> dict[str, str]:
+    """The metadata by which a file of weights says which model it belongs to."""
+    return {_METADATA_KEY: json.dumps(provenance_of(model).to_json())}
 
 
 def recorded_provenance(path: PathLike) -> Provenance | None:
-    """What `write_weights` recorded in this file; None for any other file."""
+    """What `weights_metadata` says in this file; None for any other file."""
     if Path(path).suffix != ".safetensors":
         return None
     text = read_metadata(path).get(_METADATA_KEY)
