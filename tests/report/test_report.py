@@ -9,21 +9,20 @@ from html.parser import HTMLParser
 
 import pytest
 
-from reconv.report import Curve, Latency, LayerFacts, Measures, Row, RunFacts, Untouched, chart, numbers, render
+from reconv.cost import Latency
+from reconv.report import Curve, LayerFacts, Measures, Row, RunFacts, Untouched, chart, numbers, render
 
 
 def _layer(name: str, channels: int, kept: int) -> LayerFacts:
     scores = tuple(1.0 + math.sin(7.0 * i) for i in range(channels))
     best = set(sorted(range(channels), key=lambda i: -scores[i])[:kept])
-    return LayerFacts(
-        name, "3x3 on 32x32", channels, kept, scores, tuple(i in best for i in range(channels)), ""
-    )
+    return LayerFacts(name, "3x3 on 32x32", channels, kept, scores, tuple(i in best for i in range(channels)), "")
 
 
 @pytest.fixture
 def facts() -> RunFacts:
-    before = Measures(0.99, 40_800_000, 272_474, 1_094_408, (Latency(1, 4e-3, 3.9e-3, 4.4e-3),))
-    after = Measures(0.985, 20_400_000, 140_000, 580_000, (Latency(1, 3e-3, 2.9e-3, 3.1e-3),))
+    before = Measures(0.99, 40_800_000, 272_474, 1_094_408, (Latency(1, 4e-3, 3.9e-3, 4.4e-3, 21),))
+    after = Measures(0.985, 20_400_000, 140_000, 580_000, (Latency(1, 3e-3, 2.9e-3, 3.1e-3, 21),))
     return RunFacts(
         title="resnet20 on digits",
         asked={"criterion": "nuclear norm", "budget": "MACs to 50 %"},

@@ -2,13 +2,12 @@
 
 from reconv.report.facts import (
     Curve,
-    Latency,
     LayerFacts,
     Measures,
     Row,
     RunFacts,
     Untouched,
 )
-from reconv.report.render import render
+from reconv.report.render import render, render_scores
 
-__all__ = ["Curve", "Latency", "LayerFacts", "Measures", "Row", "RunFacts", "Untouched", "render"]
+__all__ = ["Curve", "LayerFacts", "Measures", "Row", "RunFacts", "Untouched", "render", "render_scores"]

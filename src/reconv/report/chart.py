@@ -56,9 +56,7 @@ def strip(layers: Sequence[LayerFacts], width: float = 1000, height: float = 150
     top = max((layer.before for layer in layers), default=1)
     step = width / max(len(layers), 1)
     return [
-        Column(
-            i * step + 0.1 * step, 0.8 * step, height * layer.before / top, height * layer.after / top, layer
-        )
+        Column(i * step + 0.1 * step, 0.8 * step, height * layer.before / top, height * layer.after / top, layer)
         for i, layer in enumerate(layers)
     ]
 

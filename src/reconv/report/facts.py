@@ -6,17 +6,10 @@ Every number carries its unit in its name or its comment; `None` is what was not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-
-@dataclass(frozen=True)
-class Latency:
-    """Time of one forward pass, in seconds: the median, and the quartiles around it."""
-
-    batch: int
-    median: float
-    low: float
-    high: float
+from reconv.cost import Latency
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,16 @@ class Row:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Everything the report of one run shows."""
+    """Everything the report of one run shows.
+
+    Args:
+        title: of the page. asked: what the user wanted, by name.
+        before, after: the two networks. layers: in the order of the forward pass.
+        untouched: tied channels that were left alone. curves: of the trainings. stages: what was done.
+        command: that does it again. versions, hashes: of software, hardware and weights, by name.
+        notes: sentences the reader should know.
+        verified: largest difference between removed and zeroed, relative, in float64; None: not looked for.
+    """
 
     title: str
     asked: Mapping[str, str]
@@ -101,3 +103,11 @@ class RunFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    verified: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object, without the scores, which have a file of their own."""
+        facts = asdict(self)
+        for layer in facts["layers"]:
+            del layer["scores"], layer["kept"]
+        return facts

@@ -52,7 +52,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
         return [low]
     rough = (high - low) / about
     power = 10 ** math.floor(math.log10(rough))
-    step = min((step for step in (power, 2 * power, 5 * power, 10 * power) if step >= rough * 0.999))
+    step = min(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reconv.report import chart, numbers
-from reconv.report.facts import RunFacts
+from reconv.report.facts import LayerFacts, RunFacts
 
 
 def render(facts: RunFacts) -> str:
@@ -18,6 +20,11 @@ def render(facts: RunFacts) -> str:
         A complete HTML document; its Content-Security-Policy forbids every request, and all text is escaped.
     """
     return _environment().get_template("report.html.jinja").render(facts=facts)
+
+
+def render_scores(title: str, layers: Mapping[str, Sequence[LayerFacts]]) -> str:
+    """The scores of every layer, by criterion, as one HTML document like the report."""
+    return _environment().get_template("scores.html.jinja").render(title=title, criteria=layers)
 
 
 def _environment() -> Environment:

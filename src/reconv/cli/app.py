@@ -1,0 +1,143 @@
+"""The `reconv` command: its subcommands, and how it fails.
+
+Nothing here imports torch: help, version and completion answer at once, and each subcommand imports what it needs
+when it runs. What a user can cause (`ReconvError`, a usage error, a file that cannot be read or written) is one line
+on stderr and exit code 2; anything else is a fault of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from reconv import __version__
+from reconv.cli import (
+    evaluate,
+    finetune,
+    inspect,
+    listing,
+    profile,
+    prune,
+    run,
+    saliency,
+    train,
+)
+from reconv.cli.stopped import Stopped
+from reconv.errors import ReconvError
+
+SUBCOMMANDS = {
+    "run": run,
+    "saliency": saliency,
+    "prune": prune,
+    "finetune": finetune,
+    "train": train,
+    "evaluate": evaluate,
+    "profile": profile,
+    "inspect": inspect,
+    "list": listing,
+}
+
+# The base of every usage error, whether typer stands on click or brings its own copy of it.
+CommandLineError: Any = typer.BadParameter.__mro__[2]
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise Stopped from stop
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"reconv {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Make trained convolutional networks smaller and faster by removing channels, and prove what was done."""
+
+
+def _examples(lines: Sequence[str]) -> str:
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
+
+
+def build_app() -> typer.Typer:
+    """The application with every subcommand registered."""
+    app = typer.Typer(
+        name="reconv",
+        cls=_Commands,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name, module in SUBCOMMANDS.items():
+        app.command(name, epilog=_examples(module.EXAMPLES))(module.command)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: the words after `reconv`; those of the process if None.
+
+    Returns:
+        The exit code: 0, 2 for bad input, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"] or ["--help"]
+    try:
+        return int(build_app()(words, prog_name="reconv", standalone_mode=False) or 0)
+    except Stopped as stop:
+        return _say(_how_to_go_on(words, stop.folder), EXIT_INTERRUPTED)
+    except (ReconvError, OSError, CommandLineError) as error:
+        if debug:
+            raise
+        return _say(f"error: {_message(error)}", EXIT_BAD_INPUT)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, ReconvError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}; check the path, its rights and the space left."
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "reconv"
+    return f"{command}: {error.format_message()} See `{command} --help`."  # type: ignore[attr-defined]
+
+
+def _how_to_go_on(words: Sequence[str], folder: Path | None) -> str:
+    command = ["reconv", *words]
+    if folder is None:
+        return f"Interrupted. Start again with: {shlex.join(command)}"
+    command = [word for word in command if word != "--overwrite"]
+    if not any(word == "-o" or word.startswith("--save-path") for word in words):
+        command += ["--save-path", str(folder)]
+    if "--resume" not in words:
+        command += ["--resume"]
+    return f"Interrupted. What is finished is kept in {folder}; go on with: {shlex.join(command)}"
+
+
+def _say(message: str, code: int) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
+    return code

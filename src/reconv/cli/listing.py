@@ -1,0 +1,62 @@
+"""`reconv list`: the names that other commands take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconv.cli import names
+
+KINDS = ("models", "criteria", "data-sets", "protocols", "recipes")
+EXAMPLES = ("reconv list criteria", "reconv list models --source timm")
+
+Kind = Annotated[str, typer.Argument(help=", ".join(KINDS), autocompletion=names.offer(KINDS), show_default=False)]
+Source = Annotated[str, typer.Option("--source", help="Of models: reconv, torchvision or timm.")]
+
+
+def command(kind: Kind, source: Source = "reconv") -> None:
+    """The names of models, criteria, data sets, protocols or recipes."""
+    from reconv.cli import console
+    from reconv.errors import unknown_name
+
+    rows = {
+        "models": lambda: [(name, "") for name in _models(source)],
+        "criteria": _criteria,
+        "data-sets": _data_sets,
+        "protocols": _protocols,
+        "recipes": _recipes,
+    }
+    if kind not in rows:
+        raise unknown_name("list", kind, KINDS)
+    console.stdout().print(console.table("", (kind, ""), rows[kind](), left=2))
+
+
+def _models(source: str) -> tuple[str, ...]:
+    from reconv.zoo import model_names
+
+    return model_names(source)
+
+
+def _criteria() -> list[tuple[str, str]]:
+    from reconv.saliency import CRITERIA
+
+    return [(", ".join(dict.fromkeys((row.name, *row.aliases))), row.meaning) for row in CRITERIA.values()]
+
+
+def _data_sets() -> list[tuple[str, str]]:
+    from reconv.data import data_set_names
+
+    return [*((name, "") for name in data_set_names()), ("a path", "folder with train/ and val/, one folder a class")]
+
+
+def _protocols() -> list[tuple[str, str]]:
+    from reconv.training import load_protocol, protocol_names
+
+    return [(name, load_protocol(name).description) for name in protocol_names()]
+
+
+def _recipes() -> list[tuple[str, str]]:
+    from reconv.zoo import recipe_numbers
+
+    return [(model, "--prune-cfg " + ", ".join(map(str, numbers))) for model, numbers in recipe_numbers().items()]

@@ -1,0 +1,30 @@
+"""A network and its graph, for commands that need no images but their shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reconv.cli import common, console
+from reconv.graph import ChannelGraph, trace
+from reconv.pipeline import example_of, load_network
+from reconv.provenance import provenance_of
+from reconv.training import device_named
+
+
+def traced(
+    model: str,
+    weights: Path | None,
+    shortcut: str | None,
+    data_set: str,
+    image_size: int | None,
+    device: str = "cpu",
+) -> ChannelGraph:
+    """The network that the options name, traced with images of the data set's shape."""
+    example, classes = example_of(data_set, image_size)
+    network = load_network(
+        model, common.text(weights), common.model_arguments(shortcut), channels=example.shape[1], classes=classes
+    )
+    for note in provenance_of(network).notes:
+        console.Progress().note(note)
+    where = device_named(device)
+    return trace(network.to(where), example.to(where))

@@ -1,0 +1,93 @@
+"""`reconv prune`: cut a trained network, and fine-tune it, as the paper's `prune_*.py` do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconv.cli import options
+
+EXAMPLES = (
+    "reconv prune --model resnet56 --weights W.safetensors --data-set CIFAR10 --metric nuc --prune-cfg 1 --save-path P",
+    "reconv prune --model resnet34 --weights W.pth --data-set imagenet --metric spec --prune-cfg 2 --save-path P",
+    "reconv prune --model P/model --data-set digits --budget macs=0.7 --no-finetune",
+)
+
+Finetune = Annotated[
+    bool | None,
+    typer.Option(
+        "--finetune/--no-finetune",
+        help="Fine-tune after the cut [default: yes, but for ImageNet, which `reconv finetune` is for].",
+        rich_help_panel="Training",
+        show_default=False,
+    ),
+]
+
+
+def command(
+    model: options.Model,
+    weights: options.Weights = None,
+    shortcut: options.Shortcut = None,
+    data_set: options.DataSet = "CIFAR10",
+    data_root: options.DataRoot = None,
+    metric: options.Metric = "nuclear",
+    direction: options.Direction = "forward",
+    exact: options.Exact = False,
+    scores: options.Scores = None,
+    budget: options.BudgetOption = None,
+    prune_cfg: options.PruneCfg = None,
+    scheme: options.Scheme = "uniform",
+    coupled: options.Coupled = False,
+    rev: options.Rev = False,
+    verify: options.Verify = None,
+    recalibrate: options.Recalibrate = 0,
+    finetune: Finetune = None,
+    protocol: options.Protocol = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    save_path: options.SavePath = None,
+    overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+) -> None:
+    """Cut a trained network by its scores; a CIFAR network is fine-tuned in the same command."""
+    from reconv import pipeline
+    from reconv.cli import common, console
+    from reconv.errors import ConfigError
+
+    wanted = data_set.lower() != "imagenet" if finetune is None else finetune
+    if not wanted and epochs:
+        raise ConfigError(f"--epochs {epochs}: nothing is fine-tuned here; give --finetune, or leave --epochs out")
+    cut = common.CutOptions(metric, direction, exact, scores, budget, prune_cfg, scheme, coupled, rev)
+    config = pipeline.RunConfig(
+        model=model,
+        weights=common.text(weights),
+        arguments=common.model_arguments(shortcut),
+        data_set=data_set,
+        data_root=common.text(data_root),
+        cut=cut.cut(),
+        finetune=pipeline.Schooling(protocol or "default-finetune", epochs if wanted else 0, batch_size),
+        verify=verify,
+        recalibrate=recalibrate,
+        seed=seed,
+        device=device,
+    )
+    if not pipeline.is_trained(config):
+        raise ConfigError(
+            f"{model}: its weights would be random; give --weights F, or a saved model, or use `reconv run`"
+        )
+    folder = common.output_path(save_path, resume, model, data_set, config.cut.criterion)
+    manner = pipeline.Manner(
+        overwrite=overwrite,
+        resume=resume,
+        measure=False,
+        watcher=console.Progress(),
+        command=common.this_command(),
+    )
+    with console.resumable(folder):
+        result = pipeline.run(config, folder, manner)
+    out = console.stdout()
+    out.print(result.plan, markup=False, soft_wrap=True)
+    out.print(f"model   {result.folder / 'model'}", markup=False, soft_wrap=True)

@@ -1,0 +1,165 @@
+"""What `reconv saliency` does with scores: compute, show, compare, save, draw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from reconv.artifacts import load_saliency, save_saliency
+from reconv.cli import console
+from reconv.errors import ConfigError, unknown_name
+from reconv.files import check_replaceable, folder_at_once, write_atomically
+from reconv.graph import ChannelGraph
+from reconv.published_scores import read_published_scores
+from reconv.rank import kendall_tau
+from reconv.report import LayerFacts, numbers, render_scores
+from reconv.saliency import Saliency, criterion_named, score_all
+
+TOLERANCE = 1e-5  # asked of each value; what could not meet it is named
+
+
+def criteria(names: Sequence[str], direction: str) -> list[str]:
+    """The criteria's own names, each once; refuses unknown ones before any work."""
+    if direction not in ("forward", "backward"):
+        raise unknown_name("direction", direction, ("forward", "backward"))
+    return list(dict.fromkeys(criterion_named(name).name for name in names))
+
+
+def check_outputs(save_path: Path | None, plot: Path | None, overwrite: bool) -> None:
+    """Refuse outputs that could not be written, before any work."""
+    if save_path is not None:
+        check_replaceable(save_path, overwrite=overwrite)
+    if plot is not None and plot.exists() and not overwrite:
+        raise ConfigError(f"{plot}: exists; give another file, or --overwrite to replace it")
+
+
+def compute(
+    graph: ChannelGraph, wanted: Sequence[str], direction: str, *, exact: bool, seed: int
+) -> tuple[list[Saliency], float]:
+    """All criteria at once, and the seconds that took."""
+    progress = console.Progress()
+    progress.begin("score channels", shows_itself=False)
+    try:
+        start = time.perf_counter()
+        found = score_all(
+            graph,
+            wanted,
+            direction=direction,  # type: ignore[arg-type]  # checked by criteria()
+            exact=exact,
+            tol=TOLERANCE,
+            seed=seed,
+        )
+        return found, time.perf_counter() - start
+    finally:
+        progress.end(None)
+
+
+def table(graph: ChannelGraph, found: Sequence[Saliency]) -> Table:
+    """A row a layer: geometry, algorithm, smallest, median and largest score, largest error estimate."""
+    columns = ["layer", "geometry", "algorithm", "channels"]
+    columns += [f"{saliency.criterion}: min / median / max" for saliency in found]
+    rows = []
+    for layer in graph.layers:
+        scored = [saliency for saliency in found if layer.name in saliency.values]
+        if not scored:
+            continue
+        errors = [float(s.errors[layer.name].max()) for s in scored if layer.name in s.errors]
+        algorithms = dict.fromkeys(name for s in scored for name in s.algorithms.get(layer.name, ()))
+        cells = []
+        for saliency in found:
+            values = saliency.values.get(layer.name)
+            cells.append(
+                ""
+                if values is None
+                else " / ".join(f"{float(v):.4g}" for v in (values.min(), values.median(), values.max()))
+            )
+        rows.append(
+            (
+                layer.name,
+                str(layer.geometry or layer.kind),
+                ", ".join(algorithms),
+                len(scored[0].values[layer.name]),
+                *cells,
+                f"{max(errors):.0e}" if errors else "",
+            )
+        )
+    return console.table("", (*columns, "largest error"), rows, left=3)
+
+
+def summary(graph: ChannelGraph, found: Sequence[Saliency], seconds: float) -> str:
+    """Seconds, and where the tolerance was missed."""
+    channels = sum(len(values) for values in found[0].values.values())
+    lines = [f"{channels:,} channels of {len(found[0].values)} layers in {numbers.duration(seconds)}"]
+    missed = [
+        f"{name} ({saliency.criterion}, {float(errors.max()):.0e})"
+        for saliency in found
+        for name, errors in saliency.errors.items()
+        if float(errors.max()) > TOLERANCE
+    ]
+    if missed:
+        lines.append(f"relative error above {TOLERANCE:g}: {', '.join(missed)}; --exact computes these densely")
+    return "\n".join(lines)
+
+
+def compare(graph: ChannelGraph, found: Sequence[Saliency], file: Path) -> Table:
+    """Kendall's tau of each layer's scores with those of a file.
+
+    Raises:
+        ConfigError: the file's criterion is not among those computed, or its layers are not the model's.
+    """
+    if file.suffix == ".py":
+        published = read_published_scores(file, graph.model)
+        other, criterion = published.values, published.criterion
+    else:
+        saved = load_saliency(file)
+        other, criterion = dict(saved.values), saved.criterion
+    ours = next((s for s in found if s.criterion == criterion), found[0] if len(found) == 1 else None)
+    if ours is None:
+        raise ConfigError(
+            f"{file}: holds {criterion} scores; give --metric {criterion}, or one --metric to compare with"
+        )
+    rows = []
+    for name, values in other.items():
+        mine = ours.values.get(name)
+        if mine is None or len(mine) != len(values):
+            here = "no such layer" if mine is None else f"{len(mine)} channels"
+            raise ConfigError(
+                f"{file}: {len(values)} scores of {name}, the model has {here}; give the model's own file"
+            )
+        rows.append((name, len(values), f"{kendall_tau(mine, values):.4f}"))
+    mean = sum(float(row[2]) for row in rows) / max(len(rows), 1)
+    return console.table(
+        f"Kendall's tau of {ours.criterion} with {file.name} ({criterion}); mean {mean:.4f}",
+        ("layer", "channels", "tau"),
+        rows,
+    )
+
+
+def save(found: Sequence[Saliency], folder: Path, overwrite: bool) -> None:
+    """One file a criterion, in a folder that appears complete or not at all."""
+    with folder_at_once(folder, overwrite=overwrite) as place:
+        for saliency in found:
+            save_saliency(saliency, place / f"{saliency.criterion}.safetensors")
+
+
+def plot(graph: ChannelGraph, found: Sequence[Saliency], file: Path, title: str) -> None:
+    """Each layer's scores as bars, one HTML file."""
+    by_criterion = {
+        saliency.criterion: [
+            LayerFacts(
+                layer.name,
+                str(layer.geometry or layer.kind),
+                layer.out_channels,
+                layer.out_channels,
+                tuple(saliency.values[layer.name].tolist()),
+                (True,) * len(saliency.values[layer.name]),
+            )
+            for layer in graph.layers
+            if layer.name in saliency.values
+        ]
+        for saliency in found
+    }
+    write_atomically(file, render_scores(title, by_criterion))

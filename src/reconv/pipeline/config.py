@@ -1,0 +1,110 @@
+"""What decides the result of a run; `config.json` in its folder holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from reconv.errors import ConfigError
+from reconv.plan import Budget, Scheme
+from reconv.saliency import Direction
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What to remove.
+
+    Args:
+        criterion: a name or alias in `reconv.saliency.CRITERIA`.
+        direction: "forward" scores a channel by the kernels that make it, "backward" by those that read it.
+        exact: norms by the dense algorithm.
+        scores: path of saved scores to use instead of computing them; a `.py` file is a published score file.
+        budget: what may be left at most.
+        recipe: number of the paper's configuration for this model, instead of a budget.
+        scheme: how a budget is shared among layers.
+        coupled: cut residual streams too.
+        keep_lowest: remove the highest scores instead (a control).
+    """
+
+    criterion: str = "nuclear"
+    direction: Direction = "forward"
+    exact: bool = False
+    scores: str | None = None
+    budget: Budget | None = None
+    recipe: int | None = None
+    scheme: Scheme = "uniform"
+    coupled: bool = False
+    keep_lowest: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.budget is None) == (self.recipe is None):
+            given = "neither" if self.budget is None else "both"
+            raise ConfigError(f"what to cut: {given} given; give a budget such as macs=0.5, or a recipe's number")
+
+
+@dataclass(frozen=True)
+class Schooling:
+    """One training: a protocol by name or TOML file, and what is changed in it.
+
+    Args:
+        protocol: as `reconv.training.load_protocol` takes it.
+        epochs: passes over the training images; None: the protocol's; 0: none.
+        batch_size: images a step; None: the protocol's.
+    """
+
+    protocol: str
+    epochs: int | None = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("epochs", self.epochs, 0), ("batch size", self.batch_size, 1)):
+            if value is not None and value < least:
+                raise ConfigError(f"{name}: {value}; give a whole number of at least {least}")
+
+    @property
+    def overrides(self) -> dict[str, int]:
+        """Keys of the protocol that are changed."""
+        pairs = {"epochs": self.epochs, "batch_size": self.batch_size}
+        return {name: value for name, value in pairs.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides the result of a run.
+
+    Args:
+        model: a name that `load_model` knows, or the path of a saved model.
+        weights: a file of trained weights; None: the network is trained first (a saved model has its own).
+        arguments: the model's own, such as `{"shortcut": "stride"}`.
+        data_set: a name, or the path of a folder of images.
+        data_root: the folder that holds data sets.
+        cut: what to remove.
+        base: how a network without weights is trained first.
+        finetune: how the smaller one is trained on.
+        verify: prove that removed equals zeroed; None: where that takes under ten seconds.
+        recalibrate: refresh BatchNorm's statistics after the cut with this many training images; 0: do not.
+        seed: of weights, splits, order and random scores.
+        device: where to compute.
+    """
+
+    model: str = "resnet20"
+    weights: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    data_set: str = "digits"
+    data_root: str | None = None
+    cut: Cut = field(default_factory=lambda: Cut(budget=Budget(macs=0.5)))
+    base: Schooling = Schooling("default")
+    finetune: Schooling = Schooling("default-finetune")
+    verify: bool | None = None
+    recalibrate: int = 0
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.recalibrate < 0 or self.recalibrate == 1:
+            raise ConfigError(f"recalibrate: {self.recalibrate}; give the number of images, at least 2, or 0 for none")
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)

@@ -1,0 +1,128 @@
+"""What a run starts from: images, a network, and the shape of its input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reconv.artifacts import load
+from reconv.data import DataSet, load_data
+from reconv.errors import ConfigError
+from reconv.pipeline.config import RunConfig
+from reconv.pipeline.watch import Diary
+from reconv.provenance import provenance_of
+from reconv.training.evaluate import check_fits
+from reconv.zoo import load_model
+from reconv.zoo.registry import resolve
+
+PRETRAINED = "pretrained"  # in place of a file of weights
+RECIPE, MODEL = "recipe.json", "model"
+
+# Image shape and classes of the data sets that have one, for what needs no images.
+SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
+    "digits": ((1, 8, 8), 10),
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+    "imagenet": ((3, 224, 224), 1000),
+}
+
+
+def load_images(config: RunConfig) -> DataSet:
+    """The data set of a run; CIFAR is downloaded where it is missing and there is a network."""
+    return load_data(config.data_set, config.data_root, seed=config.seed, download=True)
+
+
+def saved_model_in(path: str | Path) -> Path | None:
+    """The saved model at a path: the folder itself, or the final model of a run's folder; None if there is none."""
+    folder = Path(path)
+    return next((place for place in (folder, folder / MODEL) if (place / RECIPE).is_file()), None)
+
+
+def is_trained(config: RunConfig) -> bool:
+    """Whether the network that a run is given has been trained."""
+    return config.weights is not None or saved_model_in(config.model) is not None
+
+
+def load_network(
+    name: str,
+    weights: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    channels: int = 3,
+    classes: int | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """A network by name, or a saved one by path.
+
+    Args:
+        name: as `load_model` takes it; or a folder that `save`, or a run, wrote.
+        weights: for a network by name: a file of trained weights, or "pretrained" for published ones.
+        arguments: of the model.
+        channels: of its input images; said to the model only where they are not 3.
+        classes: its outputs, where no weights say.
+        seed: of random weights.
+
+    Raises:
+        ConfigError: weights given for a saved model, or images that the model cannot be built for.
+    """
+    saved = saved_model_in(name)
+    if saved is not None or os.sep in name:
+        if weights is not None:
+            raise ConfigError(f"{name}: a saved model brings its weights; leave --weights out, or give a model's name")
+        return load(saved or name)
+    given = dict(arguments or {}) | _channel_argument(name, channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if weights is None:
+            return load_model(name, num_classes=classes, **given)
+        if weights == PRETRAINED:
+            return load_model(name, pretrained=True, **given)
+        return load_model(name, weights=weights, **given)
+
+
+def given_network(config: RunConfig, data: DataSet | None, diary: Diary) -> nn.Module:
+    """The network of a run as it is given, checked against the images; what was assumed about it is told.
+
+    Raises:
+        ConfigError: it does not take such images, or has another number of classes.
+    """
+    example, classes = example_of(config.data_set) if data is None else (data.example(), data.num_classes)
+    model = load_network(
+        config.model,
+        config.weights,
+        config.arguments,
+        channels=example.shape[1],
+        classes=classes,
+        seed=config.seed,
+    )
+    for text in provenance_of(model).notes:
+        diary.note(text)
+    if data is not None:
+        check_fits(model, data)
+    return model
+
+
+def _channel_argument(name: str, channels: int) -> dict[str, int]:
+    """How a model is told that its images have other than three channels; torchvision's cannot be told."""
+    key = {"reconv": "in_channels", "timm": "in_chans"}.get(resolve(name)[0])
+    return {} if channels == 3 or key is None else {key: channels}
+
+
+def example_of(data_set: str, image_size: int | None = None) -> tuple[Tensor, int | None]:
+    """Zeros in the shape of a data set's images, `[1, C, H, W]`, and its number of classes if its name tells.
+
+    Raises:
+        ConfigError: a size that cannot be.
+    """
+    key = data_set.lower().replace("-", "").replace("_", "")
+    (channels, height, width), classes = SHAPES.get(key, ((3, 224, 224), None))
+    if image_size is not None:
+        if image_size < 1:
+            raise ConfigError(f"image size: {image_size}; give pixels, at least 1")
+        height = width = image_size
+    return torch.zeros(1, channels, height, width), classes

@@ -1,0 +1,230 @@
+"""`run`: every verb in order, each result kept in the run's folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from reconv.artifacts import save_saliency
+from reconv.cost import Latency, measure_latency
+from reconv.data import DataSet
+from reconv.errors import ConfigError
+from reconv.files import write_atomically, write_json
+from reconv.graph import ChannelGraph, trace
+from reconv.pipeline import stages
+from reconv.pipeline.account import Measured, account
+from reconv.pipeline.config import RunConfig
+from reconv.pipeline.folder import RunFolder
+from reconv.pipeline.inputs import example_of, given_network, is_trained, load_images
+from reconv.pipeline.stages import CutNetwork
+from reconv.pipeline.watch import Diary, Watcher
+from reconv.plan import Plan
+from reconv.report import RunFacts, render
+from reconv.saliency import Saliency, criterion_named, score
+from reconv.training import Trained, device_named, evaluate, load_protocol
+from reconv.training.threads import few_threads
+
+BATCHES = (1, 64)  # that latency is measured with
+LATENCY_SECONDS = 10.0  # spent on each of them, about
+BASE, FINETUNE = "base training", "fine-tuning"
+_OF_TRAINING = ("model", "weights", "arguments", "data_set", "data_root", "finetune", "seed", "device")
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run gives.
+
+    Args:
+        base, model: the network before and after.
+        saliency, plan: the scores, and what was removed by them.
+        facts: every figure, as the report shows them; `facts.before` and `facts.after` have the main ones.
+        folder: where all of it lies.
+    """
+
+    base: nn.Module
+    model: nn.Module
+    saliency: Saliency
+    plan: Plan
+    facts: RunFacts
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a run is done, which does not change its result.
+
+    Args:
+        overwrite: replace a folder that an earlier run made.
+        resume: go on with an interrupted run of the same configuration, or begin if there is none.
+        measure: test and time both networks at the end.
+        watcher: is told what happens.
+        command: how to do it again, for the report.
+    """
+
+    overwrite: bool = False
+    resume: bool = False
+    measure: bool = True
+    watcher: Watcher = field(default_factory=Watcher)
+    command: str = ""
+
+
+def run(config: RunConfig, folder: Path | str, manner: Manner = Manner()) -> RunResult:
+    """From a network, trained or not, to a smaller one, with everything that was found out on the way.
+
+    Args:
+        config: what decides the result.
+        folder: to write into; it is made only when images, network and budget are known to fit together.
+        manner: what does not change the result.
+
+    Returns:
+        The result; on a CPU the same to the bit, but for times, whether interrupted and resumed or not.
+
+    Raises:
+        ReconvError: anything that does not fit, before anything is written where possible.
+    """
+    diary = Diary(manner.watcher)
+    place = RunFolder(Path(folder), config.device, manner.watcher.progress)
+    place.check(config.to_json(), overwrite=manner.overwrite, resume=manner.resume)
+    device = device_named(config.device)
+    data = load_images(config) if _needs_images(config, manner) else None
+    with few_threads(_pixels(data), device):
+        return _run(config, manner, data, device, place, diary)
+
+
+def _run(
+    config: RunConfig, manner: Manner, data: DataSet | None, device: torch.device, place: RunFolder, diary: Diary
+) -> RunResult:
+    graph = _graph_of_given_network(config, data, device, diary)
+    if is_trained(config):
+        cut = stages.cut_network(graph, config, diary)
+        place.begin(config.to_json(), overwrite=manner.overwrite, resume=manner.resume)
+    else:
+        _check_feasible(graph, config)
+        place.begin(config.to_json(), overwrite=manner.overwrite, resume=manner.resume)
+        assert data is not None  # a training needs images
+        graph = trace(_base_network(graph.model, data, config, place, diary), graph.inputs)
+        cut = stages.cut_network(graph, config, diary)
+    base = graph.model
+    bytes_before = place.save_model("base", base)
+    save_saliency(cut.saliency, place.scores)
+    write_json(place.plan, cut.plan.to_json())
+    small = _repaired(base, cut, data, config, place, diary)
+    bytes_after = place.save_model("model", small, cut.plan)
+    place.forget_checkpoints(FINETUNE)
+
+    measured = Measured((bytes_before, bytes_after))
+    if manner.measure and data is not None:
+        with diary.stage("test") as stage:
+            accuracies = [evaluate(network, data, "test").top1 for network in (base, small)]
+            stage.note = f"{len(data.test):,} images, once"
+        with diary.stage("measure latency") as stage:
+            latencies = _latencies((base, small), data, device)
+            stage.note = f"batches of {' and '.join(map(str, BATCHES))}, the two networks in turns"
+        measured = Measured((bytes_before, bytes_after), tuple(accuracies), latencies)
+    histories = {name: place.history(name) for name in (BASE, FINETUNE)}
+    facts = account(config, graph, cut, measured, diary, histories, manner.command)
+    write_json(place.metrics, facts.to_json())
+    write_atomically(place.report, render(facts))
+    return RunResult(base, small, cut.saliency, cut.plan, facts, place.path)
+
+
+def _pixels(data: DataSet | None) -> int:
+    """In a batch of the larger size; images whose size is unknown count as large."""
+    return 1 << 30 if data is None else max(BATCHES) * data.input_size[1] * data.input_size[2]
+
+
+def _needs_images(config: RunConfig, manner: Manner) -> bool:
+    return manner.measure or not is_trained(config) or config.finetune.epochs != 0 or config.recalibrate > 0
+
+
+def _graph_of_given_network(
+    config: RunConfig, data: DataSet | None, device: torch.device, diary: Diary
+) -> ChannelGraph:
+    example = example_of(config.data_set)[0] if data is None else data.example()
+    model = given_network(config, data, diary)
+    if data is not None:
+        for schooling in (config.base, config.finetune):
+            load_protocol(schooling.protocol, data.name, schooling.overrides)
+    return trace(model.to(device), example.to(device))
+
+
+def _check_feasible(graph: ChannelGraph, config: RunConfig) -> None:
+    """Find out before a training whether the cut can be made after it; widths do not depend on scores."""
+    stages.choose_plan(graph, score(graph, "random"), config.cut)
+    if config.cut.scores is None:
+        criterion_named(config.cut.criterion)
+    else:
+        raise ConfigError("scores: of a network that is yet to be trained; give --weights, or leave --scores out")
+
+
+def _base_network(model: nn.Module, data: DataSet, config: RunConfig, place: RunFolder, diary: Diary) -> nn.Module:
+    """The trained network: of an earlier try, or trained now."""
+    found = place.model("base")
+    if found is not None:
+        return found.to(next(model.parameters()).device)
+    trained = stages.school(model, data, config.base, BASE, config, place.session(BASE), diary).model
+    place.save_model("base", trained)
+    place.forget_checkpoints(BASE)
+    return trained
+
+
+def _repaired(
+    base: nn.Module, cut: CutNetwork, data: DataSet | None, config: RunConfig, place: RunFolder, diary: Diary
+) -> nn.Module:
+    """The cut network after recalibration and fine-tuning, each where asked for."""
+    if data is None:
+        return cut.model
+    with diary.stage("validate") as stage:
+        stage.accuracy = stages.validation_accuracy(cut.model, data)
+        before = stages.validation_accuracy(base, data)
+        stage.note = "as cut" if before is None else f"as cut; {before:.2%} before"
+    small = cut.model
+    if config.recalibrate:
+        small = stages.refresh_batch_norm(small, data, config.recalibrate, config.seed, diary)
+    return stages.school(small, data, config.finetune, FINETUNE, config, place.session(FINETUNE), diary).model
+
+
+def _latencies(
+    models: Sequence[nn.Module], data: DataSet, device: torch.device
+) -> tuple[tuple[Latency, ...], tuple[Latency, ...]]:
+    """For each network one entry a batch size; as many passes as the time allows."""
+    rows = []
+    for batch in BATCHES:
+        images = stages.random_images(data, batch, device)
+        start = time.perf_counter()
+        measure_latency(models, images, runs=1, warmup=1)
+        once = (time.perf_counter() - start) / 2
+        rows.append(measure_latency(models, images, runs=max(3, min(51, int(LATENCY_SECONDS / once)))))
+    before, after = zip(*rows, strict=True)
+    return before, after
+
+
+def train_only(config: RunConfig, folder: Path | str, stage: str, manner: Manner = Manner()) -> Trained:
+    """Train the given network as `config.finetune` says; the result is the folder's `model/`.
+
+    Args:
+        config: its network, images, fine-tuning, seed and device matter; nothing is cut.
+        folder, manner: as for `run`.
+        stage: what the training is called.
+
+    Raises:
+        ReconvError: as for `run`.
+    """
+    diary = Diary(manner.watcher)
+    place = RunFolder(Path(folder), config.device, manner.watcher.progress)
+    settings = {key: value for key, value in config.to_json().items() if key in _OF_TRAINING}
+    place.check(settings, overwrite=manner.overwrite, resume=manner.resume)
+    device = device_named(config.device)
+    data = load_images(config)
+    model = given_network(config, data, diary).to(device)
+    place.begin(settings, overwrite=manner.overwrite, resume=manner.resume)
+    trained = stages.school(model, data, config.finetune, stage, config, place.session(stage), diary)
+    place.save_model("model", trained.model)
+    place.forget_checkpoints(stage)
+    write_json(place.metrics, {"history": [record.to_json() for record in trained.history]})
+    return trained

@@ -1,0 +1,180 @@
+"""Stages of a run, each a function of what the one before it gave."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from reconv.artifacts import load_saliency
+from reconv.data import DataSet, calibration_images
+from reconv.errors import ConfigError, GraphError
+from reconv.files import tensors_fingerprint
+from reconv.graph import ChannelGraph
+from reconv.pipeline.config import Cut, RunConfig, Schooling
+from reconv.pipeline.watch import Diary
+from reconv.plan import Plan, choose, choose_widths
+from reconv.provenance import provenance_of
+from reconv.published_scores import read_published_scores
+from reconv.saliency import Saliency, score
+from reconv.surgery import prune, verify
+from reconv.training import Session, Trained, evaluate, load_protocol, recalibrate, train
+from reconv.training.evaluate import normalization_for
+from reconv.zoo import load_recipe
+
+VERIFY_SECONDS = 10.0  # a proof that takes longer waits to be asked for
+TOLERANCE = 1e-10  # what the proof may find in float64; rounding alone gives about 1e-15
+
+
+@dataclass(frozen=True, eq=False)
+class CutNetwork:
+    """A network cut smaller.
+
+    Args:
+        saliency, plan: by which scores, by which plan.
+        model: the smaller network.
+        error: how far removing is from zeroing, relative, in float64; None: not looked for.
+    """
+
+    saliency: Saliency
+    plan: Plan
+    model: nn.Module
+    error: float | None
+
+
+def saliency_for(graph: ChannelGraph, cut: Cut, seed: int, diary: Diary) -> Saliency:
+    """Scores as a cut asks for them: read where it names a file, computed otherwise."""
+    if cut.scores is None:
+        return score(graph, cut.criterion, direction=cut.direction, exact=cut.exact, seed=seed)
+    if Path(cut.scores).suffix == ".py":
+        published = read_published_scores(cut.scores, graph.model)
+        return Saliency(published.criterion, "forward", published.values)
+    saliency = load_saliency(cut.scores)
+    if saliency.weights != tensors_fingerprint(graph.model.state_dict()):
+        diary.note(f"{cut.scores}: scores of other weights than these; the cut goes by them all the same.")
+    return saliency
+
+
+def choose_plan(graph: ChannelGraph, saliency: Saliency, cut: Cut) -> Plan:
+    """The plan that a cut asks for: by budget, or by one of the paper's configurations."""
+    for layer, values in saliency.values.items():
+        known = next((known for known in graph.layers if known.name == layer), None)
+        expected = known and (known.out_channels if saliency.direction == "forward" else known.in_channels)
+        if len(values) != expected:
+            raise ConfigError(
+                f"scores: {len(values)} for {layer}, which has {expected or 'no'} channels in this model; "
+                "give scores of this model, or leave --scores out"
+            )
+    if cut.recipe is None:
+        assert cut.budget is not None  # Cut holds exactly one of them
+        return choose(graph, saliency, cut.budget, scheme=cut.scheme, coupled=cut.coupled, keep_lowest=cut.keep_lowest)
+    widths = _recipe_widths(graph, cut.recipe)
+    return choose_widths(graph, saliency, widths, keep_lowest=cut.keep_lowest)
+
+
+def _recipe_widths(graph: ChannelGraph, number: int) -> dict[str, int]:
+    spec = provenance_of(graph.model).spec
+    if spec is None:
+        raise ConfigError("recipe: it is for a model by name, and this one has none; give a budget")
+    convolutions = {layer.name: layer.out_channels for layer in graph.layers if layer.kind == "conv"}
+    return load_recipe(spec.name, number).widths(convolutions)
+
+
+def cut_network(graph: ChannelGraph, config: RunConfig, diary: Diary) -> CutNetwork:
+    """Score, choose, prune, and prove."""
+    cut = config.cut
+    with diary.stage("score channels") as stage:
+        saliency = saliency_for(graph, cut, config.seed, diary)
+        stage.note = f"{saliency.criterion}, {sum(map(len, saliency.values.values())):,} channels"
+    with diary.stage("choose and cut") as stage:
+        plan = choose_plan(graph, saliency, cut)
+        small = prune(graph.model, plan)
+        stage.note = (
+            f"{plan.macs[1] / plan.macs[0]:.1%} of MACs, {plan.params[1] / plan.params[0]:.1%} of parameters left"
+        )
+    return CutNetwork(saliency, plan, small, proof(graph, small, plan, config.verify, diary))
+
+
+def proof(graph: ChannelGraph, small: nn.Module, plan: Plan, wanted: bool | None, diary: Diary) -> float | None:
+    """Removed against zeroed, in float64, if wanted or quick.
+
+    Raises:
+        GraphError: they differ, so the small network is not the one asked for.
+    """
+    if wanted is False:
+        return None
+    if wanted is None and _seconds_to_verify(graph) > VERIFY_SECONDS:
+        diary.note(f"not verified, since that takes over {VERIFY_SECONDS:.0f} s here; --verify does it.")
+        return None
+    with diary.stage("verify") as stage:
+        error = verify(graph.model, small, plan)
+        stage.note = f"removed = zeroed to {error:.1e} relative, in float64"
+    if not error <= TOLERANCE:
+        raise GraphError(
+            f"verify: removing differs from zeroing by {error:.1e} (at most {TOLERANCE:.0e} is rounding); "
+            "please report this network, and use --no-verify only if you know why"
+        )
+    return error
+
+
+def _seconds_to_verify(graph: ChannelGraph) -> float:
+    """Two passes in float64 take about six of those in float32."""
+    device = next(graph.model.parameters()).device
+    mode = graph.model.training
+    inputs = [torch.zeros(shape, device=device) for shape in graph.example]
+    graph.model.eval()
+    try:
+        with torch.inference_mode():
+            times = []
+            for _ in range(2):
+                start = time.perf_counter()
+                graph.model(*inputs)
+                times.append(time.perf_counter() - start)
+            return 6 * min(times)
+    finally:
+        graph.model.train(mode)
+
+
+def school(
+    model: nn.Module,
+    data: DataSet,
+    how: Schooling,
+    title: str,
+    config: RunConfig,
+    session: Session,
+    diary: Diary,
+) -> Trained:
+    """Train, or fine-tune, as a schooling says; no epochs leave the model as it is."""
+    protocol = load_protocol(how.protocol, data.name, how.overrides)
+    if protocol.epochs == 0:
+        return Trained(model, ())
+    with diary.stage(title, shows_itself=True) as stage:
+        trained = train(model, data, protocol, seed=config.seed, session=session)
+        last = trained.history[-1].validation
+        stage.accuracy = last.top1 if last else None
+        stage.note = f"{protocol.name}, {protocol.epochs} epochs, last one kept"
+    return trained
+
+
+def refresh_batch_norm(model: nn.Module, data: DataSet, number: int, seed: int, diary: Diary) -> nn.Module:
+    """BatchNorm's statistics from training images, without their labels."""
+    with diary.stage("recalibrate BatchNorm") as stage:
+        images = calibration_images(data, number, seed, normalization=normalization_for(model, data))
+        fresh = recalibrate(model, images)
+        stage.accuracy = validation_accuracy(fresh, data)
+        stage.note = f"{len(images):,} training images"
+    return fresh
+
+
+def validation_accuracy(model: nn.Module, data: DataSet) -> float | None:
+    """Top-1 on the validation split; None where there is none."""
+    return evaluate(model, data, "validation").top1 if len(data.validation) else None
+
+
+def random_images(data: DataSet, batch: int, device: torch.device) -> Tensor:
+    """Standard normal images, for timing; zeros would be too easy for some kernels."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(batch, *data.input_size, generator=generator).to(device)
