@@ -17,10 +17,13 @@ from reconv.cli.stopped import Stopped
 from reconv.pipeline import Watcher
 from reconv.report import Measures, Row, numbers
 
+_PIPE_WIDTH = 160
+
 
 def stdout() -> Console:
-    """For results. Made anew each time, since tests and pipes replace the stream."""
-    return Console(highlight=False)
+    """For results; wide where it is no screen. Made anew each time, since tests and pipes replace the stream."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 def stderr() -> Console:

@@ -13,6 +13,7 @@ from reconv.cli import console
 from reconv.errors import ConfigError, unknown_name
 from reconv.files import check_replaceable, folder_at_once, write_atomically
 from reconv.graph import ChannelGraph
+from reconv.graph.channels import Layer
 from reconv.published_scores import read_published_scores
 from reconv.rank import kendall_tau
 from reconv.report import LayerFacts, numbers, render_scores
@@ -58,35 +59,31 @@ def compute(
 
 
 def table(graph: ChannelGraph, found: Sequence[Saliency]) -> Table:
-    """A row a layer: geometry, algorithm, smallest, median and largest score, largest error estimate."""
-    columns = ["layer", "geometry", "algorithm", "channels"]
-    columns += [f"{saliency.criterion}: min / median / max" for saliency in found]
+    """A row a layer and criterion: geometry, algorithm, smallest, median and largest score, largest error estimate."""
     rows = []
     for layer in graph.layers:
-        scored = [saliency for saliency in found if layer.name in saliency.values]
-        if not scored:
-            continue
-        errors = [float(s.errors[layer.name].max()) for s in scored if layer.name in s.errors]
-        algorithms = dict.fromkeys(name for s in scored for name in s.algorithms.get(layer.name, ()))
-        cells = []
+        name, geometry = layer.name, _short(layer)
         for saliency in found:
             values = saliency.values.get(layer.name)
-            cells.append(
-                ""
-                if values is None
-                else " / ".join(f"{float(v):.4g}" for v in (values.min(), values.median(), values.max()))
-            )
-        rows.append(
-            (
-                layer.name,
-                str(layer.geometry or layer.kind),
-                ", ".join(algorithms),
-                len(scored[0].values[layer.name]),
-                *cells,
-                f"{max(errors):.0e}" if errors else "",
-            )
-        )
-    return console.table("", (*columns, "largest error"), rows, left=3)
+            if values is None:
+                continue
+            algorithms = ", ".join(dict.fromkeys(saliency.algorithms.get(layer.name, ())))
+            errors = saliency.errors.get(layer.name)
+            error = "" if errors is None else f"{float(errors.max()):.0e}"
+            figures = (f"{float(value):.4g}" for value in (values.min(), values.median(), values.max()))
+            rows.append((name, geometry, saliency.criterion, algorithms, len(values), *figures, error))
+            name = geometry = ""
+    columns = ("layer", "geometry", "criterion", "algorithm", "channels", "min", "median", "max", "largest error")
+    return console.table("", columns, rows, left=4)
+
+
+def _short(layer: Layer) -> str:
+    """A geometry in a few letters: kernel, map, and the stride where it is not 1."""
+    seen = layer.geometry
+    if seen is None or layer.kind == "linear":
+        return layer.kind
+    stride = "" if max(seen.stride) == 1 else f", stride {max(seen.stride)}"
+    return f"{seen.kernel[0]}x{seen.kernel[1]} on {seen.input_size[0]}x{seen.input_size[1]}{stride}"
 
 
 def summary(graph: ChannelGraph, found: Sequence[Saliency], seconds: float) -> str:
