@@ -31,6 +31,6 @@ def singular_values(
     meet1, meet2 = taps.meetings(read1), taps.meetings(read2)
     rows = len(read1) * len(read2)
     chunk = max(1, CHUNK_BYTES // (8 * rows * rows))
-    parts = [torch.linalg.eigvalsh(taps.dense_gram(part, meet1, meet2)) for part in split.split(chunk)]
-    eigenvalues = torch.cat(parts) if parts else split.new_zeros(0, rows)
+    grams = (taps.dense_gram(part, meet1, meet2) for part in split.split(chunk))
+    eigenvalues = torch.cat([torch.linalg.eigvalsh(gram) if rows > 1 else gram[:, 0] for gram in grams])
     return eigenvalues.clamp_min(0).sqrt()

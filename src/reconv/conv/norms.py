@@ -5,16 +5,18 @@ Checks what it is given, scales every channel to order one, sends it to an algor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from reconv.conv import dense, taps
-from reconv.conv.frobenius import frobenius_norm
+from reconv.conv import taps
+from reconv.conv.batch import Chunk, chunks, solve
 from reconv.conv.geometry import ConvGeometry
+from reconv.conv.parallel import run_all
+from reconv.conv.solve import Estimate
 from reconv.conv.taps import Direction
 from reconv.errors import ConfigError, GeometryError, WeightsError, unknown_name
 
@@ -110,24 +112,38 @@ def channel_norms_of_layers(
         raise unknown_name("direction", direction, ("forward", "backward"))
     if not 0 < tol < 1:
         raise ConfigError(f"tol: {tol}; a relative error lies between 0 and 1, for example 1e-5.")
-    return [_norms_of(problem, norms, direction) for problem in problems]
+    weights = [_stacked_weight(problem, direction) for problem in problems]
+    # With one stacked channel the matrix is the transpose of the other direction's: the smaller side is taken.
+    sides: list[Direction] = ["forward" if weight.shape[1] == 1 else direction for weight in weights]
+    kinds = [(problem.geometry, side, weight.device) for problem, side, weight in zip(problems, sides, weights)]
+    threads = all(weight.device.type == "cpu" for weight in weights)
+    grams = run_all(taps.tap_gram, weights, threads=threads)
+    parts = chunks(kinds, grams, torch.get_num_threads() if threads else 1)
+    solved = run_all(lambda chunk: solve(chunk, norms, exact=exact, tol=tol), parts, threads=threads)
+    return _dealt_out(grams, norms, zip(parts, solved))
 
 
-def _norms_of(problem: ConvProblem, norms: Sequence[str], direction: Direction) -> ChannelNorms:
-    gram = taps.tap_gram(_stacked_weight(problem, direction))
-    scale = gram.diagonal(dim1=1, dim2=2).amax(1)
-    gram = gram / scale.where(scale > 0, 1)[:, None, None]
-    values: dict[str, Tensor] = {}
-    if "frobenius" in norms:
-        values["frobenius"] = frobenius_norm(gram, problem.geometry)
-    if "spectral" in norms or "nuclear" in norms:
-        reads = (taps.reads(axis, direction, gram.device) for axis in problem.geometry.axes)
-        sigma = dense.singular_values(taps.split_axes(gram, problem.geometry.kernel), *reads)
-        values.update(spectral=sigma[:, -1], nuclear=sigma.sum(1))
-    values = {norm: values[norm] * scale.sqrt() for norm in norms}
-    errors = {norm: torch.full_like(value, 1e-12) for norm, value in values.items()}
-    algorithm = {norm: "closed form" if norm == "frobenius" else "dense" for norm in norms}
-    return ChannelNorms(values, errors, {norm: (algorithm[norm],) * len(gram) for norm in norms})
+def _dealt_out(
+    grams: Sequence[Tensor], norms: Sequence[str], solved: Iterable[tuple[Chunk, dict[str, Estimate]]]
+) -> list[ChannelNorms]:
+    """What was found for each chunk, back to the layers."""
+    empty = [{norm: torch.zeros_like(gram[:, 0, 0]) for norm in norms} for gram in grams]
+    found = [ChannelNorms(values, {k: v.clone() for k, v in values.items()}, {}) for values in empty]
+    names = [{norm: [""] * len(gram) for norm in norms} for gram in grams]
+    for chunk, estimates in solved:
+        for layer in chunk.owner[:, 0].unique().tolist():
+            mine = torch.nonzero(chunk.owner[:, 0] == layer)[:, 0]
+            channel = chunk.owner[mine, 1]
+            for norm, estimate in estimates.items():
+                value, error = estimate.value[mine.to(estimate.value.device)], estimate.error[mine.to(estimate.value.device)]
+                found[layer].values[norm][channel] = value
+                found[layer].errors[norm][channel] = error / value.where(value > 0, 1)
+                for i, c in zip(mine.tolist(), channel.tolist()):
+                    names[layer][norm][c] = estimate.algorithm[i]
+    return [
+        ChannelNorms(norms_.values, norms_.errors, {norm: tuple(name) for norm, name in named.items()})
+        for norms_, named in zip(found, names)
+    ]
 
 
 def _stacked_weight(problem: ConvProblem, direction: Direction) -> Tensor:

@@ -1,0 +1,126 @@
+"""The nuclear norm of a large map, from small ones.
+
+The nuclear norm is the trace of sqrt(G), and G is banded and repeats itself: an entry of sqrt(G) depends on what is
+near. So a map is worth its area, its edges and its corners, up to an error that falls geometrically with the size of
+the pieces. Let a map of k1 x k2 rows, its borders far enough apart, grow to N1 x N2:
+
+    nuc(N1, N2) = corner(k1, k2) + (N2-k2) strip1(k1) + (N1-k1) strip2(k2) + (N1-k1)(N2-k2) bulk
+
+    corner(k1, k2)   the k1 x k2 map, dense
+    strip1(k1)       what a further column adds to a map k1 rows high: the strip that is endless along axis 2, per row.
+                     Fourier makes it diagonal along the strip; what is left is k1 x k1 at each frequency
+    bulk             what a further position adds far from every border: endless along both axes
+
+A strip is two edges and bulk, `strip(k) = strip(s) + (k-s) bulk`, so it may be measured on a wider one, s > k. With
+k1 = N1 the formula has one strip and no bulk: thin maps are no exception.
+
+*The ladder.* The pieces grow rung by rung until two rungs agree; their difference is the error estimate. It is really
+the error of the rung below, so where convergence is geometric it errs on the safe side. Where the symbol touches zero
+(depthwise kernels, dead channels) convergence is algebraic, and `seam` takes over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex128, Float64, Inexact
+from torch import Tensor
+
+from reconv.conv.bands import Band
+from reconv.conv.symbol import half_circle, whole_circle
+
+CHUNK_BYTES = 1 << 25
+
+Split = Float64[Tensor, "channels pairs1 pairs2"]
+Values = Float64[Tensor, "channels"]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Sizes of the pieces, in degrees of the band: rows of a corner, rows of a strip, frequencies, bulk grid."""
+
+    corner: int
+    strip: int
+    frequencies: int
+    grid: int
+
+
+LADDER = (Rung(2, 3, 4, 8), Rung(3, 4, 8, 16), Rung(4, 6, 12, 24), Rung(6, 12, 16, 48), Rung(8, 24, 32, 128))
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One axis of a piece: how its rows meet at each frequency, and what each frequency weighs in the mean."""
+
+    meetings: Float64[Tensor, "frequencies pairs rows rows"] | Complex128[Tensor, "frequencies pairs rows rows"]
+    weight: Float64[Tensor, "frequencies"]
+
+
+def bordered(band: Band, device: torch.device) -> Side:
+    """The axis as it is, with both its borders."""
+    return Side(band.meetings(device)[None], torch.ones(1, dtype=torch.float64, device=device))
+
+
+def endless(band: Band, count: int, device: torch.device, *, half: bool) -> Side:
+    """The axis without borders, per row: one cell at each of `count` frequencies (of which half will do)."""
+    frequency, weight = (half_circle if half else whole_circle)(count, device)
+    return Side(band.cell_meetings(frequency), weight / band.period)
+
+
+def trace_root(split: Split, side1: Side, side2: Side) -> Values:
+    """`trace sqrt(G)`, averaged over the frequencies of both sides."""
+    rows = side1.meetings.shape[2] * side2.meetings.shape[2]
+    weight = torch.outer(side1.weight, side2.weight).flatten()
+    chunk = max(1, CHUNK_BYTES // (16 * len(weight) * rows**2))
+    found = []
+    for part in split.split(chunk):
+        blocks = frequency_blocks(part, side1, side2)
+        eigenvalues = torch.linalg.eigvalsh(blocks) if rows > 1 else blocks[..., 0].real
+        found.append(eigenvalues.clamp_min(0).sqrt().sum(2) @ weight)
+    return torch.cat(found)
+
+
+def frequency_blocks(split: Split, side1: Side, side2: Side) -> Inexact[Tensor, "channels frequencies rows rows"]:
+    """G, Hermitian, at every pair of frequencies of two sides."""
+    dtype = torch.promote_types(side1.meetings.dtype, side2.meetings.dtype)
+    (count1, pairs1, rows1, _), (count2, pairs2, rows2, _) = side1.meetings.shape, side2.meetings.shape
+    left = side1.meetings.to(dtype).transpose(0, 1).reshape(pairs1, -1)
+    right = side2.meetings.to(dtype).transpose(0, 1).reshape(pairs2, -1)
+    blocks = left.T @ (split.to(dtype) @ right)
+    blocks = blocks.reshape(-1, count1, rows1, rows1, count2, rows2, rows2).permute(0, 1, 4, 2, 5, 3, 6)
+    return blocks.reshape(len(split), count1 * count2, rows1 * rows2, rows1 * rows2)
+
+
+def from_pieces(split: Split, bands: tuple[Band, Band], rung: Rung) -> Values:
+    """The nuclear norm of every channel by the formula above, with pieces of one rung's sizes."""
+    device = split.device
+    sizes = [band.at_least(rung.corner * band.degree) for band in bands]
+    grown = [band.rows - size for band, size in zip(bands, sizes)]
+    small = [bordered(band.resized(size), device) for band, size in zip(bands, sizes)]
+    total = trace_root(split, small[0], small[1])
+    if not any(grown):
+        return total
+    open1, open2 = (endless(band, rung.grid * band.degree, device, half=i == 1) for i, band in enumerate(bands))
+    bulk = trace_root(split, open1, open2)
+    for i, band in enumerate(bands):
+        along = bands[1 - i]
+        if grown[1 - i]:
+            size = band.at_least(rung.strip * band.degree) if grown[i] else sizes[i]
+            part = split if i == 0 else split.mT
+            run = endless(along, rung.frequencies * along.degree, device, half=True)
+            strip = trace_root(part, bordered(band.resized(size), device), run)
+            total = total + grown[1 - i] * (strip + (sizes[i] - size) * bulk)
+    return total + grown[0] * grown[1] * bulk
+
+
+def work(bands: tuple[Band, Band], rung: Rung) -> float:
+    """What a rung costs, in cubed rows of a dense real matrix (a complex one counts four)."""
+    total = 1.0
+    for band in bands:
+        total *= band.at_least(rung.corner * band.degree)
+    total **= 3
+    for across, along in (bands, bands[::-1]):
+        rows = across.at_least(rung.strip * across.degree) * along.period
+        total += 4.0 * (rung.frequencies * along.degree // 2 + 1) * rows**3
+    return total

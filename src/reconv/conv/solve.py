@@ -1,0 +1,123 @@
+"""Which algorithm for which channel: the cheapest that meets the tolerance, and what it found out about its error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from reconv.conv import dense, nuclear, seam, spectral, taps
+from reconv.conv.bands import Band
+
+DENSE_ROWS = 100  # up to here the dense eigenvalues cost less than being clever
+ROUNDING = 1e-12
+
+Split = Float64[Tensor, "channels pairs1 pairs2"]
+Bands = tuple[Band, Band]
+
+
+@dataclass(eq=False)
+class Estimate:
+    """Values of one norm for a batch of channels, their estimated absolute errors, and who found them."""
+
+    value: Float64[Tensor, "channels"]
+    error: Float64[Tensor, "channels"]
+    algorithm: list[str]
+
+    @classmethod
+    def by(cls, algorithm: str, value: Tensor, relative_error: float) -> Estimate:
+        """One algorithm for the whole batch."""
+        return cls(value, relative_error * value, [algorithm] * len(value))
+
+    def put(self, index: Tensor, other: Estimate) -> None:
+        """Take over what another estimate says of some channels."""
+        self.value[index], self.error[index] = other.value, other.error
+        for i, name in zip(index.tolist(), other.algorithm):
+            self.algorithm[i] = name
+
+    def times(self, count: int) -> Estimate:
+        """The same term so many times over."""
+        return Estimate(count * self.value, count * self.error, self.algorithm)
+
+    def plus(self, other: Estimate) -> Estimate:
+        """The sum, by whichever algorithms."""
+        names = [a if a == b else f"{a} + {b}" for a, b in zip(self.algorithm, other.algorithm)]
+        return Estimate(self.value + other.value, self.error + other.error, names)
+
+    def larger(self, other: Estimate) -> Estimate:
+        """The larger value, and whose it is."""
+        mine = self.value >= other.value
+        names = [a if m else b for m, a, b in zip(mine.tolist(), self.algorithm, other.algorithm)]
+        return Estimate(
+            self.value.where(mine, other.value), self.error.where(mine, other.error), names
+        )
+
+    def is_within(self, tol: float) -> Tensor:
+        """Which channels meet a relative tolerance."""
+        return self.error <= tol * self.value
+
+
+def spectral_and_nuclear(
+    split: Split, bands: Bands, norms: frozenset[str], *, exact: bool, tol: float
+) -> dict[str, Estimate]:
+    """Those of the two norms that are asked for, of one term of the direct sum."""
+    rows = bands[0].rows * bands[1].rows
+    if rows <= DENSE_ROWS or (exact and _exact_nuclear(bands)[0] == "dense"):
+        sigma = _all_singular_values(split, bands)
+        found = {"spectral": sigma[:, -1], "nuclear": sigma.sum(1)}
+        name = "dense" if rows > 1 else "closed form"
+        return {norm: Estimate.by(name, found[norm], ROUNDING) for norm in norms}
+    estimates = {}
+    if "spectral" in norms:
+        value, error = spectral.largest_eigenvalue(split, bands)
+        sigma = value.clamp_min(0).sqrt()
+        estimates["spectral"] = Estimate(sigma, error / 2 * sigma, ["filtered block"] * len(split))
+    if "nuclear" in norms:
+        estimates["nuclear"] = _exactly(split, bands) if exact else _climb(split, bands, tol)
+    return estimates
+
+
+def _climb(split: Split, bands: Bands, tol: float) -> Estimate:
+    """Up the ladder of pieces; exactly, where the next rung would cost as much or convergence is slow."""
+    limit = _exact_nuclear(bands)[1]
+    best = Estimate.by("pieces", nuclear.from_pieces(split, bands, nuclear.LADDER[0]), 1.0)
+    todo, last = torch.arange(len(split), device=split.device), best.value
+    for rung in nuclear.LADDER[1:]:
+        if nuclear.work(bands, rung) > limit:
+            break
+        value = nuclear.from_pieces(split[todo], bands, rung)
+        step = (value - last).abs()
+        # Two rungs may agree by accident; hardly will three.
+        error = step.maximum(best.error[todo] / 16) if rung is not nuclear.LADDER[1] else 2 * step
+        slow = error > best.error[todo] / 4
+        best.put(todo, Estimate(value, error, ["pieces"] * len(todo)))
+        open_ = ~best.is_within(tol)[todo] & ~slow
+        todo, last = todo[open_], value[open_]
+        if not len(todo):
+            break
+    rest = torch.nonzero(~best.is_within(tol))[:, 0]
+    if len(rest):
+        best.put(rest, _exactly(split[rest], bands))
+    return best
+
+
+def _exactly(split: Split, bands: Bands) -> Estimate:
+    """The nuclear norm by the cheaper of the exact algorithms."""
+    if _exact_nuclear(bands)[0] == "dense":
+        return Estimate.by("dense", _all_singular_values(split, bands).sum(1), ROUNDING)
+    return Estimate.by("seam", seam.nuclear_norm(split, bands), seam.ACCURACY)
+
+
+def _exact_nuclear(bands: Bands) -> tuple[str, float]:
+    """The cheaper exact algorithm, and its work in cubed rows of a dense matrix."""
+    costs = {"dense": float(bands[0].rows * bands[1].rows) ** 3}
+    if bands[0].period == bands[1].period == 1:
+        costs["seam"] = seam.work(bands)
+    name = min(costs, key=costs.__getitem__)
+    return name, costs[name]
+
+
+def _all_singular_values(split: Split, bands: Bands) -> Float64[Tensor, "channels rows"]:
+    return dense.singular_values(split, *(taps.reads(b.axis, b.direction, split.device) for b in bands))
