@@ -14,7 +14,7 @@ from torch.nn import functional
 from reconv.data import DataSet, Share, Split, evaluation_batches
 from reconv.errors import ConfigError, DataError
 from reconv.provenance import Normalization, provenance_of
-from reconv.training.threads import few_threads
+from reconv.training.threads import map_in_threads
 
 SplitName = Literal["train", "validation", "test"]
 _BATCH = {"cpu": 128, "cuda": 1024}
@@ -50,7 +50,8 @@ def evaluate(
     several processes (`torch.distributed`) each takes a part, and all return the figures of the whole.
 
     Args:
-        model: gives scores `[n, classes]`; stays as it is, on its device.
+        model: gives scores `[n, classes]`; stays as it is, on its device. On a CPU several batches pass
+            through it at a time, each in a thread.
         data: the data set.
         split: which part of it; "test" is for once, at the end.
         batch_size: images at a time; None: what is fast on the model's device.
@@ -70,19 +71,19 @@ def evaluate(
     size = batch_size or _BATCH.get(device.type, 256)
     totals = torch.zeros(4, dtype=torch.float64, device=device if device.type != "mps" else "cpu")
     batches = evaluation_batches(images, normalization_for(model, data), size, device, this_share())
-    pixels = size * data.input_size[1] * data.input_size[2]
-    with few_threads(pixels, device), evaluating(model), torch.inference_mode():
-        for batch, labels in batches:
-            scores = model(batch.contiguous(memory_format=torch.channels_last)).float()
-            totals += _counts(scores, labels).to(totals.device)
+    with evaluating(model):
+        for counts in map_in_threads(lambda batch: _counts(model, *batch), batches, device):
+            totals += counts.to(totals.device)
     if this_share().world > 1:
         torch.distributed.all_reduce(totals)
     top1, top5, loss, n = totals.tolist()
     return Evaluation(top1 / n, top5 / n, loss / n, round(n))
 
 
-def _counts(scores: Tensor, labels: Tensor) -> Tensor:
+@torch.inference_mode()
+def _counts(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Right at first, right among five, summed loss, images."""
+    scores = model(images.contiguous(memory_format=torch.channels_last)).float()
     five = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
     loss = functional.cross_entropy(scores, labels, reduction="sum")
     return torch.stack([five[:, 0].sum(), five.sum(), loss, torch.tensor(len(labels), device=loss.device)])

@@ -1,33 +1,67 @@
-"""How many threads a small step is worth."""
+"""Using a CPU's cores without letting them wait for each other.
+
+PyTorch splits every operation over all cores and waits until the last part is done. Where an operation takes
+a tenth of a millisecond that gains little on idle cores; on busy ones each operation waits for the thread
+that has no core, and the whole takes ten times as long. Two remedies: one thread for what is small, and a
+batch a thread, instead of a part of an operation a thread, for what has many batches.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
 _SMALL = 1 << 15  # pixels in a batch; 64 digits of 8x8 have 2^12, 128 CIFAR images 2^17
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
 
 @contextlib.contextmanager
-def few_threads(pixels: int, device: torch.device) -> Iterator[None]:
-    """One thread for the block, if a batch is so small that several would mostly wait for each other.
-
-    Splitting a tenth of a millisecond of work gains nothing on idle cores; on busy ones every layer waits for
-    the thread that has no core, and a step takes ten times as long. The number of threads is put back after
-    the block.
-
-    Args:
-        pixels: images in a batch times height times width.
-        device: other devices than the CPU need nothing.
-    """
+def one_thread() -> Iterator[None]:
+    """Operations are not split within the block; the number of threads is put back after it."""
     before = torch.get_num_threads()
-    if device.type != "cpu" or pixels > _SMALL or before == 1:
-        yield
-        return
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def few_threads(pixels: int, device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """One thread for the block, if batches on a CPU are small.
+
+    Args:
+        pixels: images in a batch times height times width.
+        device: where the block computes.
+    """
+    return one_thread() if device.type == "cpu" and pixels <= _SMALL else contextlib.nullcontext()
+
+
+def map_in_threads(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], device: torch.device
+) -> Iterator[_Result]:
+    """What a function gives for each item, in order; on a CPU as many at a time as PyTorch has threads.
+
+    Args:
+        function: must not change what several calls share.
+        items: are drawn only a few ahead.
+        device: where the function computes.
+    """
+    workers = torch.get_num_threads() if device.type == "cpu" else 1
+    if workers == 1:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[_Result]] = deque()
+    with one_thread(), ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) == 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
