@@ -196,7 +196,7 @@ def check_replaceable(path: PathLike, *, overwrite: bool = False) -> None:
     """Refuse early what `output_folder` and `folder_at_once` would refuse: a file, or a folder with something in it.
 
     Raises:
-        ArtifactError: something is there and may not be replaced.
+        ArtifactError: something is there and may not be replaced, or the folder above it takes no files.
     """
     path = Path(path)
     try:
@@ -204,6 +204,11 @@ def check_replaceable(path: PathLike, *, overwrite: bool = False) -> None:
             raise ArtifactError(f"{path}: is a file; give a folder.")
         if path.is_dir() and any(path.iterdir()):
             _refuse_unless_replaceable(path, overwrite=overwrite)
+        ground = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not ground.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder")
+        if not os.access(ground, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no rights")
     except OSError as error:
         raise _failure("written", path, error) from None
 

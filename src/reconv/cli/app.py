@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,18 +113,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ReconvError, OSError, CommandLineError) as error:
         if debug:
             raise
-        return _say(f"error: {_message(error)}", EXIT_BAD_INPUT)
+        return _say(f"error: {_message(error, words)}", EXIT_BAD_INPUT)
 
 
-def _message(error: BaseException) -> str:
+def _message(error: BaseException, words: Sequence[str]) -> str:
     if isinstance(error, ReconvError):
         return str(error)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}; check the path, its rights and the space left."
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "reconv"
-    return f"{command}: {error.format_message()} See `{command} --help`."  # type: ignore[attr-defined]
+    return _usage_message(error, words)
+
+
+def _usage_message(error: Any, words: Sequence[str]) -> str:
+    """The library's own words, with the value that it complains about, which it leaves out."""
+    command = error.ctx.command_path if error.ctx else "reconv"
+    spellings = getattr(getattr(error, "param", None), "opts", ())
+    given = next((value for word, value in pairwise(words) if word in spellings), None)
+    got = "" if given is None else f" (got {given!r})"
+    return f"{command}: {error.format_message().rstrip('.')}{got}; see `{command} --help`."
 
 
 def _how_to_go_on(words: Sequence[str], folder: Path | None) -> str:

@@ -89,5 +89,5 @@ def command(
     with console.resumable(folder):
         result = pipeline.run(config, folder, manner)
     out = console.stdout()
-    out.print(result.plan, markup=False, soft_wrap=True)
+    out.print(str(result.plan), markup=False, soft_wrap=True)
     out.print(f"model   {result.folder / 'model'}", markup=False, soft_wrap=True)

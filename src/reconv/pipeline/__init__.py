@@ -2,7 +2,7 @@
 
 from reconv.pipeline.config import Cut, RunConfig, Schooling
 from reconv.pipeline.inputs import example_of, given_network, is_trained, load_images, load_network
-from reconv.pipeline.run import Manner, RunResult, run, train_only
+from reconv.pipeline.runner import Manner, RunResult, run, train_only
 from reconv.pipeline.stages import CutNetwork, choose_plan, saliency_for
 from reconv.pipeline.watch import Diary, Watcher
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reconv.artifacts import load_saliency
+from reconv.cost import Latency, measure_latency
 from reconv.data import DataSet, calibration_images
 from reconv.errors import ConfigError, GraphError
 from reconv.files import tensors_fingerprint
@@ -25,6 +27,8 @@ from reconv.training import Session, Trained, evaluate, load_protocol, recalibra
 from reconv.training.evaluate import normalization_for
 from reconv.zoo import load_recipe
 
+BATCHES = (1, 64)  # that latency is measured with
+LATENCY_SECONDS = 10.0  # spent on each of them, about
 VERIFY_SECONDS = 10.0  # a proof that takes longer waits to be asked for
 TOLERANCE = 1e-10  # what the proof may find in float64; rounding alone gives about 1e-15
 
@@ -174,7 +178,22 @@ def validation_accuracy(model: nn.Module, data: DataSet) -> float | None:
     return evaluate(model, data, "validation").top1 if len(data.validation) else None
 
 
-def random_images(data: DataSet, batch: int, device: torch.device) -> Tensor:
+def latencies(
+    models: Sequence[nn.Module], data: DataSet, device: torch.device
+) -> tuple[tuple[Latency, ...], tuple[Latency, ...]]:
+    """For each network one entry a batch size; as many passes as the time allows."""
+    rows = []
+    for batch in BATCHES:
+        images = _random_images(data, batch, device)
+        start = time.perf_counter()
+        measure_latency(models, images, runs=1, warmup=1)
+        once = (time.perf_counter() - start) / 2
+        rows.append(measure_latency(models, images, runs=max(3, min(51, int(LATENCY_SECONDS / once)))))
+    before, after = zip(*rows, strict=True)
+    return before, after
+
+
+def _random_images(data: DataSet, batch: int, device: torch.device) -> Tensor:
     """Standard normal images, for timing; zeros would be too easy for some kernels."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(batch, *data.input_size, generator=generator).to(device)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import torch
 from torch import nn
 
 from reconv.artifacts import save_saliency
-from reconv.cost import Latency, measure_latency
 from reconv.data import DataSet
 from reconv.errors import ConfigError
 from reconv.files import write_atomically, write_json
@@ -29,8 +26,6 @@ from reconv.saliency import Saliency, criterion_named, score
 from reconv.training import Trained, device_named, evaluate, load_protocol
 from reconv.training.threads import few_threads
 
-BATCHES = (1, 64)  # that latency is measured with
-LATENCY_SECONDS = 10.0  # spent on each of them, about
 BASE, FINETUNE = "base training", "fine-tuning"
 _OF_TRAINING = ("model", "weights", "arguments", "data_set", "data_root", "finetune", "seed", "device")
 
@@ -123,8 +118,8 @@ def _run(
             accuracies = [evaluate(network, data, "test").top1 for network in (base, small)]
             stage.note = f"{len(data.test):,} images, once"
         with diary.stage("measure latency") as stage:
-            latencies = _latencies((base, small), data, device)
-            stage.note = f"batches of {' and '.join(map(str, BATCHES))}, the two networks in turns"
+            latencies = stages.latencies((base, small), data, device)
+            stage.note = f"batches of {' and '.join(map(str, stages.BATCHES))}, the two networks in turns"
         measured = Measured((bytes_before, bytes_after), tuple(accuracies), latencies)
     histories = {name: place.history(name) for name in (BASE, FINETUNE)}
     facts = account(config, graph, cut, measured, diary, histories, manner.command)
@@ -135,7 +130,7 @@ def _run(
 
 def _pixels(data: DataSet | None) -> int:
     """In a batch of the larger size; images whose size is unknown count as large."""
-    return 1 << 30 if data is None else max(BATCHES) * data.input_size[1] * data.input_size[2]
+    return 1 << 30 if data is None else max(stages.BATCHES) * data.input_size[1] * data.input_size[2]
 
 
 def _needs_images(config: RunConfig, manner: Manner) -> bool:
@@ -187,21 +182,6 @@ def _repaired(
     if config.recalibrate:
         small = stages.refresh_batch_norm(small, data, config.recalibrate, config.seed, diary)
     return stages.school(small, data, config.finetune, FINETUNE, config, place.session(FINETUNE), diary).model
-
-
-def _latencies(
-    models: Sequence[nn.Module], data: DataSet, device: torch.device
-) -> tuple[tuple[Latency, ...], tuple[Latency, ...]]:
-    """For each network one entry a batch size; as many passes as the time allows."""
-    rows = []
-    for batch in BATCHES:
-        images = stages.random_images(data, batch, device)
-        start = time.perf_counter()
-        measure_latency(models, images, runs=1, warmup=1)
-        once = (time.perf_counter() - start) / 2
-        rows.append(measure_latency(models, images, runs=max(3, min(51, int(LATENCY_SECONDS / once)))))
-    before, after = zip(*rows, strict=True)
-    return before, after
 
 
 def train_only(config: RunConfig, folder: Path | str, stage: str, manner: Manner = Manner()) -> Trained:

@@ -1,0 +1,156 @@
+"""Help, version and completion answer at once; errors are one line."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer
+from cli_call import Call
+
+from reconv import __version__
+from reconv.cli import names
+from reconv.cli.app import SUBCOMMANDS, build_app
+
+_ALONE = """
+import sys, time
+from reconv.cli.app import main
+try:
+    code = main({words!r})
+except SystemExit as end:
+    code = end.code or 0
+heavy = {{"torch", "numpy", "jinja2", "sklearn"}} & set(sys.modules)
+assert not heavy, heavy
+assert time.process_time() < 1.5, time.process_time()
+sys.exit(code)
+"""
+
+
+def _alone(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _ALONE.format(words=list(words))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", [["--help"], [], ["--version"], ["run", "--help"], ["saliency", "-h"]])
+def test_answers_without_torch(words: list[str]) -> None:
+    done = _alone(*words)
+    assert done.returncode == 0, done.stderr
+    assert "reconv" in done.stdout
+    assert done.stderr == ""
+
+
+def test_completion_offers_commands_options_and_names_without_torch() -> None:
+    for typed, offered in (
+        ("reconv sal", "saliency"),
+        ("reconv run --bud", "--budget"),
+        ("reconv prune --metric nu", "nuc"),
+        ("reconv run --model resnet5", "resnet56"),
+    ):
+        done = _alone(_RECONV_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(typed.split()) - 1))
+        assert offered in done.stdout, (typed, done.stdout, done.stderr)
+
+
+def test_version(reconv: Call) -> None:
+    assert reconv("--version").out == f"reconv {__version__}\n"
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_help_shows_runnable_examples(name: str, reconv: Call) -> None:
+    answer = reconv(name, "--help")
+    assert answer.code == 0
+    assert "Examples" in answer.out
+    group: Any = typer.main.get_command(build_app())
+    for example in SUBCOMMANDS[name].EXAMPLES:
+        program, command, *words = shlex.split(example)
+        assert (program, command) == ("reconv", name)
+        group.commands[name].make_context(name, words)  # a UsageError if an option or value is wrong
+
+
+def test_names_offered_are_names_known() -> None:
+    from reconv.data import data_set_names
+    from reconv.plan import SCHEMES
+    from reconv.saliency import criterion_named
+    from reconv.training import load_protocol
+    from reconv.zoo import canonical_name
+
+    assert set(names.DATA_SETS) == set(data_set_names())
+    assert names.SCHEMES == SCHEMES
+    for metric in names.METRICS:
+        criterion_named(metric)
+    for model in names.MODELS:
+        canonical_name(model)
+    for protocol in names.PROTOCOLS:
+        load_protocol(protocol, "cifar10")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["nonsense"], "nonsense"),
+        (["run", "--nonsense"], "--nonsense"),
+        (["run", "--epochs", "many"], "many"),
+        (["prune"], "--model"),
+        (["evaluate"], "--model"),
+    ],
+)
+def test_usage_errors_are_one_line(words: list[str], text: str, reconv: Call) -> None:
+    answer = reconv(*words)
+    assert answer.code == 2
+    assert answer.err.startswith("error: reconv")
+    assert answer.err.count("\n") == 1
+    assert text in answer.err
+    assert "--help" in answer.err
+
+
+def test_debug_shows_the_traceback(reconv: Call) -> None:
+    from reconv.errors import UnknownNameError
+
+    with pytest.raises(UnknownNameError):
+        reconv("profile", "--model", "resnet57", "--debug")
+
+
+def test_a_fault_of_ours_keeps_its_traceback(reconv: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconv.pipeline.runner.trace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        reconv("run", "--base-epochs", "1")
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "expected"),
+    [
+        ("run", [], "reconv run --save-path runs/resnet20-digits-nuclear --resume"),
+        ("run", ["--save-path", "my folder", "--overwrite"], "reconv run --save-path 'my folder' --resume"),
+        ("run", ["-o", "p", "--resume"], "reconv run -o p --resume\n"),
+    ],
+)
+def test_ctrl_c_says_how_to_go_on(
+    command: str, words: list[str], expected: str, reconv: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reconv.pipeline.run", interrupted)
+    answer = reconv(command, *words)
+    assert answer.code == 130
+    assert answer.err.count("\n") == 1
+    assert expected in answer.err
+
+
+def test_ctrl_c_where_nothing_can_go_on(reconv: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reconv.cli.network.traced", interrupted)
+    answer = reconv("profile", "--model", "resnet20")
+    assert answer.code == 130
+    assert answer.err == "Interrupted. Start again with: reconv profile --model resnet20\n"

@@ -1,0 +1,133 @@
+"""Each command does what it says, on real digits and a network that is trained for a moment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_call import Call
+
+from reconv.artifacts import load, load_saliency
+from reconv.cost import profile
+from reconv.graph import trace
+from reconv.pipeline import example_of
+
+
+def test_run_leaves_a_folder_with_everything(reconv: Call, tmp_path: Path) -> None:
+    answer = reconv("run", "--base-epochs", "1", "--epochs", "1", "--recalibrate", "64", "--seed", "3")
+    assert answer.code == 0, answer.err
+    folder = tmp_path / "runs" / "resnet20-digits-nuclear"
+    expected = {"config.json", "base", "scores.safetensors", "plan.json", "model", "metrics.json", "report.html"}
+    assert expected <= {path.name for path in folder.iterdir()}
+    for text in ("top-1 accuracy", "MACs", "parameters", "file size", "latency, batch 1", "latency, batch 64"):
+        assert text in answer.out
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["after"]["macs"] <= 0.5 * metrics["before"]["macs"]
+    assert 0 <= metrics["after"]["accuracy"] <= 1
+    assert metrics["verified"] < 1e-10
+    assert [row["stage"] for row in metrics["stages"]] == [
+        "base training",
+        "score channels",
+        "choose and cut",
+        "verify",
+        "validate",
+        "recalibrate BatchNorm",
+        "fine-tuning",
+        "test",
+        "measure latency",
+    ]
+    assert json.loads((folder / "config.json").read_text())["seed"] == 3
+    assert not list(folder.glob("training/*/*.safetensors"))
+    small = load(folder / "model")
+    assert profile(trace(small, example_of("digits")[0])).macs == metrics["after"]["macs"]
+    report = (folder / "report.html").read_text()
+    assert "reconv" in report
+    assert "validation" in report
+
+    again = reconv("run", "--base-epochs", "0", "--epochs", "0")
+    assert again.code == 0
+    assert (tmp_path / "runs" / "resnet20-digits-nuclear-2" / "report.html").is_file()
+    evaluated = reconv("evaluate", "--model", folder, "--data-set", "digits")
+    assert f"top-1 {metrics['after']['accuracy']:.2%}" in evaluated.out
+
+
+def test_prune_then_finetune_then_train_further(weights: Path, reconv: Call, tmp_path: Path) -> None:
+    words = ("--model", "resnet20", "--weights", weights, "--data-set", "digits")
+    scored = reconv(
+        "saliency", *words, "--metric", "fro", "--metric", "l1", "--save-path", "scores", "--plot", "s.html"
+    )
+    assert scored.code == 0, scored.err
+    assert "layer1.0.conv1" in scored.out
+    assert "closed form" in scored.out
+    assert "<svg" in (tmp_path / "s.html").read_text()
+    saved = load_saliency(tmp_path / "scores" / "frobenius.safetensors")
+    assert len(saved.values["layer3.0.conv2"]) == 64
+    compared = reconv("saliency", *words, "--metric", "fro", "--compare", "scores/frobenius.safetensors")
+    assert "mean 1.0000" in compared.out
+
+    cut = ("prune", *words, "--budget", "macs=0.6", "--scores", "scores/frobenius.safetensors", "--save-path", "p")
+    pruned = reconv(*cut, "--no-finetune")
+    assert pruned.code == 0, pruned.err
+    assert "16 ->" in pruned.out
+    tuned = reconv("finetune", "--refine", "p", "--data-set", "digits", "--epochs", "1", "--save-path", "q")
+    assert tuned.code == 0, tuned.err
+    assert "validation" in tuned.out
+    further = reconv("train", "--model", "q", "--data-set", "digits", "--epochs", "1", "--save-path", "r")
+    assert further.code == 0, further.err
+    assert json.loads((tmp_path / "r" / "metrics.json").read_text())["history"][0]["epoch"] == 1
+    twice = reconv(
+        "prune", "--model", "r", "--data-set", "digits", "--metric", "l2", "--budget", "macs=0.5", "--no-finetune"
+    )
+    assert twice.code == 0, twice.err
+
+
+def test_the_papers_option_names(weights: Path, reconv: Call, tmp_path: Path) -> None:
+    words = ("--model", "resnet56", "--data-set", "CIFAR10", "--metric", "fro", "--prune-cfg", "1", "--save-path", "P")
+    from safetensors.torch import save_file
+
+    from reconv.zoo import load_model
+
+    save_file(load_model("resnet56").state_dict(), tmp_path / "w.safetensors")
+    pruned = reconv("prune", *words, "--weights", "w.safetensors", "--rev", "--no-finetune")
+    assert pruned.code == 0, pruned.err
+    assert "frobenius, reversed" in pruned.out
+    assert "125,485,696 -> 86," in pruned.out  # 31.1 % removed
+    plan = json.loads((tmp_path / "P" / "plan.json").read_text())
+    kept = {row["name"]: len(row["kept"]) for row in plan["groups"]}
+    assert (kept["layer1.0.conv1"], kept["layer1.7.conv1"], kept["layer3.1.conv1"]) == (6, 16, 57)
+
+
+def test_imagenet_is_pruned_without_its_images(reconv: Call, tmp_path: Path) -> None:
+    import torch
+
+    from reconv.zoo import load_model
+
+    torch.save({"state_dict": load_model("torchvision:resnet18").state_dict()}, tmp_path / "w.pth")
+    words = ("--model", "torchvision:resnet18", "--weights", "w.pth", "--data-set", "imagenet", "--metric", "l1")
+    answer = reconv("prune", *words, "--budget", "macs=0.8", "--no-verify", "--save-path", "P")
+    assert answer.code == 0, answer.err
+    assert not (tmp_path / "P" / "training").exists()
+
+
+def test_profile_counts_and_inspect_explains(reconv: Call) -> None:
+    counted = reconv("profile", "--model", "resnet56")
+    assert "MACs        125,485,696 (125.5 M) an image" in counted.out
+    assert "parameters  853,018" in counted.out
+    explained = reconv("inspect", "--model", "resnet20")
+    assert "residual stream" in explained.out
+    assert "layer1.0.conv1" in explained.out
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("models", "resnet110"),
+        ("criteria", "nuclear, nuc"),
+        ("data-sets", "cifar100"),
+        ("protocols", "paper-cifar"),
+        ("recipes", "--prune-cfg 1, 2, 3"),
+    ],
+)
+def test_list(kind: str, text: str, reconv: Call) -> None:
+    assert text in reconv("list", kind).out

@@ -1,0 +1,114 @@
+"""A run is a function of its configuration: the same to the bit, interrupted or not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from reconv.artifacts import load
+from reconv.data import load_data
+from reconv.errors import ConfigError, ReconvError
+from reconv.files import tensors_fingerprint
+from reconv.pipeline import Cut, Manner, RunConfig, Schooling, Watcher, example_of, run
+from reconv.plan import Budget
+from reconv.report import Row
+
+QUICK = RunConfig(
+    base=Schooling("default", 2), finetune=Schooling("default-finetune", 2), cut=Cut("l1", budget=Budget(macs=0.5))
+)
+NOTHING_MEASURED = Manner(measure=False)
+
+
+class _StopAt(Watcher):
+    """Interrupts when a stage has ended, as Ctrl-C would between two."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def end(self, row: Row | None) -> None:
+        if row is not None and row.stage == self.stage:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(QUICK, tmp_path_factory.mktemp("whole"), NOTHING_MEASURED).folder
+
+
+def _fingerprint(folder: Path) -> str:
+    return tensors_fingerprint(load(folder / "model").state_dict())
+
+
+@pytest.mark.parametrize("stage", ["base training", "choose and cut", "fine-tuning"])
+def test_interrupted_and_resumed_is_as_uninterrupted(stage: str, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(QUICK, folder, replace(NOTHING_MEASURED, watcher=_StopAt(stage)))
+    assert not (folder / "metrics.json").exists()
+    assert not list(folder.rglob("*.part"))
+    run(QUICK, folder, replace(NOTHING_MEASURED, resume=True))
+    assert _fingerprint(folder) == _fingerprint(whole)
+    told = [json.loads((place / "metrics.json").read_text())["layers"] for place in (folder, whole)]
+    assert told[0] == told[1]
+
+
+def test_what_the_caller_has_stays_as_it_is(tmp_path: Path) -> None:
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    run(replace(QUICK, base=Schooling("default", 0), finetune=Schooling("short", 0)), tmp_path / "a", NOTHING_MEASURED)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.is_grad_enabled()
+
+
+def test_a_budget_that_cannot_be_met_is_found_before_training(tmp_path: Path) -> None:
+    config = replace(QUICK, cut=Cut("l1", budget=Budget(macs=0.001)), base=Schooling("default", 10_000))
+    with pytest.raises(ReconvError, match="have to stay"):
+        run(config, tmp_path / "a", NOTHING_MEASURED)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_cut_is_by_budget_or_by_recipe() -> None:
+    with pytest.raises(ConfigError, match="neither given"):
+        Cut("l1")
+    with pytest.raises(ConfigError, match="both given"):
+        Cut("l1", budget=Budget(macs=0.5), recipe=1)
+
+
+@pytest.mark.parametrize("name", ["digits"])
+def test_shapes_known_by_name_are_the_data_sets_own(name: str) -> None:
+    example, classes = example_of(name)
+    data = load_data(name)
+    assert tuple(example.shape[1:]) == data.input_size
+    assert classes == data.num_classes
+
+
+def test_the_first_command_reaches_its_accuracy(tmp_path: Path) -> None:
+    """The promise of the first README command, without its latency measurements: 97 % with half the MACs."""
+    facts = run(RunConfig(), tmp_path / "run", Manner(measure=False)).facts
+    assert facts.after.macs <= 0.5 * facts.before.macs
+    last = next(row for row in facts.stages if row.stage == "fine-tuning")
+    assert last.accuracy is not None
+    assert last.accuracy >= 0.97
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_resnet56_on_cifar10(data_root: Path, weights_root: Path, tmp_path: Path) -> None:
+    config = RunConfig(
+        model="resnet56",
+        weights=str(weights_root / "cifar10-resnet56.safetensors"),
+        data_set="CIFAR10",
+        data_root=str(data_root),
+        cut=Cut("nuclear", recipe=1),
+        finetune=Schooling("paper", 0),
+        recalibrate=2000,
+    )
+    facts = run(config, tmp_path / "run").facts
+    assert facts.before.accuracy == pytest.approx(0.9339, abs=2e-4)
+    assert facts.before.macs - facts.after.macs == pytest.approx(0.311 * facts.before.macs, rel=1e-2)
+    assert facts.after.accuracy is not None
+    assert facts.after.accuracy > 0.8
