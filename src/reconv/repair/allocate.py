@@ -22,6 +22,7 @@ from reconv.repair.elimination import Curve
 
 _SWEEPS = 20
 _BISECTIONS = 48
+_EXCHANGES = 100
 
 
 class _Costs:
@@ -184,20 +185,48 @@ class _State:
                 return
 
     def refine(self) -> None:
-        """Give channels back, the most useful first, while the budget allows it."""
-        while True:
-            gains = []
-            for group in self.groups:
-                n, errors = self.removed[group.name], self.errors[group.name]
-                if n:
-                    gains.append(((errors[n] - errors[n - 1]) / max(self.slope(group), 1e-12), group.name))
-            for _, name in sorted(gains, reverse=True):
-                self.set(name, self.removed[name] - 1)
-                if self.excess() <= 1:
-                    break
-                self.set(name, self.removed[name] + 1)
-            else:
+        """What the Lagrangian leaves of the budget: single channels, then exchanges between two groups."""
+        while self._give_back():
+            pass
+        for _ in range(_EXCHANGES):
+            if not self._exchange():
                 return
+            while self._give_back():
+                pass
+
+    def _change(self, name: str, steps: int) -> float:
+        """How much the error rises by so many steps more of a group; infinite where there are none."""
+        n, errors = self.removed[name], self.errors[name]
+        return float(errors[n + steps] - errors[n]) if 0 <= n + steps < len(errors) else math.inf
+
+    def _give_back(self) -> bool:
+        prices = [
+            (self._change(group.name, -1) / max(self.slope(group), 1e-12), group.name)
+            for group in self.groups
+            if self.removed[group.name]
+        ]
+        return any(self._moved({name: -1}) for _, name in sorted(prices))
+
+    def _exchange(self) -> bool:
+        moves = [
+            (self._change(a.name, -back) + self._change(b.name, more), {a.name: -back, b.name: more})
+            for a in self.groups
+            for b in self.groups
+            for back, more in ((1, 1), (1, 2), (2, 1), (1, 3), (3, 1))
+            if a is not b
+        ]
+        better = sorted((move for move in moves if move[0] < -1e-12), key=lambda move: move[0])
+        return any(self._moved(changes) for _, changes in better)
+
+    def _moved(self, changes: Mapping[str, int]) -> bool:
+        """Make the changes if the budget allows them."""
+        for name, change in changes.items():
+            self.set(name, self.removed[name] + change)
+        if self.excess() <= 1:
+            return True
+        for name, change in changes.items():
+            self.set(name, self.removed[name] - change)
+        return False
 
     def plan(self) -> Plan:
         rows = []
