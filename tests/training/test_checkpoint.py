@@ -101,6 +101,13 @@ def test_an_unreadable_checkpoint_falls_back_to_the_one_before_and_says_so(
     assert_same_weights(result.model, whole.model)
 
 
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    killed_at(4, tmp_path)
+    (tmp_path / ".step-000000006.safetensors.0a1b2c3d.part").write_bytes(b"half")
+    resumed(tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_if_none_can_be_read_it_says_so(tmp_path: Path) -> None:
     killed_at(4, tmp_path)
     for path in checkpoints_in(tmp_path):

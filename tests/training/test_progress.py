@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from rich.console import Console
 from tiny import protocol, tiny_data, tiny_net
 
+from reconv.errors import ConfigError, UnknownNameError
 from reconv.training import Session, train
 from reconv.training.progress import Bar, Lines
 
@@ -40,3 +43,59 @@ def test_notes_are_shown_as_they_are() -> None:
     screen = io.StringIO()
     Lines(Console(file=screen, width=20), "base").note("[red]not a color[/red] and longer than the line")
     assert screen.getvalue() == "[red]not a color[/red] and longer than the line\n"
+
+
+class Notebook:
+    """Stands for one of Accelerate's trackers."""
+
+    name = "tensorboard"
+    requires_logging_directory = True
+    main_process_only = True
+    said: ClassVar[list[Any]] = []
+
+    def __init__(self, run_name: str, logging_dir: str, **kwargs: Any) -> None:
+        self.said.append(("run", run_name, str(logging_dir)))
+
+    def start(self) -> None:
+        pass
+
+    def store_init_configuration(self, values: dict[str, Any]) -> None:
+        self.said.append(("settings", values["learning_rate"]))
+
+    def log(self, values: dict[str, float], step: int, **kwargs: Any) -> None:
+        self.said.append((step, values))
+
+    def finish(self) -> None:
+        self.said.append("end")
+
+
+def test_trackers_are_told_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate import tracking
+    from accelerate.utils import LoggerType
+
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "tensorboard", Notebook)
+    monkeypatch.setattr(tracking, "get_available_trackers", lambda: [LoggerType.TENSORBOARD])
+    session = Session(tmp_path, device="cpu", progress=False, title="base net", trackers=("tensorboard",))
+    result = train(tiny_net(), tiny_data(), protocol(), session=session)
+    run, settings, first, second, end = Notebook.said
+    assert run == ("run", "base-net", str(tmp_path))
+    assert settings == ("settings", 0.05)
+    assert [first[0], second[0]] == [3, 6]
+    assert second[1]["loss"] == result.history[-1].loss
+    assert result.history[-1].validation is not None
+    assert second[1]["validation/top1"] == result.history[-1].validation.top1
+    assert end == "end"
+
+
+def test_trackers_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate import tracking
+
+    def refused(name: str, kind: type[Exception], message: str) -> None:
+        with pytest.raises(kind, match=message):
+            train(tiny_net(), tiny_data(), protocol(), session=Session(device="cpu", trackers=(name,)))
+
+    refused("tensorbord", UnknownNameError, "tracker: 'tensorbord' is not known; did you mean tensorboard")
+    monkeypatch.setattr(tracking, "get_available_trackers", list)
+    refused("wandb", ConfigError, "tracker wandb: it is not installed; pip install wandb")
+    monkeypatch.setattr(tracking, "get_available_trackers", lambda: ["tensorboard"])
+    refused("tensorboard", ConfigError, "tracker tensorboard: it writes files; give a folder to train in")

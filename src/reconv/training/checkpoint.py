@@ -22,6 +22,7 @@ from reconv.files import read_metadata, read_tensors, write_tensors
 
 _PATTERN = "step-{:09d}.safetensors"
 _GLOB = "step-*.safetensors"
+_UNFINISHED = ".step-*.part"
 _KEY = "reconv-checkpoint"
 
 
@@ -94,6 +95,8 @@ def latest_checkpoint(folder: Path, identity: Mapping[str, Any], say: Callable[[
     Raises:
         TrainingError: none can be read, or it belongs to another training; the message says what differs.
     """
+    for leftover in folder.glob(_UNFINISHED):  # of a process that was killed while it wrote
+        leftover.unlink(missing_ok=True)
     paths = checkpoints_in(folder)
     for path in reversed(paths):
         try:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from reconv.data import DataSet, TrainingBatches
 from reconv.data.randomness import derive_seed
-from reconv.errors import ConfigError, TrainingError
+from reconv.errors import TrainingError
 from reconv.provenance import attach, provenance_of
+from reconv.training.accelerator import Machine
 from reconv.training.checkpoint import Checkpoint
-from reconv.training.device import device_named
 from reconv.training.ema import MovingAverage
 from reconv.training.evaluate import normalization_for, this_share
 from reconv.training.losses import training_loss
@@ -24,8 +24,6 @@ from reconv.training.optimizer import build_optimizer, optimizer_tensors, restor
 from reconv.training.protocol import Protocol
 from reconv.training.schedule import learning_rate
 from reconv.training.synchronized import synchronize_batch_norm
-
-_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 class Engine:
@@ -39,11 +37,11 @@ class Engine:
         *,
         seed: int,
         teacher: nn.Module | None,
-        device: str,
+        machine: Machine,
     ) -> None:
-        """Copy the model to the device and wrap it for training."""
+        """Copy the model to the machine's device and wrap it for training."""
         self.protocol, self.seed = protocol, seed
-        self.accelerator, self.device = _accelerator(protocol.precision, device)
+        self.accelerator, self.device = machine.accelerator, machine.device
         self._original = model
         self._normalization = normalization_for(model, data)
         self.batches = TrainingBatches(
@@ -173,32 +171,6 @@ class Engine:
                 f"checkpoint of step {checkpoint.step}: does not fit the model: {reason}; "
                 "resume with the model that the training began with."
             ) from None
-
-
-def _accelerator(precision: str, device: str) -> tuple[Any, torch.device]:
-    """An Accelerator for one training, and the device to train on.
-
-    Accelerate keeps one state a process and refuses a second one with other settings; trainings one after the
-    other may differ, so its state is cleared first. Processes that are connected stay so.
-    """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, GradientState
-
-    wanted = None if device == "auto" else device_named(device)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    try:
-        accelerator = Accelerator(
-            mixed_precision=_PRECISION[precision],
-            cpu=wanted is not None and wanted.type == "cpu",
-            device_placement=False,
-        )
-    except ValueError as error:
-        raise ConfigError(f"precision {precision}: {error}; use fp32.") from None
-    chosen = wanted or accelerator.device
-    if precision == "fp16" and chosen.type == "cpu":  # Accelerate would leave it out without a word
-        raise ConfigError("precision fp16: a CPU does not compute in it; use bf16 or fp32.")
-    return accelerator, chosen
 
 
 def _mixing(protocol: Protocol, classes: int) -> Any:

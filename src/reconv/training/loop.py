@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from reconv.data import DataSet
 from reconv.errors import ArtifactError, ConfigError, TrainingError
 from reconv.provenance import provenance_of
+from reconv.training.accelerator import Trackers, set_up
 from reconv.training.checkpoint import Checkpoint, checkpoints_in, latest_checkpoint, save_checkpoint
 from reconv.training.engine import Engine
 from reconv.training.evaluate import check_fits, evaluate, normalization_for
@@ -43,6 +44,7 @@ class Session:
         progress: show a bar on a terminal, or lines elsewhere, on standard error.
         title: what they are called.
         listeners: are told every step and epoch.
+        trackers: Accelerate's trackers, by name: "tensorboard", "wandb", "mlflow" and others, if installed.
     """
 
     folder: Path | None = None
@@ -52,6 +54,7 @@ class Session:
     progress: bool = True
     title: str = "training"
     listeners: tuple[Listener, ...] = ()
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +112,8 @@ def train(
     folder = None if session.folder is None else Path(session.folder)
     if folder is not None and not session.resume and checkpoints_in(folder):
         raise ArtifactError(f"{folder}: holds checkpoints of a training; resume it, or give another folder.")
-    engine = Engine(model, data, protocol, seed=seed, teacher=teacher, device=session.device)
+    machine = set_up(protocol.precision, session.device, session.trackers, folder)
+    engine = Engine(model, data, protocol, seed=seed, teacher=teacher, machine=machine)
     run = _Run(engine, data, session, folder, _identity(model, data, protocol, seed, teacher))
     pixels = engine.batches.images_per_step * data.input_size[1] * data.input_size[2]
     with (
@@ -165,6 +169,9 @@ class _Run:
                 self._go_on_from(found)
         if self.folder is not None and self.is_first:
             self.listeners.append(JsonLines(self.folder / "metrics.jsonl", self.history))
+        if self.session.trackers and self.is_first:
+            accelerator = self.engine.accelerator
+            self.listeners.append(Trackers(accelerator, self.session.title, self.engine.protocol))
         batches = self.engine.batches
         outline = Outline(self.engine.protocol.epochs, batches.steps, batches.images_per_step, self.step)
         for listener in self.listeners:
