@@ -34,6 +34,7 @@ class Layer:
         geometry: what the convolution sees, measured (a transposed one: of the convolution that it transposes);
             None in three dimensions.
         norm: name of the scale of the BatchNorm that reads the layer's output first, if any.
+        rows: where channels lie along the positions, how many of the positions and their classes; use by use.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Layer:
     kernel: tuple[int, ...] = ()
     geometry: ConvGeometry | None = None
     norm: str | None = None
+    rows: tuple[tuple[float, Plane], ...] = ()
 
     @property
     def out_channels(self) -> int:
@@ -65,7 +67,8 @@ class Layer:
         else:
             out = keep[self.outputs].reshape(self.groups, -1).sum(1)
             pairs = int((out * keep[self.inputs].sum(1)).sum())
-        return round(self.positions * pairs * math.prod(self.kernel))
+        gone = 0.0 if keep is None else sum(n * (1 - float(keep[classes].mean())) for n, classes in self.rows)
+        return round((self.positions - gone) * pairs * math.prod(self.kernel))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +132,9 @@ class ChannelGraph:
         groups: of channels; in the order of their first layers.
         parameters: for every parameter and buffer its planes of channel classes.
         classes: number of channel classes.
-        paddings: modules that append zero channels: classes before and after.
+        sizes: module -> attribute -> the classes that it counts (a tuple of them where it is a tuple).
         uncounted: operators that multiply but belong to no layer, with how often they ran.
+        notes: what the user should know. labels: class of every label of the trace.
     """
 
     model: nn.Module = field(repr=False)
@@ -139,9 +143,11 @@ class ChannelGraph:
     groups: tuple[ChannelGroup, ...]
     parameters: Mapping[str, tuple[Plane, ...]] = field(repr=False)
     classes: int
-    paddings: Mapping[str, tuple[Plane, Plane]] = field(repr=False)
+    sizes: Mapping[str, Mapping[str, Plane | tuple[Plane, ...]]] = field(repr=False)
     uncounted: Mapping[str, int]
     inputs: Any = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+    labels: Plane = field(default_factory=lambda: np.zeros(0, dtype=np.int64), repr=False)
 
     def layer(self, name: str) -> Layer:
         return self._layers_by_name[name]
@@ -181,7 +187,7 @@ class ChannelGraph:
         for group in self.groups:
             what = group.reason or ("residual stream" if group.stream else "free")
             lines.append(f"  {group.name}: {group.size} channels of {len(group.producers)} layers; {what}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
 def _tensor(model: nn.Module, name: str) -> Tensor:

@@ -6,8 +6,8 @@ element belongs to. Its size along an axis is 1 where the label does not vary, s
 that moves data moves planes by the very same move. A tensor may bear several planes, each along axes of its own.
 
 Every axis of every parameter is born with labels of its own; the operators that a forward pass runs say which labels
-are one (`unite`), which may not go (`freeze`), and which must go in equal numbers (`balance`). The statements are only
-collected here; `LabelSpace.classes` settles all of them at once.
+are one (`unite`), which may not go (`freeze`), which must go in equal numbers (`balance`), and which were folded into
+several axes (`fold`). The statements are only collected here; `settle.py` settles all of them at once.
 """
 
 from __future__ import annotations
@@ -24,6 +24,18 @@ Plane: TypeAlias = npt.NDArray[np.int64]
 Shape: TypeAlias = tuple[int, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """Channels of one axis that an operator laid out over several: heads, groups, halves.
+
+    Args:
+        plane: the labels, with one axis for each part. operation: the index of the operator.
+    """
+
+    plane: Plane
+    operation: int
+
+
 @dataclass
 class LabelSpace:
     """All labels of one trace and what was said about them."""
@@ -31,8 +43,10 @@ class LabelSpace:
     count: int = 0
     united: list[tuple[Plane, Plane]] = field(default_factory=list)
     frozen: list[tuple[Plane, str]] = field(default_factory=list)
+    doubted: list[tuple[Plane, str]] = field(default_factory=list)
     streams: list[Plane] = field(default_factory=list)
     balanced: list[Plane] = field(default_factory=list)
+    folds: list[Fold] = field(default_factory=list)
 
     def fresh(self, size: int) -> Plane:
         """`size` labels that nothing is known of yet."""
@@ -49,6 +63,10 @@ class LabelSpace:
         """These channels stay; the reason is shown to the user."""
         self.frozen.append((plane.ravel(), reason))
 
+    def doubt(self, plane: Plane, reason: str) -> None:
+        """These channels may go only if a cut network has been tried out; else they stay for this reason."""
+        self.doubted.append((plane.ravel(), reason))
+
     def mark_stream(self, plane: Plane) -> None:
         """These channels are sums of several layers' outputs: a residual stream."""
         self.streams.append(plane.ravel())
@@ -57,13 +75,9 @@ class LabelSpace:
         """From every row of `rows [R, n]` the same number of channels must be removed."""
         self.balanced.append(rows)
 
-    def classes(self) -> Plane:
-        """The class of every label: labels of one class are removed together. Shape [count]."""
-        if not self.united:
-            return np.arange(self.count, dtype=np.int64)
-        a = np.concatenate([x for x, _ in self.united])
-        b = np.concatenate([y for _, y in self.united])
-        return components(a, b, self.count)
+    def fold(self, plane: Plane, operation: int) -> None:
+        """The channels of this plane, which has several axes, came from one axis; what stays must fill a block."""
+        self.folds.append(Fold(plane, operation))
 
 
 def components(a: Plane, b: Plane, count: int) -> Plane:
@@ -73,7 +87,7 @@ def components(a: Plane, b: Plane, count: int) -> Plane:
     return found
 
 
-def axes_of(plane: Plane) -> tuple[int, ...]:
+def axes_of(plane: npt.NDArray[Any]) -> tuple[int, ...]:
     """The axes along which a plane's label varies."""
     return tuple(axis for axis, size in enumerate(plane.shape) if size > 1)
 
@@ -81,6 +95,11 @@ def axes_of(plane: Plane) -> tuple[int, ...]:
 def along(labels: npt.NDArray[Any], axis: int, rank: int) -> Plane:
     """One label an index of `axis`, as a plane of a tensor with `rank` axes."""
     return labels.reshape([-1 if a == axis else 1 for a in range(rank)])
+
+
+def lifted(plane: Plane, rank: int) -> Plane:
+    """A plane of a tensor that is broadcast to `rank` axes."""
+    return plane.reshape((1,) * (rank - plane.ndim) + plane.shape)
 
 
 def compressed(full: Plane) -> Plane:

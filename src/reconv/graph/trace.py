@@ -11,7 +11,7 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError
-from reconv.graph.labels import LabelSpace, Plane, along
+from reconv.graph.labels import LabelSpace, Plane, along, axes_of
 
 _OWN_FOLDERS = tuple(str(Path(file).parent) + os.sep for file in (torch.__file__, __file__))
 
@@ -56,6 +57,7 @@ class LayerCall:
         outputs: labels [C_out]. inputs: labels [groups, C_in / groups].
         positions: output positions of the whole example batch.
         window: stride, padding, dilation and kernel of a convolution, and its input's spatial size.
+        rows: labels of the positions, where channels lie along the positions; else None.
     """
 
     layer: str
@@ -65,6 +67,7 @@ class LayerCall:
     inputs: Plane
     positions: int
     window: Mapping[str, tuple[int, ...]] | None = None
+    rows: Plane | None = None
 
 
 class Call:
@@ -75,7 +78,13 @@ class Call:
         self.func = func
         self.arguments = arguments
         self.outputs: list[Tensor] = [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
+        self.tensors: list[Tensor] = [t for t in pytree.tree_leaves(arguments) if isinstance(t, Tensor)]
         self.space = record.space
+        self.module = record.module
+        self.index = len(record.operations)
+        self.line = _line_of_the_model()
+        self.before: list[Value] = [record.value_of(t) for t in self.tensors]
+        self.after: list[Value] = []
 
     @property
     def operator(self) -> str:
@@ -88,24 +97,31 @@ class Call:
         return NOTHING if tensor is None else self.record.value_of(tensor)
 
     @property
-    def tensors(self) -> list[Tensor]:
-        """Every tensor among the arguments, in order."""
-        return [t for t in pytree.tree_leaves(self.arguments) if isinstance(t, Tensor)]
-
-    @property
     def where(self) -> str:
         """The operator, the line of the model's code that ran it, and the module it stands in."""
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FOLDERS):
-            frame = frame.f_back
-        line = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        return f"{self.func._opname} at {line}, in {self.record.module or 'the model'}"
+        file, line = self.line
+        return f"{self.func._opname} at {Path(file).name}:{line}, in {self.module or 'the model'}"
 
     def freeze(self, planes: Sequence[Plane], why: str) -> None:
-        if planes:
-            reason = f"{why} ({self.where})"
-            for plane in planes:
-                self.space.freeze(plane, reason)
+        for plane in planes:
+            self.space.freeze(plane, f"{why} ({self.where})")
+
+    def doubt(self, planes: Sequence[Plane], why: str) -> None:
+        for plane in planes:
+            self.space.doubt(plane, f"{why} ({self.where})")
+
+    def fold(self, plane: Plane) -> None:
+        """The plane's channels were laid out over several axes by this operator."""
+        if len(axes_of(plane)) > 1:
+            self.space.fold(plane, self.index)
+
+
+def _line_of_the_model() -> tuple[str, int]:
+    """File and line of the innermost frame that is neither PyTorch's nor this room's."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FOLDERS):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 Rule = Callable[[Call], "Value | list[Value]"]
@@ -113,17 +129,27 @@ Rule = Callable[[Call], "Value | list[Value]"]
 
 @dataclass
 class Record:
-    """All that one trace learns."""
+    """All that one run of the model learns.
+
+    Args:
+        space: the labels. parameters: the planes of every parameter and buffer.
+        calls: uses of weights. norms: labels that a BatchNorm reads, and the name of its scale.
+        sizes: module -> attribute -> labels that it counts (a tuple of them for a tuple of sizes).
+        uncounted: operators that multiply but belong to no layer. used: parameters that were read.
+        operations: every operator that ran. notes: what the user should know.
+    """
 
     space: LabelSpace = field(default_factory=LabelSpace)
     parameters: dict[str, tuple[Plane, ...]] = field(default_factory=dict)
     calls: list[LayerCall] = field(default_factory=list)
     norms: list[tuple[Plane, str]] = field(default_factory=list)
-    paddings: dict[str, tuple[Plane, Plane]] = field(default_factory=dict)
+    sizes: dict[str, dict[str, Plane | tuple[Plane, ...]]] = field(default_factory=dict)
     uncounted: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     path: list[str] = field(default_factory=list)
     modules: dict[str, nn.Module] = field(default_factory=dict)
+    operations: list[Call] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     _values: dict[int, tuple[Tensor, Value]] = field(default_factory=dict)
 
     @property
@@ -138,38 +164,53 @@ class Record:
         # Holding the tensor keeps its id from being given to another one.
         self._values[id(tensor)] = (tensor, value)
 
-    def forget_tensors(self) -> None:
-        self._values.clear()
-        self.modules.clear()
-
     def bear(self, name: str, tensor: Tensor) -> None:
         """Every axis of a parameter is born with labels of its own."""
         rank = tensor.dim()
         planes = tuple(along(self.space.fresh(size), axis, rank) for axis, size in enumerate(tensor.shape) if size > 1)
+        self.know(name, tensor, planes)
+
+    def know(self, name: str, tensor: Tensor, planes: tuple[Plane, ...]) -> None:
+        """This tensor is the parameter of that name and bears these labels."""
         self.parameters[name] = planes
         self.remember(tensor, Value(planes, parameter=name, static=True))
+
+
+RuleOf = Callable[[torch._ops.OpOverload], Rule]
+Check = Callable[[Call], None]
 
 
 class _Recorder(TorchDispatchMode):
     """Runs every operator as it is, then asks its rule what became of the labels."""
 
-    def __init__(self, record: Record, rule_of: Callable[[torch._ops.OpOverload], Rule]):
+    def __init__(self, record: Record, rule_of: RuleOf, check: Check | None):
         super().__init__()
         self.record = record
         self.rule_of = rule_of
+        self.check = check
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         outputs = func(*args, **(kwargs or {}))
         call = Call(self.record, func, _bound(func, args, kwargs or {}), outputs)
-        self.record.used.update(v.parameter for v in map(call.value, call.tensors) if v.parameter)
+        self.record.used.update(v.parameter for v in call.before if v.parameter)
         if call.outputs:
             values = self.rule_of(func)(call)
-            values = [values] * len(call.outputs) if isinstance(values, Value) else values
-            for tensor, value in zip(call.outputs, values, strict=True):
+            call.after = [values] * len(call.outputs) if isinstance(values, Value) else values
+            for tensor, value in zip(call.outputs, call.after, strict=True):
                 self.record.remember(tensor, value)
+        if self.check is not None:
+            self.check(call)
+        self.record.operations.append(call)
         return outputs
+
+
+class _NoFastPath(TorchFunctionMode):
+    """Its mere presence keeps PyTorch's attention layers from their fused inference path, which hides its parts."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
 
 
 def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +222,23 @@ def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[st
     return bound
 
 
-def record_forward(model: nn.Module, example: Any, rule_of: Callable[[torch._ops.OpOverload], Rule]) -> Record:
+@dataclass(frozen=True)
+class Recording:
+    """A recorded run, and what is needed to run a cut copy of the model the same way.
+
+    Args:
+        record: what was learnt.
+        twin: the copy that ran. fake: its mode, None where the model had to run with data.
+        training: whether a second pass in training mode ran too.
+    """
+
+    record: Record
+    twin: nn.Module
+    fake: FakeTensorMode | None
+    training: bool
+
+
+def record_forward(model: nn.Module, example: Any, rule_of: RuleOf) -> Recording:
     """Run `model` on `example` without data and record what its operators say about channels.
 
     Args:
@@ -190,7 +247,7 @@ def record_forward(model: nn.Module, example: Any, rule_of: Callable[[torch._ops
         rule_of: gives the rule of an operator.
 
     Returns:
-        The record.
+        The recording.
 
     Raises:
         GraphError: the model does not run on the example.
@@ -207,51 +264,60 @@ def record_forward(model: nn.Module, example: Any, rule_of: Callable[[torch._ops
         ):
             raise _does_not_run(model, error) from error
         return _record(model, example, rule_of, None)
-    except (TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError, AssertionError) as error:
         raise _does_not_run(model, error) from error
 
 
 def _does_not_run(model: nn.Module, error: Exception) -> GraphError:
-    line = " ".join(str(error).split())[:300]
     return GraphError(
-        f"{type(model).__name__}: the model does not run on the example it was given ({type(error).__name__}: {line}); "
+        f"{type(model).__name__}: the model does not run on the example it was given ({in_one_line(error)}); "
         "give an example input of the shape and type that its forward expects"
     )
 
 
-def _record(
-    model: nn.Module,
-    example: Any,
-    rule_of: Callable[[torch._ops.OpOverload], Rule],
-    fake: FakeTensorMode | None,
-) -> Record:
+def in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMode | None) -> Recording:
     record = Record()
-    twin = _twin(model, fake)
-    record.modules = dict(twin.named_modules())
+    twin = twin_of(model, fake)
     for name, tensor in [*twin.named_parameters(), *twin.named_buffers()]:
         record.bear(name, tensor)
-    example = example if fake is None else pytree.tree_map_only(Tensor, fake.from_tensor, example)
-    _run(twin.eval(), example, record, rule_of, fake)
-    if any(name not in record.used for name, _ in twin.named_parameters()):
+    run(twin.eval(), example, record, rule_of, fake)
+    training = any(name not in record.used for name, _ in twin.named_parameters())
+    if training:
         # Parameters that only training uses (auxiliary classifiers) are cut with the channels they read.
-        calls, uncounted = list(record.calls), dict(record.uncounted)
-        two = pytree.tree_map_only(Tensor, lambda t: t.expand(2, *t.shape[1:]) if len(t) == 1 else t, example)
-        with suppress(Exception):
-            _run(twin.train(), two, record, rule_of, fake)
-        record.calls, record.uncounted = calls, uncounted
-    record.forget_tensors()
-    return record
+        counted = list(record.calls), dict(record.uncounted)
+        try:
+            run(twin.train(), two_of(example), record, rule_of, fake)
+        except Exception as error:  # of the user's code, in a mode that was not asked for
+            record.notes.append(f"layers that only training uses were not followed: {in_one_line(error)}")
+            training = False
+        record.calls, record.uncounted = counted
+    return Recording(record, twin, fake, training)
 
 
-def _run(
+def two_of(example: Any) -> Any:
+    """A batch of two where there was one, for norms that train on batches."""
+    return pytree.tree_map_only(Tensor, lambda t: t.expand(2, *t.shape[1:]) if t.dim() and len(t) == 1 else t, example)
+
+
+def run(
     twin: nn.Module,
     example: Any,
     record: Record,
-    rule_of: Callable[[torch._ops.OpOverload], Rule],
+    rule_of: RuleOf,
     fake: FakeTensorMode | None,
+    check: Check | None = None,
 ) -> None:
+    """Run the twin once under the recorder; `check` sees every call before the next one runs."""
+    record.modules = dict(twin.named_modules())
+    if fake is not None:
+        example = pytree.tree_map_only(Tensor, fake.from_tensor, example)
     args, kwargs = call_arguments(example)
-    with _path_followed(twin, record), torch.no_grad(), fake or nullcontext(), _Recorder(record, rule_of):
+    recorder = _Recorder(record, rule_of, check)
+    with _path_followed(twin, record), torch.no_grad(), fake or nullcontext(), _NoFastPath(), recorder:
         outputs = twin(*args, **kwargs)
     for tensor in pytree.tree_leaves(outputs):
         if isinstance(tensor, Tensor):
@@ -266,7 +332,7 @@ def call_arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
 
 
-def _twin(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
+def twin_of(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
     """A copy of the model whose parameters and buffers are fake: shapes without data."""
     if fake is None:
         return copy.deepcopy(model)
@@ -278,6 +344,7 @@ def _twin(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
 def _path_followed(model: nn.Module, record: Record) -> Iterator[None]:
     """While it runs, `record.module` is the dotted name of the module whose forward runs."""
     handles = []
+    record.path.clear()
     for name, module in model.named_modules():
 
         def enter(_module: nn.Module, _args: Any, name: str = name) -> None:

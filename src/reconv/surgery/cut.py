@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from reconv.errors import GraphError
 from reconv.graph.channels import Mask
 from reconv.graph.labels import Plane, axes_of
+from reconv.graph.sizes import follow_sizes
 from reconv.plan import Plan
 from reconv.provenance import attach, provenance_of
-from reconv.surgery.sizes import SIZES, Edits
 
 
 def prune(model: nn.Module, plan: Plan) -> nn.Module:
@@ -48,7 +48,7 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
                 store[attribute] = cut[id(tensor)]
     edits = {}
     for path, module in small.named_modules():
-        changed = _follow_sizes(module, path, plan, keep)
+        changed = follow_sizes(module, path, plan.graph, keep)
         if changed:
             edits[path] = changed
     return attach(small, provenance_of(model).edited(edits))
@@ -103,20 +103,3 @@ def _cut_crossed(tensor: Tensor, planes: tuple[Plane, ...], keep: Mask) -> Tenso
             shape[column] = int(keep[plane].reshape(tensor.shape[row], -1).sum(1)[0])
         mask &= np.broadcast_to(keep[plane], mask.shape)
     return tensor.flatten().index_select(0, _indices(mask, tensor.device)).reshape(shape)
-
-
-def _follow_sizes(module: nn.Module, path: str, plan: Plan, keep: Mask) -> Edits:
-    """Set the attributes that repeat a size which has changed; returns what was set."""
-    edits: Edits = {}
-    for kind, sizes_of in SIZES:
-        if isinstance(module, kind):
-            edits = {k: v for k, v in sizes_of(module).items() if getattr(module, k, v) != v}
-            break
-    if path in plan.graph.paddings:
-        for attribute, classes in zip(module.channel_padding, plan.graph.paddings[path], strict=True):  # type: ignore[arg-type]
-            left = int(keep[classes].sum())
-            if left != len(classes):
-                edits[attribute] = left
-    for attribute, value in edits.items():
-        setattr(module, attribute, value)
-    return edits

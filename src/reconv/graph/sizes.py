@@ -1,14 +1,16 @@
-"""The attributes of a module that repeat the sizes of its parameters."""
+"""The attributes of modules that repeat sizes: of their own parameters, or of channels that they count."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from reconv.graph.channels import ChannelGraph, Mask
 from reconv.provenance import Edit
 
 Edits = dict[str, Edit]
@@ -51,3 +53,24 @@ SIZES: tuple[tuple[type[nn.Module], Callable[[Any], Edits]], ...] = (
     (nn.LayerNorm, _normalized_shape),
     (nn.PReLU, _first_size("num_parameters")),
 )
+
+
+def follow_sizes(module: nn.Module, path: str, graph: ChannelGraph, keep: Mask) -> Edits:
+    """Set the attributes that repeat a size which has changed; returns what was set."""
+    edits: Edits = {}
+    for kind, sizes_of in SIZES:
+        if isinstance(module, kind):
+            edits = {k: v for k, v in sizes_of(module).items() if getattr(module, k, v) != v}
+            break
+    for attribute, counted in graph.sizes.get(path, {}).items():
+        old = getattr(module, attribute)
+        new = tuple(_count(p, keep) for p in counted) if isinstance(counted, tuple) else _count(counted, keep)
+        if new != old:
+            edits[attribute] = new
+    for attribute, value in edits.items():
+        setattr(module, attribute, value)
+    return edits
+
+
+def _count(classes: np.ndarray[Any, np.dtype[np.int64]], keep: Mask) -> int:
+    return int(keep[classes].sum())

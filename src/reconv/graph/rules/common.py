@@ -1,0 +1,162 @@
+"""What many rules share: how planes meet, how axes are read, how channels are joined or frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from reconv.graph.labels import Plane, axes_of, lifted
+from reconv.graph.trace import NOTHING, Call, Value
+
+
+def met(planes: Sequence[Plane], plane: Plane) -> list[int]:
+    """Which of these planes share an axis with this one."""
+    axes = set(axes_of(plane))
+    return [i for i, other in enumerate(planes) if axes & set(axes_of(other))]
+
+
+def laid_together(call: Call, planes: Sequence[Plane]) -> list[Plane]:
+    """Planes of one tensor: channels that meet at a position are one."""
+    result: list[Plane] = []
+    for plane in planes:
+        places = met(result, plane)
+        for i in places:
+            call.space.unite(plane, result[i])
+        if not places:
+            result.append(plane)
+        elif len(axes_of(plane)) > len(axes_of(result[places[0]])):
+            result[places[0]] = plane
+    return result
+
+
+def merged(call: Call, tensors: Sequence[Tensor]) -> tuple[Plane, ...]:
+    """Planes of an element-wise result."""
+    rank = max(t.dim() for t in tensors)
+    result = laid_together(call, [lifted(p, rank) for t in tensors for p in call.value(t).planes])
+    for plane in result:
+        for tensor in tensors:
+            check_covered(call, tensor, plane, rank)
+    return tuple(result)
+
+
+def check_covered(call: Call, tensor: Tensor, plane: Plane, rank: int) -> None:
+    """A tensor of fixed size along a channel axis, without labels of its own, keeps the channels from going."""
+    offset = rank - tensor.dim()
+    axes = {a for a in axes_of(plane) if a >= offset and tensor.shape[a - offset] > 1}
+    known = {a + offset for p in call.value(tensor).planes for a in axes_of(p)}
+    if axes - known:
+        call.freeze([plane], "combined with a tensor of fixed size")
+
+
+def joined(call: Call, plane: Plane, axes: Collection[int], why: str) -> Plane | None:
+    """The operator treats all indices of these axes as a whole: their channels go together or not at all.
+
+    Returns:
+        The plane along the other axes, or None where there are none: then its channels stay.
+    """
+    gone = tuple(a for a in axes_of(plane) if a in axes)
+    if not gone:
+        return plane
+    if len(gone) == len(axes_of(plane)):
+        call.freeze([plane], why)
+        return None
+    rest = plane
+    for axis in gone:
+        rest = rest.take([0], axis)
+    call.space.unite(plane, rest)
+    return rest if axes_of(rest) else None
+
+
+def labels_along(call: Call, tensor: Tensor | None, axis: int) -> Plane | None:
+    """One label an index of `axis`, or None where the axis bears none."""
+    if tensor is None or not tensor.dim():
+        return None
+    axis %= tensor.dim()
+    for plane in call.value(tensor).planes:
+        if axis in axes_of(plane):
+            others = [a for a in axes_of(plane) if a != axis]
+            single = joined(call, plane, others, "")
+            return None if single is None else single.ravel()
+    return None
+
+
+def contract(call: Call, signal: Plane | None, weight: Plane | None) -> None:
+    """Two axes are multiplied and summed over: index by index their channels are one."""
+    if signal is not None and weight is not None:
+        call.space.unite(signal, weight)
+    elif weight is not None:
+        call.freeze([weight], "fed by an axis that holds no channels")
+    elif signal is not None:
+        call.freeze([signal], "meets a weight of fixed size")
+
+
+def frozen_labels(call: Call, size: int, why: str) -> Plane:
+    labels = call.space.fresh(size)
+    call.freeze([labels], why)
+    return labels
+
+
+def only_static(call: Call, tensors: Sequence[Tensor]) -> bool:
+    return bool(tensors) and all(call.value(t).static for t in tensors)
+
+
+def size_follows(call: Call, attribute: str, labels: Plane | tuple[Plane, ...]) -> None:
+    """The attribute of the running module counts these channels."""
+    call.record.sizes.setdefault(call.module, {})[attribute] = labels
+
+
+def unknown(call: Call) -> Value:
+    """Freeze all that enters."""
+    for tensor in call.tensors:
+        call.freeze(call.value(tensor).planes, f"{call.operator} is not followed")
+    return NOTHING
+
+
+def nothing(call: Call) -> Value:
+    """Shapes, constants, random numbers: no labels, and none harmed."""
+    return NOTHING
+
+
+def first_alone(call: Call) -> list[Value]:
+    """The first output bears the first argument's labels; further outputs bear none."""
+    value = call.value(call.tensors[0])
+    return [Value(value.planes, static=value.static)] + [NOTHING] * (len(call.outputs) - 1)
+
+
+def same(call: Call) -> Value:
+    """The first argument's labels, on every output of its shape."""
+    if any(out.shape != call.tensors[0].shape for out in call.outputs):
+        return unknown(call)
+    value = call.value(call.tensors[0])
+    return Value(value.planes, static=value.static)
+
+
+ADDITIONS = {"add", "add_", "sub", "sub_", "rsub"}
+SAME_TENSOR = {"clone", "alias", "detach", "_to_copy", "contiguous", "lift_fresh", "to"}
+
+
+def elementwise(call: Call) -> Value:
+    tensors = [t for t in call.tensors if t.dim() > 0]
+    if len(tensors) == 1:
+        value = call.value(tensors[0])
+        return value if call.func._opname in SAME_TENSOR else Value(value.planes, static=value.static)
+    if not tensors:
+        return NOTHING
+    if call.func._opname in ADDITIONS:
+        _mark_streams(call, tensors)
+    return Value(merged(call, tensors), static=only_static(call, tensors))
+
+
+def _mark_streams(call: Call, tensors: Sequence[Tensor]) -> None:
+    """The sum of two signals is a residual stream, unless both are the same channels already."""
+    rank = max(t.dim() for t in tensors)
+    signals = [t for t in tensors if not call.value(t).static]
+    if len(signals) < 2:
+        return
+    planes = [[lifted(p, rank) for p in call.value(t).planes] for t in signals]
+    for a in planes[0]:
+        for b in planes[1]:
+            if axes_of(a) == axes_of(b) and not np.array_equal(a, b):
+                call.space.mark_stream(a)

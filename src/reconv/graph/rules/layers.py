@@ -1,0 +1,204 @@
+"""Operators that multiply a signal by a weight: convolutions and matrix products."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from reconv.graph.labels import Plane, along, axes_of, lifted
+from reconv.graph.rules.common import contract, frozen_labels, joined, labels_along, laid_together, merged
+from reconv.graph.trace import NOTHING, Call, LayerCall, Value
+
+NO_CHANNELS = "fed by an axis that holds no channels"
+
+
+def convolution(call: Call) -> Value:
+    signal, weight, bias = call["input"], call["weight"], call["bias"]
+    groups, transposed = call["groups"], call["transposed"]
+    out_axis, in_axis = (1, 0) if transposed else (0, 1)
+    channel = 1 if signal.dim() == weight.dim() else 0
+    rank = call.outputs[0].dim()
+    rows = [
+        rest
+        for plane in call.value(signal).planes
+        if channel not in axes_of(plane)
+        and (rest := joined(call, plane, range(1, signal.dim()), "a convolution mixes its spatial axes")) is not None
+    ]
+    x = labels_along(call, signal, channel)
+    if groups > 1:
+        outputs, inputs = _grouped(call, x, transposed)
+    else:
+        w_in = labels_along(call, weight, in_axis)
+        contract(call, x, w_in)
+        w_out = labels_along(call, weight, out_axis)
+        size = weight.shape[out_axis]
+        outputs = frozen_labels(call, size, "a single channel, or a fixed weight") if w_out is None else w_out
+        seen = x if x is not None else w_in
+        inputs = frozen_labels(call, weight.shape[in_axis], "sees a single channel") if seen is None else seen
+        inputs = inputs[None]
+    if bias is not None:
+        contract(call, outputs, labels_along(call, bias, 0))
+    _note_convolution(call, outputs, inputs, rows)
+    planes = [] if len(outputs) == 1 else [along(outputs, channel, rank)]
+    return Value((*planes, *rows))
+
+
+def _grouped(call: Call, x: Plane | None, transposed: bool) -> tuple[Plane, Plane]:
+    """Labels of a grouped convolution: outputs [C_out] and inputs [groups, C_in / groups].
+
+    From every group the same number of channels must go, at either end; inside a group any may. Where a group has
+    one input (depthwise), the group goes with it.
+    """
+    weight, groups = call["weight"], call["groups"]
+    value = call.value(weight)
+    c_in = weight.shape[0] if transposed else weight.shape[1] * groups
+    if x is None:
+        x = frozen_labels(call, c_in, NO_CHANNELS)
+    inputs = x.reshape(groups, -1)
+    w0 = labels_along(call, weight, 0)
+    if w0 is None:
+        w0 = frozen_labels(call, weight.shape[0], "meets a weight of fixed size")
+    rows = w0.reshape(groups, -1)
+    if inputs.shape[1] == 1 and (not transposed or weight.shape[1] == 1):
+        call.space.unite(inputs, rows)
+        return w0, inputs
+    if transposed:
+        call.freeze([inputs], "a grouped transposed convolution")
+        return frozen_labels(call, weight.shape[1] * groups, "a grouped transposed convolution"), inputs
+    call.space.balance(rows)
+    call.space.balance(inputs)
+    if call.record.parameters.get(value.parameter or "") is value.planes:
+        _label_groups_apart(call, inputs)
+    else:
+        # The weight is computed: the same column of every group goes.
+        inner = labels_along(call, weight, 1)
+        for row in inputs:
+            contract(call, row, inner)
+    return w0, inputs
+
+
+def _label_groups_apart(call: Call, inputs: Plane) -> None:
+    """The weight's second axis counts the inputs of its own group: its labels differ from group to group."""
+    weight = call["weight"]
+    value = call.value(weight)
+    own = np.repeat(inputs, weight.shape[0] // len(inputs), axis=0)
+    own = own.reshape(own.shape + (1,) * (weight.dim() - 2))
+    for plane in value.planes:
+        if axes_of(plane) == (0, 1):  # the module is used twice
+            call.space.unite(plane, own)
+    planes = (*(p for p in value.planes if 1 not in axes_of(p)), own)
+    call.record.know(str(value.parameter), weight, planes)
+
+
+def _note_convolution(call: Call, outputs: Plane, inputs: Plane, rows: list[Plane]) -> None:
+    signal, weight, out = call["input"], call["weight"], call.outputs[0]
+    name, parameter = _layer_name(call, weight)
+    transposed = call["transposed"]
+    window = {
+        "input": tuple(signal.shape[-(weight.dim() - 2) :]),
+        "output": tuple(out.shape[-(weight.dim() - 2) :]),
+        "kernel": tuple(weight.shape[2:]),
+        **{k: tuple(call[k]) for k in ("stride", "padding", "dilation")},
+    }
+    # A transposed convolution multiplies once for every position of its input.
+    positions = signal.numel() // inputs.size if transposed else out.numel() // len(outputs)
+    kind = "conv_transposed" if transposed else "conv"
+    batch = rows[0].ravel() if rows else None
+    call.record.calls.append(LayerCall(name, parameter, kind, outputs, inputs, positions, window, batch))
+
+
+def _layer_name(call: Call, weight: Tensor) -> tuple[str, str | None]:
+    """A layer is called after the module that holds its weight."""
+    parameter = call.value(weight).parameter
+    if parameter is None:
+        return call.module, None
+    return parameter.removesuffix(".weight"), parameter
+
+
+def matrix_product(call: Call) -> Value:
+    """mm, addmm, bmm, baddbmm: the last axis of a meets the last but one of b."""
+    if "batch1" in call.arguments:
+        a, b, added = call["batch1"], call["batch2"], call["self"]
+    elif "mat1" in call.arguments:
+        a, b, added = call["mat1"], call["mat2"], call["self"]
+    else:
+        a, b, added = call["self"], call["mat2"], None
+    planes = product(call, a, b)
+    if a.dim() == 2 and call.value(b).static:
+        _note_linear(call, a, b)
+    else:
+        call.record.uncounted[call.operator] = call.record.uncounted.get(call.operator, 0) + 1
+    result = Value(planes, static=call.value(a).static and call.value(b).static)
+    if added is not None:
+        call.record.remember(call.outputs[0], result)
+        return Value(merged(call, [call.outputs[0], added]))
+    return result
+
+
+def product(call: Call, a: Tensor, b: Tensor) -> tuple[Plane, ...]:
+    """Planes of `a @ b`, both of the same rank.
+
+    Channels that are summed over alone vanish. Where they lie on a batch axis too (heads), a batch index and all the
+    channels that it sums over go together.
+    """
+    rank = a.dim()
+    row, column = rank - 2, rank - 1
+    summed = {
+        "a": [_without(call, p, row) for p in call.value(a).planes if column in axes_of(p)],
+        "b": [_without(call, p, column).swapaxes(row, column) for p in call.value(b).planes if row in axes_of(p)],
+    }
+    kept = [p for p in call.value(a).planes if column not in axes_of(p)]
+    kept += [p for p in call.value(b).planes if row not in axes_of(p)]
+    if summed["a"] and summed["b"]:
+        for plane in laid_together(call, [*summed["a"], *summed["b"]]):
+            rest = joined(call, plane, [column], "") if len(axes_of(plane)) > 1 else None
+            kept += [] if rest is None else [rest]
+    else:
+        call.freeze(summed["a"], "meets a weight of fixed size")
+        call.freeze(summed["b"], NO_CHANNELS)
+    return tuple(laid_together(call, kept))
+
+
+def _without(call: Call, plane: Plane, axis: int) -> Plane:
+    """The plane with the channels along `axis` joined."""
+    rest = joined(call, plane, [axis], "")
+    assert rest is not None
+    return rest
+
+
+def _note_linear(call: Call, a: Tensor, b: Tensor) -> None:
+    outputs, inputs = labels_along(call, b, 1), labels_along(call, b, 0)
+    if outputs is None:
+        outputs = frozen_labels(call, b.shape[1], "a single output, or a fixed weight")
+    if inputs is None:
+        inputs = frozen_labels(call, b.shape[0], "sees a single feature")
+    name, parameter = _layer_name(call, b)
+    rows = labels_along(call, a, 0)
+    call.record.calls.append(
+        LayerCall(name, parameter, "linear", outputs, inputs[None], a.shape[0], None, rows),
+    )
+
+
+def attention(call: Call) -> list[Value]:
+    """softmax(q k^T) v, fused: heads go as a whole; channels inside a head stay, the scale depends on their number."""
+    q, k, v = call["query"], call["key"], call["value"]
+    mask = call.arguments.get("attn_mask", call.arguments.get("attn_bias"))
+    call.record.uncounted[call.operator] = call.record.uncounted.get(call.operator, 0) + 1
+    row, column = q.dim() - 2, q.dim() - 1
+    scaled = "the scale of an attention depends on its channels"
+    tokens = "an attention looks at all of its tokens"
+    planes: list[Plane] = []
+    inputs = (
+        (q, (row, column), scaled),
+        (k, (row, column), scaled),
+        (v, (row,), tokens),
+        (mask, (row, column), tokens),
+    )
+    for tensor, over, why in inputs:
+        for plane in call.value(tensor).planes:
+            rest = joined(call, lifted(plane, q.dim()), over, why)
+            planes += [] if rest is None else [rest]
+    if q.shape[1] != k.shape[1]:
+        for tensor in (q, k, v):
+            call.freeze(call.value(tensor).planes, "an attention that repeats its keys")
+    return [Value(tuple(laid_together(call, planes)))] + [NOTHING] * (len(call.outputs) - 1)

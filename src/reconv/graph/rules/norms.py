@@ -1,0 +1,65 @@
+"""Normalization: statistics over some axes, a scale and a shift along the channels."""
+
+from __future__ import annotations
+
+from reconv.graph.labels import along, axes_of
+from reconv.graph.rules.common import contract, joined, labels_along, merged, size_follows
+from reconv.graph.trace import NOTHING, Call, Value
+
+
+def batch_norm(call: Call) -> list[Value]:
+    signal = call["input"]
+    x = labels_along(call, signal, 1)
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        tensor = call.arguments.get(name)
+        if tensor is not None:
+            contract(call, x, labels_along(call, tensor, 0))
+    scale = call.value(call["weight"]).parameter
+    if x is not None and scale is not None:
+        call.record.norms.append((x, scale))
+    value = call.value(signal)
+    if call.arguments.get("training", True):
+        # Statistics of the batch: over everything but the channels.
+        over = {a for p in value.planes for a in axes_of(p)} - {1}
+        planes = [joined(call, p, over, "a statistic over its channels") for p in value.planes]
+    else:
+        planes = list(value.planes)
+    found = tuple(p for p in planes if p is not None)
+    return [Value(found, static=value.static)] + [NOTHING] * (len(call.outputs) - 1)
+
+
+def group_norm(call: Call) -> list[Value]:
+    signal, groups = call["input"], call["group"]
+    x = labels_along(call, signal, 1)
+    for name in ("weight", "bias"):
+        if call[name] is not None:
+            contract(call, x, labels_along(call, call[name], 0))
+    if x is None:
+        return [NOTHING] * len(call.outputs)
+    if groups > 1:
+        rows = x.reshape(groups, -1)
+        if rows.shape[1] == 1:
+            call.freeze([rows], "a group norm with one channel a group")
+        else:
+            call.space.balance(rows)
+    return [Value((along(x, 1, signal.dim()),))] + [NOTHING] * (len(call.outputs) - 1)
+
+
+def layer_norm(call: Call) -> list[Value]:
+    signal, normalized = call["input"], len(call["normalized_shape"])
+    tensors = [signal] + [t for t in (call["weight"], call["bias"]) if t is not None]
+    planes = merged(call, tensors)
+    inner = range(signal.dim() - normalized, signal.dim())
+    if normalized > 1:
+        call.freeze([p for p in planes if set(axes_of(p)) & set(inner)], "normalized over several axes of fixed size")
+    elif call["weight"] is None:
+        x = labels_along(call, signal, -1)
+        if x is not None and hasattr(call.record.modules.get(call.module), "normalized_shape"):
+            size_follows(call, "normalized_shape", (x,))
+    return [Value(planes)] + [NOTHING] * (len(call.outputs) - 1)
+
+
+def weight_norm(call: Call) -> list[Value]:
+    """v / |v| * g: the norm runs over all axes but one, and a removed input adds nothing to it."""
+    v, g = call["v"], call["g"]
+    return [Value(merged(call, [v, g]), static=True)] + [NOTHING] * (len(call.outputs) - 1)

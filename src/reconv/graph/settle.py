@@ -1,0 +1,300 @@
+"""Settle what a trace recorded: labels become classes, classes become groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from reconv.conv.geometry import ConvGeometry
+from reconv.graph.channels import ChannelGraph, ChannelGroup, Layer
+from reconv.graph.labels import Fold, Plane, axes_of, components
+from reconv.graph.trace import LayerCall, Record
+
+SEVERAL_GROUPS = "a grouped operator reads one channel in several groups"
+OTHER_CHANNELS = "a grouped operator reads it together with other channels"
+
+Line = tuple[str, int]
+Sizes = Mapping[str, Mapping[str, Plane | tuple[Plane, ...]]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What trying out cut copies has taught, on top of what the operators said.
+
+    Args:
+        layouts: line of code that folds channels -> which of its layouts to take (see `_fold_constraint`).
+        frozen: labels that have to stay, and why.
+        sizes: attributes that have to follow, by module.
+        cautious: nothing can be tried out; what is doubted stays.
+    """
+
+    layouts: Mapping[Line, int] = field(default_factory=dict)
+    frozen: tuple[tuple[Plane, str], ...] = ()
+    sizes: Sizes = field(default_factory=dict)
+    cautious: bool = False
+
+
+def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> ChannelGraph:
+    """The graph that follows from a record and from what was learnt since."""
+    classes = _united(record.space.united, record.space.count)
+    layouts = dict(answers.layouts)
+    while True:
+        extra, rows, exhausted = _laid_out(record, classes, layouts)
+        settled = _united([*record.space.united, *extra], record.space.count) if extra else classes
+        groups_of = _layers(record, settled, 1)
+        component = _components((layer.outputs for layer in groups_of), int(settled.max(initial=-1)) + 1)
+        balances = [(settled[r], None) for r in record.space.balanced]
+        balances += [(settled[r], line) for r, line in rows]
+        broken = {line for r, line in balances if line is not None and _spans(r, component, groups_of)}
+        if not broken:
+            break
+        for line in broken:
+            layouts[line] = layouts.get(line, 0) + 1
+    reasons = [*record.space.frozen, *answers.frozen, *exhausted]
+    if answers.cautious:
+        reasons += record.space.doubted
+    shapes = tuple(tuple(t.shape) for t in pytree.tree_leaves(example) if isinstance(t, Tensor))
+    count = int(settled.max(initial=-1)) + 1
+    layers = _layers(record, settled, shapes[0][0] if shapes[0] else 1)
+    sizes = {path: dict(values) for path, values in record.sizes.items()}
+    for path, values in answers.sizes.items():
+        sizes.setdefault(path, {}).update(values)
+    return ChannelGraph(
+        model=model,
+        example=shapes,
+        inputs=example,
+        layers=layers,
+        groups=_groups(layers, component, settled, _first_reasons(reasons, settled), record, [r for r, _ in balances]),
+        parameters={name: tuple(settled[p] for p in planes) for name, planes in record.parameters.items()},
+        classes=count,
+        sizes={path: {a: _classes_of(p, settled) for a, p in values.items()} for path, values in sizes.items()},
+        uncounted=dict(record.uncounted),
+        notes=tuple(record.notes),
+        labels=settled,
+    )
+
+
+def _united(pairs: Iterable[tuple[Plane, Plane]], count: int) -> Plane:
+    """The class of every label: labels of one class are removed together. Shape [count]."""
+    united = list(pairs)
+    if not united:
+        return np.arange(count, dtype=np.int64)
+    a, b = (np.concatenate(side) for side in zip(*united, strict=True))
+    return components(a, b, count)
+
+
+def _classes_of(labels: Plane | tuple[Plane, ...], classes: Plane) -> Plane | tuple[Plane, ...]:
+    return tuple(classes[p] for p in labels) if isinstance(labels, tuple) else classes[labels]
+
+
+# ------------------------------------------------------------------ folds
+
+
+def _laid_out(
+    record: Record, classes: Plane, layouts: Mapping[Line, int]
+) -> tuple[list[tuple[Plane, Plane]], list[tuple[Plane, Line]], list[tuple[Plane, str]]]:
+    """What the folds ask for in the layouts chosen: labels to unite, rows to balance, labels to freeze."""
+    united: list[tuple[Plane, Plane]] = []
+    rows: list[tuple[Plane, Line]] = []
+    frozen: list[tuple[Plane, str]] = []
+    for fold in record.space.folds:
+        call = record.operations[fold.operation]
+        asked = _fold_constraint(fold, classes, layouts.get(call.line, 0))
+        if asked is None:
+            frozen.append((fold.plane.ravel(), f"its channels are laid out in parts of fixed size ({call.where})"))
+        elif isinstance(asked, tuple):
+            united.append(asked)
+        elif asked.size:
+            rows.append((asked, call.line))
+    return united, rows, frozen
+
+
+def _fold_constraint(fold: Fold, classes: Plane, layout: int) -> Plane | tuple[Plane, Plane] | None:
+    """What must hold so that the channels that stay fill a block again, in one of several layouts.
+
+    0: the last axis shrinks, every row by as much (rows to balance).
+    1: the last axis shrinks, and loses the same places in every row (labels to unite).
+    2 and up: the axis before it shrinks, and the others stay as they are; and so on; then None.
+    """
+    found = classes[fold.plane]
+    varying = [a for a in axes_of(found) if not (found == found.take([0], a)).all()]
+    if len(varying) < 2:
+        return np.zeros((0, 0), dtype=np.int64)
+    if layout == 0:
+        plane = fold.plane
+        for axis in set(axes_of(plane)) - set(varying):
+            plane = plane.take([0], axis)
+        return plane.reshape(-1, plane.shape[varying[-1]])
+    if layout > len(varying):
+        return None
+    first = fold.plane
+    for axis in varying[: len(varying) - layout] + varying[len(varying) - layout + 1 :]:
+        first = first.take([0], axis)
+    a, b = np.broadcast_arrays(fold.plane, first)
+    return a.ravel(), b.ravel()
+
+
+def _spans(rows: Plane, component: Plane, layers: tuple[Layer, ...]) -> bool:
+    """Whether rows hold channels of several groups, or one channel in several rows."""
+    owned = np.zeros(len(component), dtype=np.bool_)
+    for layer in layers:
+        owned[layer.outputs] = True
+    if not owned[rows].any():
+        return False
+    return not owned[rows].all() or len(np.unique(component[rows])) > 1 or _row_sets(rows) is None
+
+
+def _row_sets(rows: Plane) -> list[frozenset[int]] | None:
+    """The rows as sets of classes, equal ones once; None where two overlap or a row repeats some classes only."""
+    sets = {}
+    for row in rows:
+        members, counts = np.unique(row, return_counts=True)
+        if len(set(counts.tolist())) > 1:
+            return None
+        sets[frozenset(members.tolist())] = len(members)
+    total = frozenset().union(*sets) if sets else frozenset()
+    if len(total) < sum(sets.values()) or len(set(sets.values())) > 1:
+        return None
+    return list(sets)
+
+
+# ------------------------------------------------------------------ layers
+
+
+def _layers(record: Record, classes: Plane, batch: int) -> tuple[Layer, ...]:
+    """One layer a weight; a weight used several times sums its positions."""
+    by_name: dict[str, list[LayerCall]] = {}
+    for call in record.calls:
+        by_name.setdefault(call.layer, []).append(call)
+    return tuple(
+        Layer(
+            name=name,
+            weight=uses[0].parameter,
+            kind=uses[0].kind,
+            outputs=classes[uses[0].outputs],
+            inputs=classes[uses[0].inputs],
+            positions=sum(use.positions for use in uses) / batch,
+            kernel=uses[0].window["kernel"] if uses[0].window else (),
+            geometry=_geometry(uses[0]),
+            norm=next((n for x, n in record.norms if np.array_equal(x, uses[0].outputs)), None),
+            rows=tuple((use.positions / batch, classes[use.rows]) for use in uses if use.rows is not None),
+        )
+        for name, uses in by_name.items()
+    )
+
+
+def _geometry(call: LayerCall) -> ConvGeometry | None:
+    """The geometry of the convolution whose matrix, or transposed matrix, the layer applies."""
+    if call.window is None:
+        return ConvGeometry(input_size=(1, 1), kernel=(1, 1))
+    size = call.window["output" if call.kind == "conv_transposed" else "input"]
+    if len(size) > 2:
+        return None
+    flat = len(size) == 1  # a 1-d convolution is one on a map of height 1
+    window = call.window
+
+    def pair(name: str, neutral: int) -> tuple[int, int]:
+        values = window[name]
+        return (neutral, values[0]) if flat else (values[0], values[1])
+
+    return ConvGeometry(
+        input_size=(1, size[0]) if flat else (size[0], size[1]),
+        kernel=pair("kernel", 1),
+        stride=pair("stride", 1),
+        padding=pair("padding", 0),
+        dilation=pair("dilation", 1),
+    )
+
+
+# ------------------------------------------------------------------ groups
+
+
+def _first_reasons(frozen: Iterable[tuple[Plane, str]], classes: Plane) -> dict[int, str]:
+    reasons: dict[int, str] = {}
+    for labels, reason in frozen:
+        for c in np.unique(classes[labels]):
+            reasons.setdefault(int(c), reason)
+    return reasons
+
+
+def _groups(
+    layers: tuple[Layer, ...],
+    component: Plane,
+    classes: Plane,
+    reasons: Mapping[int, str],
+    record: Record,
+    balances: list[Plane],
+) -> tuple[ChannelGroup, ...]:
+    """Classes that share a layer's output axis belong to one group."""
+    streams = {int(component[c]) for labels in record.space.streams for c in np.unique(classes[labels])}
+    members: dict[int, dict[int, None]] = {}
+    producers: dict[int, list[str]] = {}
+    consumers: dict[int, list[str]] = {}
+    for layer in layers:
+        here = int(component[layer.outputs[0]])
+        producers.setdefault(here, []).append(layer.name)
+        members.setdefault(here, {}).update(dict.fromkeys(layer.outputs.tolist()))
+        for there in np.unique(component[layer.inputs]):
+            consumers.setdefault(int(there), []).append(layer.name)
+    result = []
+    for here, found in members.items():
+        units = np.array(list(found), dtype=np.int64)
+        cells, broken = _cells(units, balances)
+        why = {i: reasons[c] for i, c in enumerate(found) if c in reasons}
+        if broken:
+            why = {**dict.fromkeys(range(len(units)), broken), **why}
+        group = ChannelGroup(
+            name=producers[here][0],
+            units=units,
+            producers=tuple(producers[here]),
+            consumers=tuple(consumers.get(here, ())),
+            stream=here in streams,
+            reasons=why,
+            cells=cells,
+        )
+        result.append(group)
+    return tuple(result)
+
+
+def _components(axes: Iterable[Plane], count: int) -> Plane:
+    """Join all classes that lie on one axis."""
+    pairs = [(axis[:-1], axis[1:]) for axis in axes if len(axis) > 1]
+    if not pairs:
+        return np.arange(count, dtype=np.int64)
+    a, b = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    return components(a, b, count)
+
+
+def _cells(units: Plane, balances: list[Plane]) -> tuple[Plane, str | None]:
+    """Cut a group's units into cells such that equal removal from every cell balances every constraint.
+
+    Each constraint cuts the units by its rows; the cells are the pieces of all cuts together. Where one class lies
+    in two rows, or the rows leave the group, no equal removal is known and the group stays.
+
+    Returns:
+        The cell of every unit, and why the group must stay, or None.
+    """
+    none = np.zeros(len(units), dtype=np.int64)
+    place = {int(c): i for i, c in enumerate(units)}
+    keys: list[list[int]] = [[] for _ in units]
+    for rows in balances:
+        inside = np.isin(rows, units)
+        if not inside.any():
+            continue
+        if not inside.all():
+            return none, OTHER_CHANNELS
+        sets = _row_sets(rows)
+        if sets is None:
+            return none, SEVERAL_GROUPS
+        if len(sets) == 1:
+            continue
+        row_of = {c: r for r, row in enumerate(sets) for c in row}
+        for c, key in zip(place, keys, strict=True):
+            key.append(row_of.get(c, -1))
+    names = {key: i for i, key in enumerate(sorted({tuple(k) for k in keys}))}
+    return np.array([names[tuple(k)] for k in keys], dtype=np.int64), None

@@ -1,0 +1,186 @@
+"""Try a cut out before believing in it: run a cut copy of the model and compare it with the first run.
+
+The copy holds shapes only, so that a trial costs one more trace. Its parameters bear the classes that the first run
+settled; every operator's output must have the shape and the channels that were predicted, and where channels meet
+they must be the same. What the model's own code does with numbers (a view with a burnt size, a slice at a fixed
+position) thus shows at the operator where it happens.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reconv.graph.channels import ChannelGraph, Mask
+from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
+from reconv.graph.sizes import follow_sizes
+from reconv.graph.trace import Call, Record, Recording, RuleOf, Value, in_one_line, run, two_of
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first operator at which a cut copy departs from what was predicted.
+
+    Args:
+        operation: its index. why: in words. shape: it shows in a shape, so that a size may be at fault.
+    """
+
+    operation: int
+    why: str
+    shape: bool
+
+
+class _DepartsError(Exception):
+    """The cut copy departs from the prediction."""
+
+    def __init__(self, why: str, shape: bool):
+        super().__init__(why)
+        self.shape = shape
+
+
+class _KnownLabels(LabelSpace):
+    """Labels are the first run's classes; those that this run adds are negative and match anything."""
+
+    def fresh(self, size: int) -> Plane:
+        self.count += size
+        return -np.arange(self.count - size + 1, self.count + 1, dtype=np.int64)
+
+    def unite(self, a: Plane, b: Plane) -> None:
+        try:
+            x, y = np.broadcast_arrays(a, b)
+        except ValueError:
+            raise _DepartsError(f"{a.size} channels meet {b.size}", True) from None
+        if ((x != y) & (x >= 0) & (y >= 0)).any():
+            raise _DepartsError("other channels meet than in the whole network", False)
+
+
+def try_out(recording: Recording, graph: ChannelGraph, example: Any, rule_of: RuleOf) -> Failure | None:
+    """Run a copy from which every group has lost some channels; where it departs from the prediction, or None."""
+    keep = generic_cut(graph)
+    if keep.all():
+        return None
+    record = Record(space=_KnownLabels())
+    twin = _cut_twin(recording, graph, keep, record)
+    expected = recording.record.operations
+    predict = _Prediction(graph, keep)
+
+    def check(call: Call) -> None:
+        if call.index >= len(expected) or expected[call.index].func is not call.func:
+            raise _DepartsError("other operators run than in the whole network", False)
+        predict.compare(expected[call.index], call)
+
+    try:
+        run(twin.eval(), example, record, rule_of, recording.fake, check)
+        if recording.training:
+            run(twin.train(), two_of(example), record, rule_of, recording.fake, check)
+    except _DepartsError as error:
+        return Failure(len(record.operations), str(error), error.shape)
+    except Exception as error:  # whatever the model's code makes of other sizes
+        return Failure(min(len(record.operations), len(expected) - 1), in_one_line(error), True)
+    return None
+
+
+def generic_cut(graph: ChannelGraph, seed: int = 0) -> Mask:
+    """A mask over classes that takes another share of every group, so that no two sizes agree by chance."""
+    generator = np.random.default_rng(seed)
+    keep = np.ones(graph.classes, dtype=np.bool_)
+    for i, group in enumerate(graph.groups):
+        steps = group.steps(generator.permutation(group.size))
+        share = (0.3, 0.55, 0.4, 0.65, 0.2)[i % 5]
+        for step in steps[: min(max(1, round(share * len(steps))), len(steps) - 1)]:
+            keep[group.units[step]] = False
+    return keep
+
+
+def _cut_twin(recording: Recording, graph: ChannelGraph, keep: Mask, record: Record) -> nn.Module:
+    """The copy, cut: its parameters are new and without data, and known to the record."""
+    tensors: dict[int, Any] = {}
+    for name, tensor in [*recording.twin.named_parameters(), *recording.twin.named_buffers()]:
+        planes = _left(graph.parameters[name], keep)
+        new = tensor
+        if any(not keep[plane].all() for plane in graph.parameters[name]):
+            with torch.no_grad(), recording.fake or torch.no_grad():
+                new = torch.empty(graph.shape(name, keep), dtype=tensor.dtype, device=tensor.device)
+            new = nn.Parameter(new, requires_grad=False) if isinstance(tensor, nn.Parameter) else new
+        tensors[id(tensor)] = new
+        record.know(name, new, planes)
+    twin = copy.deepcopy(recording.twin, tensors)
+    for path, module in twin.named_modules():
+        follow_sizes(module, path, graph, keep)
+    return twin
+
+
+def _left(planes: tuple[Plane, ...], keep: Mask) -> tuple[Plane, ...]:
+    """A parameter's planes without the classes that go; every row of a grouped weight keeps equally many."""
+    single = {axes_of(p)[0]: np.flatnonzero(keep[p]) for p in planes if len(axes_of(p)) == 1}
+    result = []
+    for plane in planes:
+        axes = axes_of(plane)
+        for axis in axes:
+            plane = plane.take(single[axis], axis) if axis in single else plane
+        if len(axes) > 1:
+            row, column = axes
+            kept = plane[keep[plane]].reshape(plane.shape[row], -1)
+            plane = kept.reshape([kept.shape[(row, column).index(a)] if a in axes else 1 for a in range(plane.ndim)])
+        result.append(plane)
+    return tuple(result)
+
+
+class _Prediction:
+    """What every operator of a cut copy must give, from the first run's labels."""
+
+    def __init__(self, graph: ChannelGraph, keep: Mask):
+        self.classes = graph.labels
+        self.kept = keep[graph.labels]
+
+    def compare(self, expected: Call, found: Call) -> None:
+        for before, after, value, seen in zip(
+            expected.outputs, found.outputs, expected.after, found.after, strict=True
+        ):
+            if not value.planes:
+                continue
+            shape = self.shape(before, value)
+            if shape is None:
+                raise _DepartsError("what stays does not fill a block", True)
+            if tuple(after.shape) != shape:
+                raise _DepartsError(f"it gives {tuple(after.shape)}, not {shape}", True)
+            for plane in value.planes:
+                self._compare_channels(plane, seen)
+
+    def shape(self, tensor: Tensor, value: Value) -> Shape | None:
+        """The shape without the channels that go; None where they do not leave a block."""
+        shape = list(tensor.shape)
+        for plane in value.planes:
+            kept = self.kept[plane]
+            if kept.all():
+                continue
+            axes = axes_of(plane)
+            for axis in axes:
+                shape[axis] = int(kept.sum(axis=axis).max())
+            if np.prod([shape[a] for a in axes]) != kept.sum():
+                return None
+        return tuple(shape)
+
+    def _compare_channels(self, plane: Plane, seen: Value) -> None:
+        """Where the labels that stay are a block of indices, they must be the very ones that were found."""
+        kept = self.kept[plane]
+        axes = axes_of(plane)
+        there = [np.flatnonzero(kept.any(axis=tuple(a for a in axes if a != axis))) for axis in axes]
+        block = self.classes[plane]
+        for axis, index in zip(axes, there, strict=True):
+            block, kept = block.take(index, axis), kept.take(index, axis)
+        if not kept.all():
+            return
+        for other in seen.planes:
+            if set(axes_of(other)) & set(axes):
+                try:
+                    x, y = np.broadcast_arrays(block, other)
+                except ValueError:
+                    raise _DepartsError("other channels come out than were predicted", False) from None
+                if ((x != y) & (y >= 0)).any():
+                    raise _DepartsError("other channels come out than were predicted", False)
