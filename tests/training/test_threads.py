@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 import torch
+from tiny import protocol, tiny_data, tiny_net
 
+from reconv.training import Listener, Session, StepRecord, train
 from reconv.training.threads import few_threads, map_in_threads, one_thread
 
 CPU = torch.device("cpu")
@@ -50,6 +53,19 @@ def test_results_come_in_order_from_several_threads_and_items_are_drawn_late() -
 def test_a_failure_comes_through_and_the_number_of_threads_is_put_back() -> None:
     with pytest.raises(ZeroDivisionError):
         list(map_in_threads(lambda number: 1 // number, [1, 0, 1], CPU))
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("_three_threads")
+def test_a_training_with_small_batches_uses_one_thread() -> None:
+    class Look(Listener):
+        threads: ClassVar[set[int]] = set()
+
+        def step(self, record: StepRecord) -> None:
+            self.threads.add(torch.get_num_threads())
+
+    train(tiny_net(), tiny_data(), protocol(), session=Session(device="cpu", progress=False, listeners=(Look(),)))
+    assert Look.threads == {1}
     assert torch.get_num_threads() == 3
 
 

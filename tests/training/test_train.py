@@ -64,10 +64,10 @@ def test_the_callers_model_mode_generators_and_threads_stay() -> None:
     before, threads = torch.random.get_rng_state(), torch.get_num_threads()
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     result = train(model, tiny_data(), protocol(), session=QUIET)
+    assert torch.equal(before, torch.random.get_rng_state())
     assert_same_weights(model, tiny_net())
     assert [module.training for module in model.modules()] == modes
     assert [module.training for module in result.model.modules()] == modes
-    assert torch.equal(before, torch.random.get_rng_state())
     assert torch.get_num_threads() == threads
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert not any(parameter.grad is not None for parameter in model.parameters())
