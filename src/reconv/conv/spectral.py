@@ -30,7 +30,7 @@ from reconv.conv.waves import leading_waves
 
 BLOCK = 4
 ROUNDS = 20
-DEGREES = (8, 48)
+DEGREES = (8, 90)
 GROWTH = 30.0  # the filter may grow to e^30: squares stay within float32
 
 Split = Float64[Tensor, "channels pairs1 pairs2"]
@@ -118,7 +118,7 @@ def filtered(
         wanted: by which factor they should be; the degree is that of the channels at large.
     """
     top = ritz.values[:, -1].clamp_min(1e-30)
-    bound = behind.clamp_min(0.7 * top).minimum(0.995 * top)
+    bound = behind.clamp_min(0.7 * top).minimum(0.9998 * top)
     rate = torch.acosh(2 * top / bound - 1)
     degree = int(((20 * wanted).log() / rate).quantile(0.8)) + 1
     degree = max(2, min(max(degree, DEGREES[0]), DEGREES[1], int(GROWTH / float(rate.max()))))

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from reconv.conv import taps
 from reconv.conv.bands import Band
 from reconv.conv.nuclear import endless, frequency_blocks
 from reconv.conv.symbol import autocorrelation, half_circle, symbol
@@ -109,12 +110,25 @@ class Waves:
         waves = torch.cat([phase.cos(), phase.sin()], 3)  # [frequencies, rows, 1, 2 * period]
         waves = (_envelopes(band.rows, MODES, device)[:, :, None] * waves).flatten(2)
         basis = torch.linalg.qr(waves).Q
-        meetings = basis.mT[:, None] @ (band.meetings(device) @ basis[:, None])
-        return cls(basis, meetings.flatten(2), torch.arange(basis.shape[2], device=device) // len(alias) // 2)
+        return cls(basis, _meetings(band, basis), torch.arange(basis.shape[2], device=device) // len(alias) // 2)
 
     def at(self, index: Int64[Tensor, "channels"]) -> Waves:
         """For each channel those of its own frequency."""
         return Waves(self.basis[index], self.meetings[index], self.envelope)
+
+
+def _meetings(
+    band: Band, basis: Float64[Tensor, "frequencies rows waves"]
+) -> Float64[Tensor, "frequencies pairs waves*waves"]:
+    """The band's meetings between waves: inner products, on the positions of the map, of what the taps read of them."""
+    read = taps.reads(band.axis, band.direction, basis.device)
+    frequencies, _, waves = basis.shape
+    positions, kernel = int(read.max()) + 1, read.shape[1]
+    laid = basis.new_zeros(frequencies, kernel, positions + 1, waves)  # the last position takes what is outside
+    laid[:, torch.arange(kernel, device=read.device)[:, None], read.T] = basis[:, None]
+    laid = laid[:, :, :positions].permute(0, 2, 1, 3).flatten(2)
+    found = (laid.mT @ laid).reshape(frequencies, kernel, waves, kernel, waves)
+    return found.transpose(2, 3).reshape(frequencies, kernel * kernel, waves * waves)
 
 
 def _eigenpairs(
