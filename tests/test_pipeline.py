@@ -86,6 +86,7 @@ def test_shapes_known_by_name_are_the_data_sets_own(name: str) -> None:
     assert classes == data.num_classes
 
 
+@pytest.mark.slow
 def test_the_first_command_reaches_its_accuracy(tmp_path: Path) -> None:
     """The promise of the first README command, without its latency measurements: 97 % with half the MACs."""
     facts = run(RunConfig(), tmp_path / "run", Manner(measure=False)).facts
