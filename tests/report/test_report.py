@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
@@ -141,6 +142,20 @@ def test_bars_of_a_dead_layer_are_finite() -> None:
 def test_line_charts_of_any_length_are_finite(values: tuple[float, ...]) -> None:
     drawn = chart.line_chart(Curve("t", "u", {"line": values}))
     assert not re.search("nan|inf", str(drawn))
+
+
+def test_labels_of_lines_that_end_together_do_not_overlap() -> None:
+    values = {"training": (1.0, 2.0), "validation": (3.0, 2.01), "other": (0.0, 1.99)}
+    places = sorted(line.label_y for line in chart.line_chart(Curve("t", "u", values)).lines)
+    assert all(b - a >= 15 for a, b in pairwise(places))
+
+
+def test_a_value_far_above_the_others_does_not_flatten_them() -> None:
+    steady = tuple(1.0 + 0.1 * i for i in range(19))
+    spiked = chart.line_chart(Curve("t", "u", {"loss": (100.0, *steady)}))
+    assert spiked.cut_off
+    assert not chart.line_chart(Curve("t", "u", {"loss": steady})).cut_off
+    assert "-" not in spiked.lines[0].points  # nothing is drawn outside
 
 
 def test_numbers_read_well() -> None:

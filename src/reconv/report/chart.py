@@ -5,7 +5,8 @@ All pictures live in a plane of their own units, y downwards, and are scaled by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -70,23 +71,29 @@ class Line:
     last_x: float
     last_y: float
     last: float
+    label_y: float
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over epochs, with the places of the axes' ticks."""
+    """Lines over epochs, with the places of the axes' ticks; `cut_off` says that some values are above the picture."""
 
     lines: list[Line]
     y_ticks: list[tuple[float, str]]
     x_ticks: list[tuple[float, str]]
     width: float
     height: float
+    cut_off: bool
 
 
-def line_chart(curve: Curve, width: float = 560, height: float = 180) -> Chart:
-    """Epochs run from 1 at the left edge to the last at the right one; values from the lowest to the highest."""
-    values = list(_finite(v for line in curve.values.values() for v in line)) or [0.0, 1.0]
-    low, high = min(values), max(values)
+def line_chart(curve: Curve, width: float = 420, height: float = 180) -> Chart:
+    """Epochs run from the left edge to the right one; a few values far above the others are cut off."""
+    values = sorted(v for line in curve.values.values() for v in line if math.isfinite(v)) or [0.0, 1.0]
+    low, high = values[0], values[-1]
+    most = values[int(0.9 * (len(values) - 1))]
+    cut_off = high - low > 4 * (most - low) > 0
+    if cut_off:
+        high = low + 2 * (most - low)
     if high == low:
         low, high = low - 0.5, high + 0.5
     epochs = max((len(line) for line in curve.values.values()), default=1)
@@ -95,23 +102,26 @@ def line_chart(curve: Curve, width: float = 560, height: float = 180) -> Chart:
         return width * (epoch - 1) / max(epochs - 1, 1)
 
     def y(value: float) -> float:
-        return height * (high - value) / (high - low)
+        return height * (high - min(value, high)) / (high - low)
 
-    lines = []
+    lines: list[Line] = []
     for name, line in curve.values.items():
-        points = [(x(i), y(v), v) for i, v in enumerate(line, start=1) if v == v and abs(v) != float("inf")]
+        points = [(x(i), y(v), v) for i, v in enumerate(line, start=1) if math.isfinite(v)]
         if points:
             path = " ".join(f"{px:.1f},{py:.1f}" for px, py, _ in points)
-            lines.append(Line(name, path, *points[-1]))
-    x_marks = [t for t in ticks(1, epochs, 6) if t == int(t)] or [1]
+            lines.append(Line(name, path, *points[-1], _free_place(points[-1][1], [other.label_y for other in lines])))
     return Chart(
         lines,
         [(y(t), f"{t:g}") for t in ticks(low, high)],
-        [(x(t), f"{t:g}") for t in x_marks],
+        [(x(t), f"{t:g}") for t in ticks(1, epochs, 6) if t == int(t)] or [(0.0, "1")],
         width,
         height,
+        cut_off,
     )
 
 
-def _finite(values: Iterable[float]) -> Iterable[float]:
-    return (v for v in values if v == v and abs(v) != float("inf"))
+def _free_place(wanted: float, taken: list[float], line_height: float = 15) -> float:
+    """The place nearest to `wanted` that is a line's height away from those taken."""
+    places = [wanted, *(other + step for other in taken for step in (-line_height, line_height))]
+    free = [place for place in places if all(abs(place - other) >= line_height for other in taken)]
+    return min(free, key=lambda place: abs(place - wanted))

@@ -49,6 +49,11 @@ class LayerFacts:
     kept: tuple[bool, ...] = ()
     note: str = ""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no channel was cut here."""
+        return self.before == self.after
+
 
 @dataclass(frozen=True)
 class Untouched:
