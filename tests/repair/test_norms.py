@@ -30,7 +30,7 @@ def test_what_is_written_is_what_was_asked(bias: bool, norm: nn.Module | None, g
     linear = expected - wanted[:, -1].flatten() if constant else expected
     before = conv.weight.detach().clone()
     variance, mean = torch.var_mean(linear.detach(), 0, correction=0)
-    norms.write(wanted, mean, variance, conv, norm, "conv")
+    norms.write(wanted, (mean, variance), conv, norm, "conv")
     torch.testing.assert_close(both(x).flatten(1), expected)
     if norm is not None and norm.affine:
         torch.testing.assert_close(conv.weight.flatten(1).norm(dim=1), before.flatten(1).norm(dim=1))
@@ -43,5 +43,5 @@ def test_a_channel_that_has_become_constant_stays_finite() -> None:
     conv, norm = nn.Conv2d(2, 3, 1, bias=False), nn.BatchNorm2d(3).eval()
     matrix = norms.read(conv.weight, None, norm, "conv", 1)
     matrix[:, :-1, 0] = 0
-    norms.write(matrix, torch.zeros(3), torch.tensor([0.0, 1, 1]), conv, norm, "conv")
+    norms.write(matrix, (torch.zeros(3), torch.tensor([0.0, 1, 1])), conv, norm, "conv")
     assert all(bool(torch.isfinite(t).all()) for t in [conv.weight, *norm.state_dict().values()])

@@ -66,3 +66,15 @@ def test_the_gate_asks_only_for_the_side() -> None:
             distances.append(gated_error(value, admissible, None))
         assert distances == sorted(distances, reverse=True)
         assert distances[-1] < 0.95 * distances[0]
+
+
+def test_few_rows_and_many_are_one_problem() -> None:
+    """On either side of the switch from rows to inputs the solution is the ridge problem's."""
+    torch.manual_seed(1)
+    rows, target = torch.randn(6, 1, 7).double(), torch.randn(6, 1, 2).double()
+    start = torch.randn(1, 7, 2, dtype=torch.float64)
+    found = solve(Problem(rows, target, start, constant=False), ridge=1e-2)[0]
+    U, T = rows[:, 0], target[:, 0]
+    r = 1e-2 * U.square().mean(0).mean() * 6
+    expected = start[0] + torch.linalg.solve(U.T @ U + r * torch.eye(7), U.T @ (T - U @ start[0]))
+    torch.testing.assert_close(found, expected)

@@ -3,10 +3,10 @@
 from reconv.repair.allocate import choose_by_curves as choose_by_curves
 from reconv.repair.elimination import Curve as Curve
 from reconv.repair.elimination import error_curves as error_curves
+from reconv.repair.network import repair as repair
+from reconv.repair.network import repair_with_report as repair_with_report
+from reconv.repair.report import LayerRepair as LayerRepair
+from reconv.repair.report import RepairReport as RepairReport
 from reconv.repair.settings import Settings as Settings
 from reconv.repair.statistics import Moments as Moments
 from reconv.repair.statistics import gather_moments as gather_moments
-from reconv.repair.walk import LayerRepair as LayerRepair
-from reconv.repair.walk import RepairReport as RepairReport
-from reconv.repair.walk import repair as repair
-from reconv.repair.walk import repair_with_report as repair_with_report

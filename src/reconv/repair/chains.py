@@ -11,8 +11,9 @@ between, and functional code is seen as well as modules are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,6 +46,14 @@ GATES: dict[str, tuple[float, float]] = {
 }
 
 
+# Functions of one signal that may lie between two layers that are refined together.
+BETWEEN = {
+    *("relu", "relu_", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "softplus"),
+    *("hardswish", "hardsigmoid", "hardtanh", "sigmoid", "tanh", "dropout"),
+    *("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"),
+}
+
+
 @dataclass(frozen=True)
 class Chain:
     """What lies between a layer's output and the place where its error shows.
@@ -56,6 +65,8 @@ class Chain:
         gate: between which values the activation behind passes its input on; None where there is none.
         groups: of the convolution.
         numel: elements of the layer's input and output for one image.
+        follows: the layer whose signal alone this one reads, through `between` and through nothing else.
+        mutated: the layer's input is overwritten later on.
     """
 
     layer: str
@@ -64,6 +75,15 @@ class Chain:
     gate: tuple[float, float] | None = None
     groups: int = 1
     numel: int = 0
+    follows: str | None = None
+    between: tuple[Callable[[Tensor], Tensor], ...] = ()
+    mutated: bool = False
+
+    def through(self, signal: Tensor) -> Tensor:
+        """What the layer reads, from the signal of the layer that it follows."""
+        for function in self.between:
+            signal = function(signal)
+        return signal
 
     @property
     def adds(self) -> bool:
@@ -81,6 +101,10 @@ class LayerUse:
     def __call__(self, **changed: Any) -> Tensor:
         """The layer's output, with other arguments for the changed ones."""
         return self.function(**{**self.arguments, **changed})  # type: ignore[no-any-return]
+
+    def on(self, signal: Tensor) -> LayerUse:
+        """The same call for another input."""
+        return replace(self, arguments={**self.arguments, "input": signal})
 
     def output_size(self) -> tuple[int, ...]:
         """The shape of the output, found without computing it."""
@@ -130,6 +154,10 @@ def step_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str 
     return None
 
 
+def _call(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], signal: Tensor) -> Tensor:
+    return function(signal, *args, **kwargs)  # type: ignore[no-any-return]
+
+
 @dataclass
 class _Node:
     """A tensor on the way of a layer's output: after `steps`, read by the functions in `readers`."""
@@ -139,6 +167,8 @@ class _Node:
     tensor: Tensor
     readers: list[str] = field(default_factory=list)
     following: _Node | None = None
+    before: _Node | None = None  # of a signal behind an activation: the one in front
+    function: Callable[[Tensor], Tensor] | None = None
 
 
 class _Watcher(TorchFunctionMode):
@@ -155,6 +185,8 @@ class _Watcher(TorchFunctionMode):
         self._nodes: dict[int, _Node] = {}
         self._held: list[Any] = []  # ids stay unique while the tensors live
         self.numel: dict[str, int] = {}
+        self.source: dict[str, _Node] = {}
+        self.versions: dict[str, tuple[Tensor, int]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -173,16 +205,23 @@ class _Watcher(TorchFunctionMode):
             self.norms.setdefault(id(given["running_mean"]), []).append(nodes[0].layer if nodes else "")
         if isinstance(result, Tensor):
             self._nodes.pop(id(result), None)
+            raw = [node for node in nodes if node.before is None]
             if use is not None and id(use.weight) in self.names:
                 self._begin(self.names[id(use.weight)], use, result)
-            elif step is not None and nodes and result.shape == nodes[0].tensor.shape:
-                self._go_on(max(nodes, key=lambda n: self.order.index(n.layer)), step, args, kwargs, result)
+                if nodes:
+                    self.source[self.names[id(use.weight)]] = nodes[0]
+            elif step is not None and raw and result.shape == raw[0].tensor.shape:
+                self._go_on(max(raw, key=lambda n: self.order.index(n.layer)), step, args, kwargs, result)
+            elif len(nodes) == len(read) == 1 and args and getattr(func, "__name__", "") in BETWEEN:
+                function = partial(_call, func, args[1:], kwargs)
+                self._nodes[id(result)] = _Node(nodes[0].layer, (), result, before=nodes[0], function=function)
         return result
 
     def _begin(self, name: str, use: LayerUse, result: Tensor) -> None:
         self.order.append(name)
         self.uses.setdefault(name, []).append(use)
         self.numel[name] = use.input.numel() + result.numel()
+        self.versions[name] = (use.input, use.input._version)
         self.first[name] = self._nodes[id(result)] = _Node(name, (), result)
 
     def _go_on(self, node: _Node, step: str, args: Any, kwargs: Any, result: Tensor) -> None:
@@ -233,9 +272,34 @@ def find_chains(graph: ChannelGraph, model: nn.Module, images: Tensor) -> tuple[
 
 
 def _chain(watcher: _Watcher, name: str, norm_modules: Mapping[int, str], images: int) -> Chain:
-    node = watcher.first[name]
     use = watcher.uses[name][0]
-    norm = None
+    node, norm = _end(watcher, name, norm_modules)
+    gate = GATES.get(node.readers[0]) if len(node.readers) == 1 else None
+    tensor, version = watcher.versions[name]
+    chain = Chain(
+        layer=name,
+        steps=node.steps,
+        norm=norm,
+        gate=gate,
+        groups=use.groups,
+        numel=watcher.numel[name] // images,
+        mutated=tensor._version != version,
+    )
+    source, functions = watcher.source.get(name), []
+    while source is not None and source.before is not None and len(source.readers) == 1:
+        functions.append(source.function)
+        source = source.before
+    follows = None
+    if source is not None and source.before is None and len(source.readers) == 1:
+        follows = source.layer if source is _end(watcher, source.layer, norm_modules)[0] else None
+    if follows is None or len(watcher.uses[follows]) > 1:
+        return chain
+    return replace(chain, follows=follows, between=tuple(f for f in reversed(functions) if f is not None))
+
+
+def _end(watcher: _Watcher, name: str, norm_modules: Mapping[int, str]) -> tuple[_Node, str | None]:
+    """The last signal of a layer's chain, and the module of its BatchNorm."""
+    node, norm = watcher.first[name], None
     while node.following is not None and len(node.readers) == 1:
         step = node.following.steps[-1]
         if step == "norm":
@@ -245,8 +309,7 @@ def _chain(watcher: _Watcher, name: str, norm_modules: Mapping[int, str], images
                 break
             norm = norm_modules[statistics]
         node = node.following
-    gate = GATES.get(node.readers[0]) if len(node.readers) == 1 else None
-    return Chain(name, node.steps, norm, gate, use.groups, watcher.numel[name] // images)
+    return node, norm
 
 
 class Follower(TorchFunctionMode):

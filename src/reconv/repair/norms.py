@@ -49,14 +49,15 @@ def read(weight: Tensor, bias: Tensor | None, norm: nn.Module | None, kind: str,
     return matrix
 
 
-def write(matrix: Tensor, mean: Tensor, variance: Tensor, module: Any, norm: Any, kind: str) -> None:
+def write(matrix: Tensor, moments: tuple[Tensor, Tensor], module: Any, norm: Any, kind: str) -> None:
     """Give layer and norm the function of `matrix`, in place.
 
     Args:
         matrix: as `read` returns it.
-        mean, variance: of the layer's new signal without the constant, on the calibration set, [outputs].
+        moments: mean and variance of the new signal without the constant, on the calibration set, [outputs] each.
         module: the layer. norm: the BatchNorm behind it, or None.
     """
+    mean, variance = moments
     constant = has_constant(module.bias, norm)
     linear, shift = (matrix[:, :-1], matrix[:, -1].flatten()) if constant else (matrix, None)
     with torch.no_grad():

@@ -18,6 +18,8 @@ class Settings:
         points: positions an image that each layer is solved on; more where a layer has more inputs than rows.
         ridge: relative to the mean squared input of a layer.
         gate_passes: passes for which a target beyond a ReLU's bound only asks for its side.
+        joint: iterations in which two layers with only an activation between them are refined together; 0 for none.
+        joint_rows: positions that these iterations look at.
         seed: of the positions.
         memory: bytes that signals may take; where all images at once need more, each layer has a pass of its own.
         batch: images at a time.
@@ -26,18 +28,21 @@ class Settings:
     points: int = 16
     ridge: float = 1e-4
     gate_passes: int = 3
+    joint: int = 6
+    joint_rows: int = 64_000
     seed: int = 0
     memory: int = 2 << 30
     batch: int = 250
 
     def __post_init__(self) -> None:
-        for name in ("points", "memory", "batch"):
+        for name in ("points", "joint_rows", "memory", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"repair: {name}={getattr(self, name)}; give 1 or more")
         if not 0 < self.ridge < 1e3:
             raise ConfigError(f"repair: ridge={self.ridge:g}; give a small positive number, such as 1e-4")
-        if self.gate_passes < 0:
-            raise ConfigError(f"repair: gate_passes={self.gate_passes}; give 0 or more")
+        for name in ("gate_passes", "joint"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"repair: {name}={getattr(self, name)}; give 0 or more")
 
 
 def check_images(images: Tensor) -> None:

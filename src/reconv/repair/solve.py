@@ -5,10 +5,14 @@
 through the normal equations in float64. Where a ReLU reads the signal, only the side counts beyond its bounds: a
 negative target asks for a negative value, no matter which. This **gate** keeps the Gram matrix and replaces the target
 of a row by the present value wherever that is beyond the same bound (a few passes over one Cholesky factor).
+
+With fewer rows than inputs the same minimum is found from the rows' products with each other, [n, n] instead of
+[inputs, inputs]:  W = W0 + U^T (U U^T + n r)^-1 (T - U W0).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -72,6 +76,22 @@ def solve(problem: Problem, ridge: float = 1e-4, gate: Bounds | None = None, pas
         gate: bounds of the activation that reads the signal, or None.
         passes: of the gate.
     """
+    few = len(problem.rows) < problem.rows.shape[2]
+    fit = _from_few_rows(problem, ridge) if few else _from_gram(problem, ridge)
+    matrix = fit(problem.target)
+    if gate is not None:
+        low, high = gate
+        for _ in range(passes):
+            value = apply(problem.rows, matrix)
+            target = torch.where(problem.target < low, value.clamp(max=low), problem.target)
+            if high < float("inf"):
+                target = torch.where(problem.target > high, value.clamp(min=high), target)
+            matrix = fit(target)
+    return matrix
+
+
+def _from_gram(problem: Problem, ridge: float) -> Callable[[Tensor], Tensor]:
+    """Least squares for any target, through the normal equations."""
     gram, amount = damped(by_group(problem.rows, problem.rows), ridge, problem.constant)
     pull = amount * problem.start
     if problem.constant:
@@ -83,16 +103,26 @@ def solve(problem: Problem, ridge: float = 1e-4, gate: Bounds | None = None, pas
         right = by_group(problem.rows, target) + pull
         return torch.cholesky_solve(right, factor) if inverse is None else inverse @ right
 
-    matrix = fit(problem.target)
-    if gate is not None:
-        low, high = gate
-        for _ in range(passes):
-            value = apply(problem.rows, matrix)
-            target = torch.where(problem.target < low, value.clamp(max=low), problem.target)
-            if high < float("inf"):
-                target = torch.where(problem.target > high, value.clamp(min=high), target)
-            matrix = fit(target)
-    return matrix
+    return fit
+
+
+def _from_few_rows(problem: Problem, ridge: float) -> Callable[[Tensor], Tensor]:
+    """The same where there are fewer rows than inputs; here the ridge is on the constant too."""
+    rows = problem.rows.transpose(0, 1)  # [groups, n, inputs]
+    kernel = (rows @ rows.mT).double()
+    n, inputs = rows.shape[1:]
+    level = kernel.diagonal(dim1=1, dim2=2).sum(1) / (n * inputs)
+    amount = n * (ridge * level + torch.finfo(kernel.dtype).tiny ** 0.5)
+    factor = torch.linalg.cholesky(
+        kernel + amount[:, None, None] * torch.eye(n, dtype=kernel.dtype, device=rows.device)
+    )
+
+    def fit(target: Tensor) -> Tensor:
+        missing = (target - apply(problem.rows, problem.start)).transpose(0, 1).double()
+        weights = torch.cholesky_solve(missing, factor)
+        return problem.start + (rows.mT @ weights.to(rows.dtype)).double()
+
+    return fit
 
 
 def gated_error(value: Tensor, target: Tensor, gate: Bounds | None) -> float:

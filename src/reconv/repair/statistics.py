@@ -22,6 +22,8 @@ from reconv.repair.rows import Sampler, input_rows, needed_rows, output_position
 from reconv.repair.settings import Settings, check_images
 from reconv.repair.solve import by_group
 
+_LARGEST = 10_000  # inputs of a layer; the Gram matrix of more would take a gigabyte and an hour
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:
@@ -54,7 +56,7 @@ def gather_moments(
         layers: which ones; all that read channels of a group by default.
 
     Returns:
-        Moments by layer, of those layers that can be seen.
+        Moments by layer, of those layers that can be seen and have at most 10,000 inputs a group.
 
     Raises:
         DataError: images that cannot be used.
@@ -66,7 +68,10 @@ def gather_moments(
         device = next(model.parameters()).device
         chains, _ = find_chains(graph, model, images[:2].to(device))
         wanted = set(chains) if layers is None else set(layers)
-        chains = {name: chain for name, chain in chains.items() if name in wanted}
+        inputs = {
+            name: graph.layer(name).inputs.shape[1] * graph.weight(graph.layer(name))[0, 0].numel() for name in chains
+        }
+        chains = {name: c for name, c in chains.items() if name in wanted and inputs[name] <= _LARGEST}
         sampler = Sampler(len(images), settings.points, settings.seed)
         gatherer = _Gatherer(graph, chains, sampler)
         with gatherer:

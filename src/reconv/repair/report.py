@@ -1,0 +1,46 @@
+"""What a repair did, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class LayerRepair:
+    """One layer's error before and after, as a share of the energy of the original's signal.
+
+    Args:
+        layer: its name.
+        before: with the weights that the cut left, on what the layer now receives.
+        after: with the new ones.
+        rows: positions that it was solved on.
+        jointly: the layer in front that was refined with it, if any.
+    """
+
+    layer: str
+    before: float
+    after: float
+    rows: int
+    jointly: str | None = None
+
+
+@dataclass(frozen=True)
+class RepairReport:
+    """What was repaired.
+
+    Args:
+        layers: those that were solved, in order. left: those that could not be, and why.
+    """
+
+    layers: tuple[LayerRepair, ...]
+    left: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        width = max((len(row.layer) for row in self.layers), default=0)
+        lines = [f"{len(self.layers)} layers solved; error before and after, of the signal's energy"]
+        for row in self.layers:
+            note = f"  jointly with {row.jointly}" if row.jointly else ""
+            lines.append(f"  {row.layer:<{width}}  {row.before:9.2%} -> {row.after:8.2%}{note}")
+        lines += [f"  {name}: left as it is: {why}" for name, why in self.left.items()]
+        return "\n".join(lines)
