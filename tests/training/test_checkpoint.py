@@ -116,6 +116,16 @@ def test_if_none_can_be_read_it_says_so(tmp_path: Path) -> None:
         resumed(tmp_path)
 
 
+def test_a_resumed_training_knows_its_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reconv.training.engine import Engine
+
+    killed_at(4, tmp_path)
+    nan = torch.tensor(torch.nan)
+    monkeypatch.setattr(Engine, "step", lambda *arguments: (nan, nan, 0.05))
+    with pytest.raises(TrainingError, match=r"step 4 is nan.*the last good checkpoint is .*step-000000003"):
+        resumed(tmp_path)
+
+
 def test_a_full_disk_does_not_end_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from reconv.training import checkpoint
 

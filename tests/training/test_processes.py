@@ -85,7 +85,7 @@ def test_a_signal_to_one_process_stops_both_and_they_go_on(tmp_path: Path) -> No
     assert whole.returncode == 0, whole.stderr
     stopped = two_processes(tmp_path / "parts", KEYS | {"stop": 10})
     assert stopped.returncode != 0
-    assert stopped.stderr.count("stopped after step 11 of 21; saved as") == 2
+    assert stopped.stderr.count("stopped after step 11 of 21; the last checkpoint is") == 2
     assert signal.SIGTERM.name in stopped.stderr
     assert not (tmp_path / "parts" / "told.json").exists()
     resumed = two_processes(tmp_path / "parts", KEYS, "resume")

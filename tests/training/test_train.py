@@ -333,7 +333,8 @@ def test_a_signal_stops_after_the_step_and_resuming_gives_the_same(tmp_path: Pat
     whole = train(tiny_net(), tiny_data(), protocol(**keys), session=QUIET)
     kill = Recorder(at_step=7, action=lambda: os.kill(os.getpid(), number))
     with pytest.raises(
-        Interrupted, match=rf"{number.name}: stopped after step 8 of 12; saved as .*step-000000008.*--resume"
+        Interrupted,
+        match=rf"{number.name}: stopped after step 8 of 12; the last checkpoint is .*step-000000008.*--resume",
     ):
         train(tiny_net(), tiny_data(), protocol(**keys), session=listening(kill, folder=tmp_path))
     again = Recorder()

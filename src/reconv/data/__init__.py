@@ -1,10 +1,10 @@
 """Data sets: digits (embedded), CIFAR-10/100, ImageNet and any folder of images; three splits each."""
 
 from reconv.data.augment import Augmentation, Share, augment, normalize
-from reconv.data.dataset import DataSet, calibration_images
+from reconv.data.dataset import DataSet
 from reconv.data.folder import DataWarning, FolderSplit
 from reconv.data.load import data_root, data_set_names, load_data
-from reconv.data.loader import TrainingBatches, evaluation_batches
+from reconv.data.loader import TrainingBatches, calibration_images, evaluation_batches
 from reconv.data.splits import Split, TensorSplit, hold_out, sample
 
 __all__ = [

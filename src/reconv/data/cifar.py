@@ -140,7 +140,7 @@ def _find(kind: Cifar, root: Path) -> tuple[Path, Layout]:
     wanted = " or ".join(layout.folder for layout in kind.layouts)
     raise DataError(
         f"{kind.name}: {root} does not hold {wanted}; point --data-root or RECONV_DATA to the folder "
-        "that does, or pass --download (download=True) to get it from its home page."
+        "that does, or load it with download=True to get it from its home page."
     )
 
 
@@ -214,6 +214,6 @@ def download(kind: Cifar, root: Path) -> None:
         download_and_extract_archive(source.url, str(root), filename=source.filename, md5=source.tgz_md5)
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"{kind.name}: cannot be downloaded from {source.url} into {root}: {error}; "
-            f"get {source.filename} by other means and unpack it there."
+            f"{kind.name}: it is not in {root} and cannot be downloaded from {source.url}: {error}; get "
+            f"{source.filename} by other means and unpack it there, or point --data-root or RECONV_DATA to it."
         ) from None

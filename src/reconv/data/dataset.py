@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reconv.data.augment import normalize
-from reconv.data.splits import Split, sample
+from reconv.data.splits import Split
 from reconv.provenance import Normalization
 
 
@@ -53,21 +52,3 @@ class DataSet:
             f"{self.name}: {self.num_classes} classes, {size} images, "
             f"{len(self.train):,} training, {len(self.validation):,} validation, {len(self.test):,} test"
         )
-
-
-def calibration_images(data: DataSet, n: int, seed: int = 0, *, normalization: Normalization | None = None) -> Tensor:
-    """Training images without their labels, as statistics are estimated from.
-
-    Args:
-        data: the data set.
-        n: how many; all training images if there are fewer.
-        seed: which ones.
-        normalization: what the model expects, as `training.normalization_for` tells; None: the data set's.
-
-    Returns:
-        float32 `[n, C, H, W]`, normalized, not augmented, on the CPU.
-    """
-    chosen = sample(data.train, n, seed)
-    parts = torch.arange(len(chosen)).split(256)
-    images = torch.cat(list(chosen.stream(parts, torch.device("cpu"))))
-    return normalize(images, normalization or data.normalization)

@@ -28,7 +28,7 @@ from reconv.provenance import IMAGENET
 IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"))
 _TEST_FOLDERS = ("test", "val", "validation")
 _VALIDATION = 0.02
-_DECODED_IF_AT_MOST = 50_000
+_DECODED_IF_AT_MOST = 5_000
 _SHORT_SIDE = 256 / 224  # of the side that is cut out: the usual evaluation of ImageNet
 
 
@@ -41,23 +41,31 @@ class FolderSplit:
     """Images that are read from disk when they are needed.
 
     Attributes:
-        paths: one file an image.
+        root: the folder that the names are relative to.
+        names: one file an image; text, since reading processes share it, and a million path objects would
+            weigh.
         labels: int64 `[n]`.
         side: height and width, in pixels, of the square that is cut out.
     """
 
-    paths: tuple[Path, ...]
+    root: Path
+    names: tuple[str, ...]
     labels: Tensor
     side: int
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """One file an image."""
+        return tuple(self.root / name for name in self.names)
+
     def __len__(self) -> int:
         """The number of images."""
-        return len(self.paths)
+        return len(self.names)
 
     def subset(self, indices: Tensor) -> FolderSplit:
         """The images at these indices, in this order."""
-        chosen = tuple(self.paths[index] for index in indices.tolist())
-        return FolderSplit(chosen, self.labels[indices], self.side)
+        chosen = tuple(self.names[index] for index in indices.tolist())
+        return FolderSplit(self.root, chosen, self.labels[indices], self.side)
 
     def stream(
         self,
@@ -74,7 +82,7 @@ class FolderSplit:
         """
         pinned = device.type == "cuda"
         loader: Iterable[Any] = DataLoader(
-            _Decoder(self.paths, self.side, crop_seed),
+            _Decoder(self.root, self.names, self.side, crop_seed),
             batch_sampler=[batch.tolist() for batch in batches],
             num_workers=workers,
             prefetch_factor=4 if workers else None,
@@ -91,17 +99,19 @@ class FolderSplit:
 class _Decoder(Dataset[Any]):
     """Index -> uint8 image `[3, side, side]`, or the text of what is wrong with it."""
 
-    paths: tuple[Path, ...]
+    root: Path
+    names: tuple[str, ...]
     side: int
     crop_seed: int | None
 
     def __getitem__(self, index: int) -> Tensor | str:
         from torchvision.transforms import v2
 
+        path = self.root / self.names[index]
         try:
-            image = _decode(self.paths[index])
+            image = _decode(path)
         except (OSError, ValueError, SyntaxError) as error:
-            return _fault_text(self.paths[index], error)
+            return _fault_text(path, error)
         if self.crop_seed is None:
             short = round(self.side * _SHORT_SIDE)
             image = v2.functional.resize(image, [short], antialias=True)
@@ -201,7 +211,8 @@ def _open(folder: Path, classes: tuple[str, ...], side: int) -> FolderSplit:
             stacklevel=4,
         )
     _check(folder, paths)
-    return FolderSplit(tuple(paths), torch.tensor(labels), side)
+    names = tuple(path.relative_to(folder).as_posix() for path in paths)
+    return FolderSplit(folder, names, torch.tensor(labels), side)
 
 
 def _check(folder: Path, paths: list[Path]) -> None:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from reconv.data.augment import NONE, WHOLE, Augmentation, Share, augment, erase, normalize
+from reconv.data.dataset import DataSet
 from reconv.data.folder import FolderSplit
 from reconv.data.randomness import derive_seed, generator
-from reconv.data.splits import Split
+from reconv.data.splits import Split, sample
 from reconv.errors import DataError
 from reconv.provenance import Normalization
 
@@ -113,3 +114,21 @@ def worker_count(split: Split) -> int:
     if not isinstance(split, FolderSplit) or len(split) < 1000:
         return 0
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def calibration_images(data: DataSet, n: int, seed: int = 0, *, normalization: Normalization | None = None) -> Tensor:
+    """Training images without their labels, as statistics are estimated from.
+
+    Args:
+        data: the data set.
+        n: how many; all training images if there are fewer.
+        seed: which ones.
+        normalization: what the model expects, as `training.normalization_for` tells; None: the data set's.
+
+    Returns:
+        float32 `[n, C, H, W]`, normalized, not augmented, on the CPU.
+    """
+    chosen = sample(data.train, n, seed)
+    parts = torch.arange(len(chosen)).split(256)
+    images = torch.cat(list(chosen.stream(parts, CPU, workers=worker_count(chosen))))
+    return normalize(images, normalization or data.normalization)

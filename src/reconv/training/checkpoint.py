@@ -54,13 +54,18 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     Raises:
         ArtifactError: no space or no rights; the checkpoints before it are untouched.
     """
-    path = folder / _PATTERN.format(checkpoint.step)
+    path = checkpoint_path(folder, checkpoint.step)
     header = {"step": checkpoint.step, "identity": checkpoint.identity, "progress": checkpoint.progress}
     write_tensors(path, checkpoint.tensors, {_KEY: json.dumps(header, allow_nan=False)})
     for old in checkpoints_in(folder)[:-keep]:
         with contextlib.suppress(OSError):
             old.unlink()
     return path
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint after so many steps is, or would be."""
+    return folder / _PATTERN.format(step)
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from reconv.data import DataSet
 from reconv.errors import ArtifactError, ConfigError, TrainingError
 from reconv.provenance import provenance_of
 from reconv.training.accelerator import Trackers, set_up
-from reconv.training.checkpoint import Checkpoint, checkpoints_in, latest_checkpoint, save_checkpoint
+from reconv.training.checkpoint import Checkpoint, checkpoint_path, checkpoints_in, latest_checkpoint, save_checkpoint
 from reconv.training.engine import Engine
 from reconv.training.evaluate import check_fits, evaluate, normalization_for
 from reconv.training.interrupt import Interrupted, StopRequest
@@ -166,7 +166,7 @@ class _Run:
         if self.folder is not None and self.session.resume:
             found = latest_checkpoint(self.folder, self.identity, self.note)
             if found is not None:
-                self._go_on_from(found)
+                self._go_on_from(found, self.folder)
         if self.folder is not None and self.is_first:
             self.listeners.append(JsonLines(self.folder / "metrics.jsonl", self.history))
         if self.session.trackers and self.is_first:
@@ -177,9 +177,10 @@ class _Run:
         for listener in self.listeners:
             listener.start(outline)
 
-    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+    def _go_on_from(self, checkpoint: Checkpoint, folder: Path) -> None:
         self.engine.restore(checkpoint)
         self.step = checkpoint.step
+        self.saved = checkpoint_path(folder, checkpoint.step)
         self.history = [EpochRecord.from_json(values) for values in checkpoint.progress["history"]]
         self.sums = dict(checkpoint.progress["sums"])
         self.note(f"going on after step {self.step}, epoch {self.epoch} of {self.engine.protocol.epochs}")
@@ -277,7 +278,7 @@ class _Run:
         where = f"{signal or 'another process'}: stopped after step {self.step} of {steps}"
         if self.folder is None:
             return f"{where}; nothing was saved, since no folder was given."
-        return f"{where}; saved as {self.saved}; go on with --resume (resume=True)."
+        return f"{where}; the last checkpoint is {self.saved or 'missing'}; go on with --resume (resume=True)."
 
     def _diverged(self, what: str, rate: float) -> str:
         return (
