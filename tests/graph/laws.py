@@ -46,7 +46,7 @@ def randomized(model: nn.Module, seed: int = 0) -> nn.Module:
 
 def measured_macs(model: nn.Module, example: Any) -> int:
     """Multiply-adds of convolutions and linear layers for one image, as PyTorch counts them."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:  # with gradients, else PyTorch's attention is not counted
         call(model.eval(), example)
     counts = counter.get_flop_counts()["Global"]
     return sum(n for op, n in counts.items() if str(op).removesuffix(".default") in PRODUCTS) // 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -15,7 +16,7 @@ from reconv.graph.mend import Mender
 from reconv.graph.rules import rule_of
 from reconv.graph.settle import Answers, settle
 from reconv.graph.trace import Recording, record_forward
-from reconv.graph.trial import try_out
+from reconv.graph.trial import Failure, try_out
 
 TRIALS = 60
 
@@ -59,10 +60,24 @@ def _tried_out(model: nn.Module, recording: Recording, example: Any) -> ChannelG
         return graph
     mender = Mender(recording)
     for _ in range(TRIALS):
-        failure = try_out(recording, graph, example, rule_of)
+        failure = _first_failure(recording, graph, example)
         if failure is None:
             return graph
         answers = mender.improved(answers, graph, failure)
         graph = settle(model, recording.record, example, answers)
-    # It never came right: what is doubted stays, and so does all that the last failure met.
-    return settle(model, recording.record, example, replace(answers, cautious=True))
+    # It never came right: what is doubted stays; if that is not enough, everything does.
+    graph = settle(model, recording.record, example, replace(answers, cautious=True))
+    if _first_failure(recording, graph, example) is None:
+        return graph
+    everything = np.arange(recording.record.space.count, dtype=np.int64)
+    frozen = (*answers.frozen, (everything, "no cut copy of this model could be made to work"))
+    return settle(model, recording.record, example, replace(answers, frozen=frozen))
+
+
+def _first_failure(recording: Recording, graph: ChannelGraph, example: Any) -> Failure | None:
+    """Where a cut copy departs from the prediction; a second cut is tried where the code counts positions."""
+    for seed in range(2 if recording.record.space.doubted else 1):
+        failure = try_out(recording, graph, example, rule_of, seed)
+        if failure is not None:
+            return failure
+    return None

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from reconv.graph.channels import ChannelGraph
 from reconv.graph.labels import Plane, axes_of
-from reconv.graph.settle import Answers, Line
-from reconv.graph.sizes import SIZES
+from reconv.graph.settle import Answers, Line, united, varying_axes
 from reconv.graph.trace import Call, Recording, Value
 from reconv.graph.trial import Failure, generic_cut
 
 Counted = Plane | tuple[Plane, ...]
+Found = Mapping[str, Mapping[str, Counted]]
+
+# Operators that take numbers from the model's code: what one call gets wrong, its like get wrong elsewhere.
+BY_NUMBERS = frozenset(
+    {
+        *("aten.view", "aten.reshape", "aten._unsafe_view", "aten.expand", "aten.repeat", "aten.roll"),
+        *("aten.slice", "aten.select", "aten.split", "aten.split_with_sizes", "aten.narrow"),
+    }
+)
 
 
 @dataclass
@@ -28,36 +37,50 @@ class Mender:
     """
 
     recording: Recording
-    attempts: dict[Line, list[Mapping[str, Mapping[str, Counted]]]] = field(default_factory=dict)
+    attempts: dict[Line, list[Found]] = field(default_factory=dict)
+    taken: dict[Line, Found] = field(default_factory=dict)
+
+    @cached_property
+    def classes(self) -> Plane:
+        """The classes before any layout was chosen."""
+        space = self.recording.record.space
+        return united(space.united, space.count)
+
+    @cached_property
+    def modules(self) -> Mapping[str, nn.Module]:
+        return dict(self.recording.twin.named_modules())
 
     def improved(self, answers: Answers, graph: ChannelGraph, failure: Failure) -> Answers:
         call = self.recording.record.operations[min(failure.operation, len(self.recording.record.operations) - 1)]
         if failure.shape:
-            mended = self._with_sizes(answers, graph, call)
-            if mended is not None:
-                return mended
-        blamed = self._blamed(answers, graph, call)
+            answers, mended = self._with_sizes(answers, graph, call)
+            if mended:
+                return answers
+        blamed, where = self._blamed(graph, call)
         laid_out = self._with_layouts(answers, graph, call, blamed)
         if laid_out is not None:
             return laid_out
-        reason = f"the model's code does not follow when channels go: {failure.why} ({call.where})"
+        reason = f"a cut copy fails: {failure.why} ({where})"
         return replace(answers, frozen=(*answers.frozen, (blamed, reason)))
 
     # -------------------------------------------------------------- attributes
 
-    def _with_sizes(self, answers: Answers, graph: ChannelGraph, call: Call) -> Answers | None:
+    def _with_sizes(self, answers: Answers, graph: ChannelGraph, call: Call) -> tuple[Answers, bool]:
+        """The answers with the next candidates in place of those that failed, and whether there were any."""
         if call.line not in self.attempts:
             self.attempts[call.line] = list(self._candidates(graph, call))
         waiting = self.attempts[call.line]
-        if not waiting:
-            return None
-        chosen = waiting.pop(0)
         sizes = {path: dict(values) for path, values in answers.sizes.items()}
-        for path, values in chosen.items():
+        for path, values in self.taken.pop(call.line, {}).items():
+            sizes[path] = {name: counted for name, counted in sizes[path].items() if name not in values}
+        if not waiting:
+            return replace(answers, sizes=sizes), False
+        self.taken[call.line] = waiting.pop(0)
+        for path, values in self.taken[call.line].items():
             sizes.setdefault(path, {}).update(values)
-        return replace(answers, sizes=sizes)
+        return replace(answers, sizes=sizes), True
 
-    def _candidates(self, graph: ChannelGraph, call: Call) -> Iterator[Mapping[str, Mapping[str, Counted]]]:
+    def _candidates(self, graph: ChannelGraph, call: Call) -> Iterator[Found]:
         """All attributes that match a size here, then each of them by itself, then none."""
         found = self._matching(graph, call)
         names = sorted({name for values in found.values() for name in values})
@@ -70,39 +93,46 @@ class Mender:
 
     def _matching(self, graph: ChannelGraph, call: Call) -> dict[str, dict[str, Counted]]:
         """The attributes, in every module of this class that runs this line."""
-        modules = dict(self.recording.twin.named_modules())
-        kind = type(modules.get(call.module))
-        if any(issubclass(kind, known) for known, _ in SIZES):
-            return {}
+        if type(self.modules.get(call.module)).__module__.startswith("torch.nn"):
+            return {}  # its sizes follow by the table, or not at all
         keep = generic_cut(graph)[graph.labels]
         result: dict[str, dict[str, Counted]] = {}
-        for other in self.recording.record.operations:
-            if other.line != call.line or type(modules.get(other.module)) is not kind:
-                continue
-            for old, counted in _numbers(other):
+        for other in self._alike(call):
+            for old, counted in _numbers(other, graph.labels):
                 if not _changes(counted, keep):
                     continue
-                for name, value in vars(modules[other.module]).items():
+                for name, value in vars(self.modules[other.module]).items():
                     if not name.startswith("_") and type(value) is type(old) and value == old:
                         result.setdefault(other.module, {}).setdefault(name, counted)
         return result
 
     # -------------------------------------------------------------- channels
 
-    def _blamed(self, answers: Answers, graph: ChannelGraph, call: Call) -> Plane:
-        """Labels of the channels that enter the operator and could go; where there are none, of a later one."""
+    def _blamed(self, graph: ChannelGraph, call: Call) -> tuple[Plane, str]:
+        """Labels of the channels that enter the operator and could go, and where; failing these, a later one's."""
         free = np.zeros(graph.classes, dtype=np.bool_)
         for group in graph.groups:
             free[group.units[group.free]] = True
         operations = self.recording.record.operations
         for other in [*operations[call.index :], *reversed(operations[: call.index])]:
-            planes = [p.ravel() for value in (*other.before, *other.after) for p in value.planes]
+            alike = self._alike(other) if call.operator in BY_NUMBERS else [other]
+            planes = [p.ravel() for o in alike for value in (*o.before, *o.after) for p in value.planes]
             if planes:
                 labels = np.concatenate(planes)
                 going = labels[free[graph.labels[labels]]]
                 if going.size:
-                    return going
-        return np.flatnonzero(free[graph.labels])
+                    return going, other.where
+        return np.flatnonzero(free[graph.labels]), call.where
+
+    def _alike(self, call: Call) -> list[Call]:
+        """The calls that the same line of code makes in modules of the same class."""
+        modules = self.modules
+        kind = type(modules.get(call.module))
+        return [
+            other
+            for other in self.recording.record.operations
+            if (other.line, other.func) == (call.line, call.func) and type(modules.get(other.module)) is kind
+        ]
 
     def _with_layouts(self, answers: Answers, graph: ChannelGraph, call: Call, blamed: Plane) -> Answers | None:
         """Another layout for the folds, up to here, of the channels involved."""
@@ -110,7 +140,8 @@ class Mender:
         lines = set()
         for fold in self.recording.record.space.folds:
             line = self.recording.record.operations[fold.operation].line
-            if fold.operation <= call.index and np.isin(graph.labels[fold.plane], classes).any():
+            involved = fold.operation <= call.index and np.isin(graph.labels[fold.plane], classes).any()
+            if involved and len(varying_axes(self.classes[fold.plane])) > 1:
                 lines.add(line)
         layouts = dict(answers.layouts)
         lines = {line for line in lines if layouts.get(line, 0) < 4}
@@ -119,17 +150,17 @@ class Mender:
         return replace(answers, layouts=layouts) if lines else None
 
 
-def _numbers(call: Call) -> Iterator[tuple[int | tuple[int, ...], Counted]]:
+def _numbers(call: Call, classes: Plane) -> Iterator[tuple[int | tuple[int, ...], Counted]]:
     """Sizes that the operator sees or was given, and the labels that each one counts."""
     for tensor, value in _seen(call):
         for axis in range(tensor.dim()):
-            labels = _along(value, axis)
+            labels = _along(value, axis, classes)
             if labels is not None:
                 yield tensor.shape[axis], labels
     arguments = call.arguments
     if "dim" not in arguments or not call.tensors or not isinstance(arguments["dim"], int):
         return
-    labels = _along(call.before[0], arguments["dim"] % max(call.tensors[0].dim(), 1))
+    labels = _along(call.before[0], arguments["dim"] % max(call.tensors[0].dim(), 1), classes)
     if labels is None:
         return
     if "split_sizes" in arguments:
@@ -145,9 +176,12 @@ def _seen(call: Call) -> Iterator[tuple[Tensor, Value]]:
     yield from zip(call.tensors, call.before, strict=True)
 
 
-def _along(value: Value, axis: int) -> Plane | None:
+def _along(value: Value, axis: int, classes: Plane) -> Plane | None:
+    """The labels that an axis counts; None where it bears none, or never shrinks."""
     for plane in value.planes:
         if axis in axes_of(plane):
+            if axis not in varying_axes(classes[plane]):
+                return None
             for other in axes_of(plane):
                 plane = plane if other == axis else plane.take([0], other)
             return plane.ravel()

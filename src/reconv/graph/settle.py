@@ -41,11 +41,11 @@ class Answers:
 
 def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> ChannelGraph:
     """The graph that follows from a record and from what was learnt since."""
-    classes = _united(record.space.united, record.space.count)
+    classes = united(record.space.united, record.space.count)
     layouts = dict(answers.layouts)
     while True:
         extra, rows, exhausted = _laid_out(record, classes, layouts)
-        settled = _united([*record.space.united, *extra], record.space.count) if extra else classes
+        settled = united([*record.space.united, *extra], record.space.count) if extra else classes
         groups_of = _layers(record, settled, 1)
         component = _components((layer.outputs for layer in groups_of), int(settled.max(initial=-1)) + 1)
         balances = [(settled[r], None) for r in record.space.balanced]
@@ -79,12 +79,12 @@ def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> 
     )
 
 
-def _united(pairs: Iterable[tuple[Plane, Plane]], count: int) -> Plane:
+def united(pairs: Iterable[tuple[Plane, Plane]], count: int) -> Plane:
     """The class of every label: labels of one class are removed together. Shape [count]."""
-    united = list(pairs)
-    if not united:
+    both = list(pairs)
+    if not both:
         return np.arange(count, dtype=np.int64)
-    a, b = (np.concatenate(side) for side in zip(*united, strict=True))
+    a, b = (np.concatenate(side) for side in zip(*both, strict=True))
     return components(a, b, count)
 
 
@@ -99,7 +99,7 @@ def _laid_out(
     record: Record, classes: Plane, layouts: Mapping[Line, int]
 ) -> tuple[list[tuple[Plane, Plane]], list[tuple[Plane, Line]], list[tuple[Plane, str]]]:
     """What the folds ask for in the layouts chosen: labels to unite, rows to balance, labels to freeze."""
-    united: list[tuple[Plane, Plane]] = []
+    joint: list[tuple[Plane, Plane]] = []
     rows: list[tuple[Plane, Line]] = []
     frozen: list[tuple[Plane, str]] = []
     for fold in record.space.folds:
@@ -108,10 +108,15 @@ def _laid_out(
         if asked is None:
             frozen.append((fold.plane.ravel(), f"its channels are laid out in parts of fixed size ({call.where})"))
         elif isinstance(asked, tuple):
-            united.append(asked)
+            joint.append(asked)
         elif asked.size:
             rows.append((asked, call.line))
-    return united, rows, frozen
+    return joint, rows, frozen
+
+
+def varying_axes(classes: Plane) -> list[int]:
+    """The axes along which a plane of classes varies; labels that were united since no longer do."""
+    return [a for a in axes_of(classes) if not (classes == classes.take([0], a)).all()]
 
 
 def _fold_constraint(fold: Fold, classes: Plane, layout: int) -> Plane | tuple[Plane, Plane] | None:
@@ -121,8 +126,7 @@ def _fold_constraint(fold: Fold, classes: Plane, layout: int) -> Plane | tuple[P
     1: the last axis shrinks, and loses the same places in every row (labels to unite).
     2 and up: the axis before it shrinks, and the others stay as they are; and so on; then None.
     """
-    found = classes[fold.plane]
-    varying = [a for a in axes_of(found) if not (found == found.take([0], a)).all()]
+    varying = varying_axes(classes[fold.plane])
     if len(varying) < 2:
         return np.zeros((0, 0), dtype=np.int64)
     if layout == 0:

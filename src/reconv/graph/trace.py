@@ -165,9 +165,10 @@ class Record:
         self._values[id(tensor)] = (tensor, value)
 
     def bear(self, name: str, tensor: Tensor) -> None:
-        """Every axis of a parameter is born with labels of its own."""
+        """Every axis of a parameter is born with labels of its own; tables of whole numbers bear none."""
         rank = tensor.dim()
-        planes = tuple(along(self.space.fresh(size), axis, rank) for axis, size in enumerate(tensor.shape) if size > 1)
+        sizes = enumerate(tensor.shape) if tensor.is_floating_point() else ()
+        planes = tuple(along(self.space.fresh(size), axis, rank) for axis, size in sizes if size > 1)
         self.know(name, tensor, planes)
 
     def know(self, name: str, tensor: Tensor, planes: tuple[Plane, ...]) -> None:

@@ -124,13 +124,15 @@ def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
 
 
 class _StatisticsOfKept(TorchFunctionMode):
-    """Layer and group norms whose weight was masked see only the channels that stay."""
+    """Layer and group norms whose weight was masked see only the channels that stay; zero weights have norm one."""
 
     def __init__(self, masks: Mapping[int, Mask]):
         super().__init__()
         self.masks = masks
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch._weight_norm:
+            return func(*args, **(kwargs or {})).nan_to_num(0.0)
         given = dict(zip(("input", "groups", "weight", "bias", "eps"), args, strict=False)) | (kwargs or {})
         axis = {F.layer_norm: -1, F.group_norm: 1}.get(func)
         if axis is None or id(given.get("weight")) not in self.masks:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from reconv.graph.rules import layers, moving, norms, sums
-from reconv.graph.rules.common import elementwise, first_alone, nothing, same, unknown
+from reconv.graph.rules.common import elementwise, first_alone, like, nothing, same, unknown
 from reconv.graph.trace import Rule
 
 _ROWS: tuple[tuple[Rule, str], ...] = (
@@ -87,11 +87,11 @@ _ROWS: tuple[tuple[Rule, str], ...] = (
     (elementwise, "clone alias detach _to_copy contiguous lift_fresh to _conj"),
     (elementwise, "hardswish _prelu_kernel rrelu_with_noise masked_fill"),  # element-wise, but not tagged so
     (first_alone, "native_dropout"),
-    (same, "as_strided"),
+    (same, "as_strided bernoulli"),
+    (like, "zeros_like ones_like empty_like full_like rand_like randn_like"),
     (
         nothing,
-        "new_zeros new_ones new_empty new_full zeros_like ones_like empty_like full_like rand_like randn_like "
-        "sym_size sym_numel bernoulli arange",
+        "new_zeros new_ones new_empty new_full",
     ),
 )
 

@@ -42,12 +42,11 @@ def merged(call: Call, tensors: Sequence[Tensor]) -> tuple[Plane, ...]:
 
 
 def check_covered(call: Call, tensor: Tensor, plane: Plane, rank: int) -> None:
-    """A tensor of fixed size along a channel axis, without labels of its own, keeps the channels from going."""
+    """A tensor without labels of its own along some of a plane's axes keeps these axes from shrinking."""
     offset = rank - tensor.dim()
     axes = {a for a in axes_of(plane) if a >= offset and tensor.shape[a - offset] > 1}
     known = {a + offset for p in call.value(tensor).planes for a in axes_of(p)}
-    if axes - known:
-        call.freeze([plane], "combined with a tensor of fixed size")
+    joined(call, plane, axes - known, "combined with a tensor of fixed size")
 
 
 def joined(call: Call, plane: Plane, axes: Collection[int], why: str) -> Plane | None:
@@ -117,6 +116,11 @@ def unknown(call: Call) -> Value:
 def nothing(call: Call) -> Value:
     """Shapes, constants, random numbers: no labels, and none harmed."""
     return NOTHING
+
+
+def like(call: Call) -> Value:
+    """New values in the shape of a tensor: they go where its channels go."""
+    return Value(call.value(call.tensors[0]).planes)
 
 
 def first_alone(call: Call) -> list[Value]:

@@ -14,6 +14,7 @@ from reconv.graph.rules.common import (
     labels_along,
     laid_together,
     merged,
+    met,
     only_static,
     size_follows,
 )
@@ -82,9 +83,14 @@ def rolled(call: Call, plane: Plane) -> Plane:
 def reshape(call: Call) -> Value:
     source, shape = call.tensors[0], tuple(call.outputs[0].shape)
     value = call.value(source)
-    planes = tuple(reshaped(p, tuple(source.shape), shape) for p in value.planes)
-    for before, after in zip(value.planes, planes, strict=True):
-        _note_fold(call, before, after)
+    planes: tuple[Plane, ...] = ()
+    for before in value.planes:
+        after = reshaped(before, tuple(source.shape), shape)
+        if met(planes, after):
+            call.freeze([before], "merged with other channels into one axis")
+        else:
+            _note_fold(call, before, after)
+            planes += (after,)
     keeps_name = value.parameter if [s for s in shape if s > 1] == [s for s in source.shape if s > 1] else None
     return Value(planes, keeps_name, value.static)
 
@@ -186,9 +192,9 @@ def _note_parts(call: Call, plane: Plane, axis: int, dropped: bool, static: bool
         call.doubt([plane], FIXED_POSITIONS)
     total, sizes = plane.shape[axis], {out.shape[axis] for out in call.outputs}
     step = call.arguments.get("step", 1)
-    size = step if step > 1 else sizes.pop()
+    size = step if step > 1 else min(sizes)
     offset = 0 if len(call.outputs) > 1 or step > 1 else _positions(call, axis, 0, size)[0]
-    if not sizes and total % size == 0 and offset % size == 0 and size < total:
+    if len(sizes) == 1 and total % size == 0 and offset % size == 0 and size < total:
         call.fold(plane.reshape(*plane.shape[:axis], total // size, size, *plane.shape[axis + 1 :]))
 
 

@@ -1,0 +1,253 @@
+"""Which networks can be cut, how far, and what holds the rest: every model built with random weights.
+
+    python benchmarks/coverage/sweep.py                          # the networks of docs/coverage.md
+    python benchmarks/coverage/sweep.py families                 # one small network of every timm family, torchvision's all
+    python benchmarks/coverage/sweep.py timm:swin_tiny_patch4_window7_224 torchvision:resnet18
+
+A network passes where, with half of the channels that may go removed (global scheme, residual streams too), the
+forward pass and a training step run, removing equals zeroing in float64 to 1e-10, the costs are the predicted ones, and
+the saved and reloaded model computes bit for bit the same. `reach`: the share of the MACs that can be cut at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import reconv.artifacts
+from reconv.cost import total_macs
+from reconv.errors import ReconvError
+from reconv.graph import ChannelGraph, trace
+from reconv.plan import Budget, choose
+from reconv.saliency import score
+from reconv.surgery import prune, verify
+from reconv.zoo import load_model, model_names
+
+TOLERANCE = 1e-10
+
+# name -> size of the input (None: the model's own)
+NAMED: dict[str, int | None] = {
+    **{
+        f"torchvision:{name}": 96
+        for name in (
+            "resnet18 resnet34 resnet50 resnet101 densenet121 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small "
+            "efficientnet_b0 efficientnet_v2_s convnext_tiny squeezenet1_1 mnasnet1_0 regnet_y_400mf "
+            "resnext50_32x4d googlenet shufflenet_v2_x1_0"
+        ).split()
+    },
+    **{f"torchvision:{name}": 224 for name in ("alexnet", "vit_b_16", "swin_t", "maxvit_t")},
+    "torchvision:vgg16_bn": 64,
+    "torchvision:inception_v3": 299,
+    "torchvision:deeplabv3_resnet50": 96,
+    **{
+        f"timm:{name}": 128
+        for name in (
+            "seresnet50 ghostnet_100 repvgg_a0 mobileone_s0 dla34 mobilenetv4_conv_small hrnet_w18_small "
+            "convnextv2_nano gernet_s ese_vovnet19b_dw selecsls42b efficientnetv2_rw_t res2net50_26w_4s "
+            "cspdarknet53 fastvit_t8 resnest14d nfnet_f0 poolformer_s12 skresnet18 inception_next_tiny edgenext_small"
+        ).split()
+    },
+    **{
+        f"timm:{name}": None
+        for name in (
+            "beit_base_patch16_224 mixer_s32_224 resmlp_12_224 levit_128s coatnet_nano_rw_224 vit_tiny_patch16_224 "
+            "swin_tiny_patch4_window7_224 mobilevit_s xcit_nano_12_p16_224"
+        ).split()
+    },
+}  # fmt: skip
+
+
+def randomized(model: nn.Module) -> nn.Module:
+    """Statistics, scales and shifts that hide nothing."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if not tensor.is_floating_point():
+                continue
+            noise = torch.rand(tensor.shape, generator=generator)
+            if name.endswith("running_var"):
+                tensor.copy_(0.5 + noise)
+            elif name.endswith("running_mean"):
+                tensor.copy_(0.4 * noise - 0.2)
+            elif isinstance(tensor, nn.Parameter) and (tensor.dim() < 2 or float(tensor.abs().max()) < 1e-3):
+                tensor.copy_(0.7 + 0.6 * noise if name.endswith("weight") else 0.6 * noise - 0.3)
+    return model
+
+
+def reach(graph: ChannelGraph) -> float:
+    """The share of the MACs that goes when every group is cut to its last step."""
+    keep = np.ones(graph.classes, dtype=np.bool_)
+    for group in graph.groups:
+        for step in group.steps(np.arange(group.size))[:-1]:
+            keep[group.units[step]] = False
+    return 1 - total_macs(graph.layers, keep) / max(total_macs(graph.layers), 1)
+
+
+def examine(name: str, size: int | None) -> dict[str, Any]:
+    """One row of the table."""
+    torch.set_num_threads(1)
+    row: dict[str, Any] = {"name": name}
+    try:
+        torch.manual_seed(0)
+        model = randomized(load_model(name)).eval()
+        shape = (1, 3, size, size) if size else (1, *input_size(model))
+        example = torch.randn(shape)
+        row["input"] = list(shape[1:])
+        clock = Clock(row)
+        graph = clock("trace", lambda: trace(model, example))
+        row["reach"] = reach(graph)
+        row["reasons"] = reasons(graph)
+        row["notes"] = list(graph.notes)
+        scores = clock("score", lambda: score(graph, "l2"))
+        plan = clock("plan", lambda: choose(graph, scores, Budget(channels=0.5), scheme="global", coupled=True))
+        small = clock("prune", lambda: prune(model, plan))
+        row["macs"] = plan.macs[1] / plan.macs[0]
+        row["params"] = plan.params[1] / plan.params[0]
+        row["error"] = clock("verify", lambda: verify(model, small, plan))
+        row["counted"] = sum(p.numel() for p in small.parameters()) == plan.params[1]
+        row["saved"] = bit_equal_after_saving(small, example)
+        train(small, example)
+        row["status"] = "passes" if row["error"] <= TOLERANCE and row["counted"] and row["saved"] else "WRONG"
+    except ReconvError as error:
+        row.update(status="refused", why=str(error))
+    except Exception as error:
+        row.update(status="FAILS", why=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    return row
+
+
+class Clock:
+    def __init__(self, row: dict[str, Any]):
+        self.row = row
+
+    def __call__(self, what: str, step: Any) -> Any:
+        start = time.perf_counter()
+        result = step()
+        self.row[f"{what}_s"] = round(time.perf_counter() - start, 3)
+        return result
+
+
+def input_size(model: nn.Module) -> tuple[int, ...]:
+    config = getattr(model, "pretrained_cfg", {})
+    return tuple(config.get("input_size", (3, 224, 224)))
+
+
+def reasons(graph: ChannelGraph) -> dict[str, int]:
+    """Why channels stay, with how many layers' channels each reason holds."""
+    counts: Counter[str] = Counter()
+    for group in graph.groups:
+        if group.reasons:
+            counts[next(iter(group.reasons.values()))] += len(group.producers)
+    return dict(counts.most_common())
+
+
+def bit_equal_after_saving(small: nn.Module, example: Tensor) -> bool:
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        reconv.artifacts.save(small, Path(folder) / "model")
+        again = reconv.artifacts.load(Path(folder) / "model")
+        pairs = zip(leaves(small.eval()(example)), leaves(again(example)), strict=True)
+        return all(torch.equal(a, b) for a, b in pairs)
+
+
+def train(small: nn.Module, example: Tensor) -> None:
+    small.train()
+    outputs = small(torch.cat([example, example.flip(-1)]))
+    torch.stack([t.float().square().mean() for t in leaves(outputs)]).sum().backward()
+    torch.optim.SGD(small.parameters(), lr=1e-3).step()
+
+
+def leaves(outputs: Any) -> list[Tensor]:
+    return [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
+
+
+def families() -> dict[str, int | None]:
+    """The smallest model of every timm family (a module of timm.models), and torchvision's classifiers."""
+    import timm
+    import torchvision
+
+    result: dict[str, int | None] = {}
+    for family in sorted(timm.list_modules()):
+        names = timm.list_models(module=family, exclude_filters=["*_384*", "*_512*", "*giant*", "*gigantic*", "*huge*"])
+        sizes = {}
+        for name in names:
+            with torch.device("meta"):
+                try:
+                    model = timm.create_model(name)
+                except Exception:  # some do not build on the meta device
+                    continue
+            sizes[name] = sum(p.numel() for p in model.parameters())
+        if names:
+            result[f"timm:{min(sizes, key=lambda n: sizes[n]) if sizes else names[0]}"] = None
+    own = torchvision.models
+    for name in model_names("torchvision"):
+        if name in own.list_models(module=own):
+            result[f"torchvision:{name}"] = 299 if name == "inception_v3" else None
+    return result
+
+
+def examined(networks: dict[str, int | None], seconds: float) -> Iterator[dict[str, Any]]:
+    """Rows, each from a process of its own, so that none can spoil another."""
+    for name, size in networks.items():
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            future = pool.submit(examine, name, size)
+            try:
+                yield future.result(seconds)
+            except TimeoutError:
+                for process in pool._processes.values():
+                    process.kill()
+                yield {"name": name, "status": "FAILS", "why": f"not done in {seconds:.0f} s"}
+            except BrokenProcessPool:
+                yield {"name": name, "status": "FAILS", "why": "its process died"}
+
+
+def line(row: dict[str, Any]) -> str:
+    if "reach" not in row:
+        return f"{row['name']:45} {row['status']:8} {row.get('why', '')}"
+    spent = " ".join(f"{row.get(f'{k}_s', float('nan')):6.2f}" for k in ("trace", "score", "plan", "prune"))
+    return (
+        f"{row['name']:45} {row['status']:8} reach {row['reach']:4.0%}  MACs {row.get('macs', 1):4.0%}  "
+        f"error {row.get('error', float('nan')):7.0e}  {spent}  {row.get('why', '')}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", help="names, or `families`")
+    parser.add_argument("--out", type=Path, help="write the rows as JSON, one a line")
+    parser.add_argument("--seconds", type=float, default=300, help="for one network")
+    parser.add_argument("--reasons", action="store_true", help="print why channels stay")
+    given = parser.parse_args()
+    if given.networks == ["families"]:
+        networks = families()
+    else:
+        networks = {n: NAMED.get(n) for n in given.networks} or NAMED
+    rows = []
+    for row in examined(networks, given.seconds):
+        rows.append(row)
+        print(line(row), flush=True)
+        if given.reasons:
+            for reason, count in row.get("reasons", {}).items():
+                print(f"        {count:4} {reason}", flush=True)
+        if given.out:
+            given.out.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    counts = Counter(row["status"] for row in rows)
+    half = sum(row.get("reach", 0) >= 0.5 for row in rows if row["status"] == "passes")
+    print(f"{len(rows)} networks: {dict(counts)}; at least half of the MACs within reach: {half}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

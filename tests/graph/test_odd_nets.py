@@ -1,0 +1,66 @@
+"""Networks that try to break the engine: what it can follow is cut right, and what it cannot says why."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from laws import CUTS, check_network
+from odd_nets import ODD
+
+FREE = "free"
+FAILS = "a cut copy fails: "
+
+# network -> its groups but the last: (name, what may go at once, what is said of it)
+EXPECTED: dict[str, tuple[tuple[str, int, str], ...]] = {
+    "chunked_gate": (("a", 8, FREE),),
+    "gated_linear_unit": (("a", 8, FREE),),
+    "halves_on_ways_of_their_own": (("a", 16, FREE), ("b", 6, FREE)),
+    "even_and_odd": (("a", 8, FREE),),
+    "ScaleSplit": (("a", 8, "residual stream"), ("b", 4, FREE), ("c", 4, FREE)),
+    "UnequalSplit": (("a", 16, FREE),),
+    "burnt_number": (("a", 8, FAILS + "RuntimeError: shape '[-1, 8]' is invalid"),),
+    "burnt_slice": (("a", 8, FAILS),),
+    "shuffled": (("a", 8, FREE), ("b", 16, FREE)),
+    "shuffled_by_a_module": (("a", 4, FREE),),
+    "enlarged": (("a", 8, FREE),),
+    "shrunk": (("a", 8, FREE),),
+    "through_einsum": (("a", 8, FREE),),
+    "channels_along_the_rows": (("a", 8, FREE), ("mix", 10, "a statistic over its channels (mean at odd_nets.py:")),
+    "two_branches_selected": (("a", 8, FREE), ("down", 6, FREE)),
+    "attention": (("stem", 10, "residual stream"), ("qkv", 4, FREE)),
+    "attention_of_three_layers": (("stem", 10, "residual stream"), ("q", 4, FREE)),
+    "attention_by_pytorch": (("stem", 10, "residual stream"), ("qkv", 4, FREE)),
+    "attention_with_relative_positions": (("stem", 10, "residual stream"), ("qkv", 4, FREE)),
+    "single_headed_attention": (("stem", 8, FREE), ("q", 12, FREE), ("v", 14, FREE)),
+    "pytorchs_own_attention": (
+        ("stem", 8, FAILS + "AssertionError: was expecting embedding dimension of 8"),
+        ("attention.in_proj_weight", 2, FAILS),
+        ("up", 16, FREE),
+    ),
+    "ClassToken": (("stem", 8, "residual stream"), ("up", 16, FREE)),
+    "windows": (("a", 8, "residual stream"), ("up", 12, FREE)),
+    "weight_norm": (("a", 8, FREE), ("b", 12, FREE)),
+    "rolled_channels": (("a", 8, FAILS + "other channels come out than were predicted (roll at odd_nets.py:"),),
+    "unfolded_patches": (("a", 8, FREE), ("b", 10, FREE)),
+    "grouped_signal_of_two_layers": (
+        ("a", 8, "a grouped operator reads it together with other channels"),
+        ("b", 8, "a grouped operator reads it together with other channels"),
+        ("g", 8, FREE),
+    ),
+    "widths_that_must_agree": (("a", 8, FAILS), ("b", 8, FAILS)),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_it_is_cut_right_or_left_alone_with_a_reason(name: str) -> None:
+    build, shape = ODD[name]
+    graph = check_network(build, torch.randn(shape), CUTS[:1] + CUTS[-1:])
+    lines = str(graph).splitlines()[1:]
+    assert len(graph.groups) == len(EXPECTED[name]) + 1
+    for group, line, (first, size, said) in zip(graph.groups, lines, EXPECTED[name], strict=False):
+        assert (group.name, group.size) == (first, size)
+        assert said in line
+
+
+def test_every_odd_network_is_expected() -> None:
+    assert set(EXPECTED) == set(ODD)
