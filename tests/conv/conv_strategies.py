@@ -26,15 +26,15 @@ class Layer:
 
 
 @st.composite
-def layers(draw: st.DrawFn, *, most: int = 9, kernel: int = 5, channels: int = 3) -> Layer:
+def layers(draw: st.DrawFn, *, least: int = 1, most: int = 9, kernel: int = 5, channels: int = 3) -> Layer:
     """Kernels 1..`kernel`, strides 1-4, dilations 1-3, uneven padding, thin and rectangular maps, groups."""
     axes = []
     for _ in range(2):
         k, s = draw(st.integers(1, kernel)), draw(st.sampled_from([1, 1, 1, 2, 3, 4]))
         d = draw(st.sampled_from([1, 1, 1, 2, 3]))
         before, after = draw(st.integers(0, k)), draw(st.integers(0, k))
-        least = max(1, d * (k - 1) + 1 - before - after)
-        axes.append((draw(st.integers(least, max(least, most))), k, s, (before, after), d))
+        fits = max(least, d * (k - 1) + 1 - before - after)
+        axes.append((draw(st.integers(fits, max(fits, most))), k, s, (before, after), d))
     sizes, kernels, strides, padding, dilations = zip(*axes)
     groups = draw(st.sampled_from([1, 1, 1, 2]))
     stacked, out = draw(st.integers(1, channels)), groups * draw(st.integers(1, channels))

@@ -19,7 +19,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Complex128, Float64, Int64
+from jaxtyping import Bool, Complex128, Float64, Int64
 from torch import Tensor
 
 from reconv.conv import taps
@@ -66,7 +66,8 @@ class Band:
         return Band(replace(axis, inputs=inputs), self.direction)
 
     def at_least(self, rows: int) -> int:
-        """The smallest size that is not below `rows` and by whole cells from our own; never above our own."""
+        """The smallest size not below `rows` that keeps the borders apart and is whole cells from our own."""
+        rows = max(rows, sum(self.border) + self.degree, self.period)
         return self.rows - max(0, (self.rows - rows) // self.period) * self.period
 
     def meetings(self, device: torch.device) -> Float64[Tensor, "pairs rows rows"]:
@@ -93,7 +94,7 @@ class Band:
 
     def _cell_lags(
         self, device: torch.device
-    ) -> tuple[Int64[Tensor, "pairs period period"], Int64[Tensor, "pairs period period"]]:
+    ) -> tuple[Int64[Tensor, "pairs period period"], Bool[Tensor, "pairs period period"]]:
         """How many cells ahead row b, tap v meets row a, tap u; and whether it ever does."""
         axis, period = self.axis, self.period
         row = torch.arange(period, device=device)[:, None]

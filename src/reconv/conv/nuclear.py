@@ -1,22 +1,23 @@
 """The nuclear norm of a large map, from small ones.
 
 The nuclear norm is the trace of sqrt(G), and G is banded and repeats itself: an entry of sqrt(G) depends on what is
-near. So a map is worth its area, its edges and its corners, up to an error that falls geometrically with the size of
-the pieces. Let a map of k1 x k2 rows, its borders far enough apart, grow to N1 x N2:
+near. So a map of N1 x N2 rows is worth its area, its edges and its corners,
 
-    nuc(N1, N2) = corner(k1, k2) + (N2-k2) strip1(k1) + (N1-k1) strip2(k2) + (N1-k1)(N2-k2) bulk
+    nuc(N1, N2) = N1 N2 area + N2 edge1 + N1 edge2 + corner
 
-    corner(k1, k2)   the k1 x k2 map, dense
-    strip1(k1)       what a further column adds to a map k1 rows high: the strip that is endless along axis 2, per row.
-                     Fourier makes it diagonal along the strip; what is left is k1 x k1 at each frequency
-    bulk             what a further position adds far from every border: endless along both axes
+up to an error that falls geometrically with the size of the pieces that the four are measured on:
 
-A strip is two edges and bulk, `strip(k) = strip(s) + (k-s) bulk`, so it may be measured on a wider one, s > k. With
-k1 = N1 the formula has one strip and no bulk: thin maps are no exception.
+    area     a position far from every border: endless along both axes, the mean of sqrt(f), f the symbol
+    edge1    the strip of s1 rows that is endless along axis 2, per column, less its area s1. Fourier makes it diagonal
+             along the strip; what is left is s1 x s1 at each frequency
+    corner   a map of k1 x k2 rows, dense, less its area and edges
 
-*The ladder.* The pieces grow rung by rung until two rungs agree; their difference is the error estimate. It is really
-the error of the rung below, so where convergence is geometric it errs on the safe side. Where the symbol touches zero
-(depthwise kernels, dead channels) convergence is algebraic, and `seam` takes over.
+Where k1 = N1 the map is a strip with two ends, and neither area nor edge2 is needed: thin maps are no exception.
+
+*The ladder.* The pieces grow rung by rung until each of the four contributions agrees with that of the rung below; the
+sum of the differences is the error estimate. It is really the error of the rung below, so where convergence is
+geometric it errs on the safe side. Where the symbol touches zero (depthwise kernels, dead channels) convergence is
+algebraic, and `seam` takes over.
 """
 
 from __future__ import annotations
@@ -92,26 +93,35 @@ def frequency_blocks(split: Split, side1: Side, side2: Side) -> Inexact[Tensor, 
     return blocks.reshape(len(split), count1 * count2, rows1 * rows2, rows1 * rows2)
 
 
-def from_pieces(split: Split, bands: tuple[Band, Band], rung: Rung) -> Values:
-    """The nuclear norm of every channel by the formula above, with pieces of one rung's sizes."""
-    device = split.device
-    sizes = [band.at_least(rung.corner * band.degree) for band in bands]
-    grown = [band.rows - size for band, size in zip(bands, sizes)]
-    small = [bordered(band.resized(size), device) for band, size in zip(bands, sizes)]
-    total = trace_root(split, small[0], small[1])
-    if not any(grown):
-        return total
+def contributions(split: Split, bands: tuple[Band, Band], rung: Rung) -> Float64[Tensor, "parts channels"]:
+    """What area, edges and corner add to the nuclear norm, by pieces of one rung's sizes; it is their sum."""
+    device, (first, second) = split.device, bands
+    corner = [band.at_least(rung.corner * band.degree) for band in bands]
+    ends = trace_root(split, *(bordered(band.resized(k), device) for band, k in zip(bands, corner)))
+    grows1, grows2 = (k < band.rows for band, k in zip(bands, corner))
+    if not (grows1 or grows2):
+        return ends[None]
+    if not grows1:
+        run = _strip(split, first.resized(first.rows), second, rung)
+        return torch.stack([second.rows * run, ends - corner[1] * run])
+    if not grows2:
+        run = _strip(split.mT, second.resized(second.rows), first, rung)
+        return torch.stack([first.rows * run, ends - corner[0] * run])
+    size1, size2 = (band.at_least(rung.strip * band.degree) for band in bands)
     open1, open2 = (endless(band, rung.grid * band.degree, device, half=i == 1) for i, band in enumerate(bands))
-    bulk = trace_root(split, open1, open2)
-    for i, band in enumerate(bands):
-        along = bands[1 - i]
-        if grown[1 - i]:
-            size = band.at_least(rung.strip * band.degree) if grown[i] else sizes[i]
-            part = split if i == 0 else split.mT
-            run = endless(along, rung.frequencies * along.degree, device, half=True)
-            strip = trace_root(part, bordered(band.resized(size), device), run)
-            total = total + grown[1 - i] * (strip + (sizes[i] - size) * bulk)
-    return total + grown[0] * grown[1] * bulk
+    area = trace_root(split, open1, open2)
+    edge1 = _strip(split, first.resized(size1), second, rung) - size1 * area
+    edge2 = _strip(split.mT, second.resized(size2), first, rung) - size2 * area
+    k1, k2 = corner
+    rest = ends - k2 * edge1 - k1 * edge2 - k1 * k2 * area
+    rows1, rows2 = first.rows, second.rows
+    return torch.stack([rows1 * rows2 * area, rows2 * edge1, rows1 * edge2, rest])
+
+
+def _strip(split: Split, across: Band, along: Band, rung: Rung) -> Values:
+    """A strip, both borders on one axis and endless along the other, per row of that."""
+    run = endless(along, rung.frequencies * along.degree, split.device, half=True)
+    return trace_root(split, bordered(across, split.device), run)
 
 
 def work(bands: tuple[Band, Band], rung: Rung) -> float:

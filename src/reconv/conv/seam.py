@@ -144,7 +144,7 @@ def _gram(
     meet1, meet2 = (
         band.meetings(split.device)[:, position[:, None, i], position[:, i]] for i, band in enumerate(bands)
     )
-    found = [(meet1 * (one @ meet2.flatten(1)).reshape(-1, *meet2.shape[1:])).sum(0) for one in split]
+    found = [(meet1 * (one @ meet2.flatten(1)).reshape(meet1.shape)).sum(0) for one in split]
     return torch.stack(found)
 
 

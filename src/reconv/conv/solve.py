@@ -13,6 +13,7 @@ from reconv.conv.bands import Band
 
 DENSE_ROWS = 100  # up to here the dense eigenvalues cost less than being clever
 ROUNDING = 1e-12
+TWO_FLOATS = 1e-7  # what the block may miss in a crowd of eigenvalues
 
 Split = Float64[Tensor, "channels pairs1 pairs2"]
 Bands = tuple[Band, Band]
@@ -73,7 +74,7 @@ def spectral_and_nuclear(
     if "spectral" in norms:
         value, error = spectral.largest_eigenvalue(split, bands)
         sigma = value.clamp_min(0).sqrt()
-        estimates["spectral"] = Estimate(sigma, error / 2 * sigma, ["filtered block"] * len(split))
+        estimates["spectral"] = Estimate(sigma, (error / 2).clamp_min(TWO_FLOATS) * sigma, ["filtered block"] * len(split))
     if "nuclear" in norms:
         estimates["nuclear"] = _exactly(split, bands) if exact else _climb(split, bands, tol)
     return estimates
@@ -82,19 +83,20 @@ def spectral_and_nuclear(
 def _climb(split: Split, bands: Bands, tol: float) -> Estimate:
     """Up the ladder of pieces; exactly, where the next rung would cost as much or convergence is slow."""
     limit = _exact_nuclear(bands)[1]
-    best = Estimate.by("pieces", nuclear.from_pieces(split, bands, nuclear.LADDER[0]), 1.0)
-    todo, last = torch.arange(len(split), device=split.device), best.value
+    parts = nuclear.contributions(split, bands, nuclear.LADDER[0])
+    best = Estimate(parts.sum(0), torch.full_like(parts[0], torch.inf), ["pieces"] * len(split))
+    todo = torch.arange(len(split), device=split.device)
     for rung in nuclear.LADDER[1:]:
         if nuclear.work(bands, rung) > limit:
             break
-        value = nuclear.from_pieces(split[todo], bands, rung)
-        step = (value - last).abs()
-        # Two rungs may agree by accident; hardly will three.
-        error = step.maximum(best.error[todo] / 16) if rung is not nuclear.LADDER[1] else 2 * step
+        below, parts = parts, nuclear.contributions(split[todo], bands, rung)
+        # Where a piece has become the map itself there are fewer parts to compare.
+        steps = parts - below if parts.shape == below.shape else parts.sum(0) - below.sum(0)
+        error = steps.abs().reshape(-1, len(todo)).sum(0)
         slow = error > best.error[todo] / 4
-        best.put(todo, Estimate(value, error, ["pieces"] * len(todo)))
-        open_ = ~best.is_within(tol)[todo] & ~slow
-        todo, last = todo[open_], value[open_]
+        best.put(todo, Estimate(parts.sum(0), error, ["pieces"] * len(todo)))
+        climbing = ~(best.is_within(tol)[todo] | slow)
+        todo, parts = todo[climbing], parts[:, climbing]
         if not len(todo):
             break
     rest = torch.nonzero(~best.is_within(tol))[:, 0]
