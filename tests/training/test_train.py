@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -382,3 +383,10 @@ def test_what_needs_a_gpu_says_so() -> None:
         train(tiny_net(), tiny_data(), protocol(precision="fp16"), session=QUIET)
     with pytest.raises(ConfigError, match="device 'cuda'"):
         train(tiny_net(), tiny_data(), protocol(), session=replace(QUIET, device="cuda"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_net_trains_alike() -> None:
+    compiled, plain = trained(compile=True), trained()
+    torch.testing.assert_close(compiled.state_dict(), plain.state_dict(), rtol=1e-3, atol=1e-5)
