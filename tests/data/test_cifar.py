@@ -272,7 +272,8 @@ def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
     ):
         download(CIFAR10, tmp_path)
     with pytest.raises(DataError, match="cannot be downloaded"):
-        load_data("cifar10", tmp_path, download=True)
+        load_data("cifar10", tmp_path / "new", download=True)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.real_data

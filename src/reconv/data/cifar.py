@@ -7,6 +7,7 @@ Normalization: the figures that SPSRC (WACV 2024) trains with.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,6 +214,8 @@ def download(kind: Cifar, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         download_and_extract_archive(source.url, str(root), filename=source.filename, md5=source.tgz_md5)
     except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            root.rmdir()  # goes if it is empty
         raise DataError(
             f"{kind.name}: it is not in {root} and cannot be downloaded from {source.url}: {error}; get "
             f"{source.filename} by other means and unpack it there, or point --data-root or RECONV_DATA to it."
