@@ -1,6 +1,7 @@
 """Repair a cut network in closed form, and choose channels and widths from the same statistics."""
 
 from reconv.repair.allocate import choose_by_curves as choose_by_curves
+from reconv.repair.dead_leaves import dead_leaves as dead_leaves
 from reconv.repair.elimination import Curve as Curve
 from reconv.repair.elimination import error_curves as error_curves
 from reconv.repair.network import repair as repair
