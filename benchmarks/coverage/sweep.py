@@ -1,7 +1,7 @@
 """Which networks can be cut, how far, and what holds the rest: every model built with random weights.
 
     python benchmarks/coverage/sweep.py                          # the networks of docs/coverage.md
-    python benchmarks/coverage/sweep.py families                 # one small network of every timm family, torchvision's all
+    python benchmarks/coverage/sweep.py families                 # one of every timm family, torchvision's all
     python benchmarks/coverage/sweep.py timm:swin_tiny_patch4_window7_224 torchvision:resnet18
 
 A network passes where, with half of the channels that may go removed (global scheme, residual streams too), the
@@ -28,48 +28,39 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torchvision.models.segmentation import deeplabv3_resnet50
 
 import reconv.artifacts
 from reconv.cost import total_macs
 from reconv.errors import ReconvError
 from reconv.graph import ChannelGraph, trace
 from reconv.plan import Budget, choose
+from reconv.provenance import provenance_of
 from reconv.saliency import score
 from reconv.surgery import prune, verify
 from reconv.zoo import load_model, model_names
 
 TOLERANCE = 1e-10
 
-# name -> size of the input (None: the model's own)
-NAMED: dict[str, int | None] = {
-    **{
-        f"torchvision:{name}": 96
-        for name in (
-            "resnet18 resnet34 resnet50 resnet101 densenet121 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small "
-            "efficientnet_b0 efficientnet_v2_s convnext_tiny squeezenet1_1 mnasnet1_0 regnet_y_400mf "
-            "resnext50_32x4d googlenet shufflenet_v2_x1_0"
-        ).split()
-    },
-    **{f"torchvision:{name}": 224 for name in ("alexnet", "vit_b_16", "swin_t", "maxvit_t")},
-    "torchvision:vgg16_bn": 64,
-    "torchvision:inception_v3": 299,
-    "torchvision:deeplabv3_resnet50": 96,
-    **{
-        f"timm:{name}": 128
-        for name in (
-            "seresnet50 ghostnet_100 repvgg_a0 mobileone_s0 dla34 mobilenetv4_conv_small hrnet_w18_small "
-            "convnextv2_nano gernet_s ese_vovnet19b_dw selecsls42b efficientnetv2_rw_t res2net50_26w_4s "
-            "cspdarknet53 fastvit_t8 resnest14d nfnet_f0 poolformer_s12 skresnet18 inception_next_tiny edgenext_small"
-        ).split()
-    },
-    **{
-        f"timm:{name}": None
-        for name in (
-            "beit_base_patch16_224 mixer_s32_224 resmlp_12_224 levit_128s coatnet_nano_rw_224 vit_tiny_patch16_224 "
-            "swin_tiny_patch4_window7_224 mobilevit_s xcit_nano_12_p16_224"
-        ).split()
-    },
-}  # fmt: skip
+# Size of the input (none: the model's own), and the networks.
+NAMED_BY_SIZE: dict[int | None, str] = {
+    32: "resnet20 vgg16_bn",
+    64: "torchvision:vgg16_bn",
+    96: "torchvision:resnet18 torchvision:resnet34 torchvision:resnet50 torchvision:resnet101 torchvision:densenet121 "
+    "torchvision:mobilenet_v2 torchvision:mobilenet_v3_large torchvision:mobilenet_v3_small torchvision:efficientnet_b0 "
+    "torchvision:efficientnet_v2_s torchvision:convnext_tiny torchvision:squeezenet1_1 torchvision:mnasnet1_0 "
+    "torchvision:regnet_y_400mf torchvision:resnext50_32x4d torchvision:googlenet torchvision:shufflenet_v2_x1_0 "
+    "torchvision:deeplabv3_resnet50",
+    128: "timm:seresnet50 timm:ghostnet_100 timm:repvgg_a0 timm:mobileone_s0 timm:dla34 timm:mobilenetv4_conv_small "
+    "timm:hrnet_w18_small timm:convnextv2_nano timm:gernet_s timm:ese_vovnet19b_dw timm:selecsls42b "
+    "timm:efficientnetv2_rw_t timm:res2net50_26w_4s timm:cspdarknet53 timm:fastvit_t8 timm:resnest14d timm:nfnet_f0 "
+    "timm:poolformer_s12 timm:skresnet18 timm:inception_next_tiny timm:edgenext_small",
+    224: "torchvision:alexnet torchvision:vit_b_16 torchvision:swin_t torchvision:maxvit_t",
+    299: "torchvision:inception_v3",
+    None: "timm:beit_base_patch16_224 timm:mixer_s32_224 timm:resmlp_12_224 timm:levit_128s timm:coatnet_nano_rw_224 "
+    "timm:vit_tiny_patch16_224 timm:swin_tiny_patch4_window7_224 timm:mobilevit_s timm:xcit_nano_12_p16_224",
+}
+NAMED: dict[str, int | None] = {name: size for size, names in NAMED_BY_SIZE.items() for name in names.split()}
 
 
 def randomized(model: nn.Module) -> nn.Module:
@@ -104,7 +95,7 @@ def examine(name: str, size: int | None) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name}
     try:
         torch.manual_seed(0)
-        model = randomized(load_model(name)).eval()
+        model = randomized(built(name)).eval()
         shape = (1, 3, size, size) if size else (1, *input_size(model))
         example = torch.randn(shape)
         row["input"] = list(shape[1:])
@@ -120,7 +111,7 @@ def examine(name: str, size: int | None) -> dict[str, Any]:
         row["params"] = plan.params[1] / plan.params[0]
         row["error"] = clock("verify", lambda: verify(model, small, plan))
         row["counted"] = sum(p.numel() for p in small.parameters()) == plan.params[1]
-        row["saved"] = bit_equal_after_saving(small, example)
+        row["saved"] = bit_equal_after_saving(small, model, example)
         train(small, example)
         row["status"] = "passes" if row["error"] <= TOLERANCE and row["counted"] and row["saved"] else "WRONG"
     except ReconvError as error:
@@ -155,10 +146,17 @@ def reasons(graph: ChannelGraph) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def bit_equal_after_saving(small: nn.Module, example: Tensor) -> bool:
+def built(name: str) -> nn.Module:
+    if name == "torchvision:deeplabv3_resnet50":  # no classifier, so `load_model` does not list it
+        return deeplabv3_resnet50(weights=None, weights_backbone=None)
+    return load_model(name)
+
+
+def bit_equal_after_saving(small: nn.Module, model: nn.Module, example: Tensor) -> bool:
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         reconv.artifacts.save(small, Path(folder) / "model")
-        again = reconv.artifacts.load(Path(folder) / "model")
+        own = None if provenance_of(small).spec else model
+        again = reconv.artifacts.load(Path(folder) / "model", model=own)
         pairs = zip(leaves(small.eval()(example)), leaves(again(example)), strict=True)
         return all(torch.equal(a, b) for a, b in pairs)
 
@@ -231,10 +229,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300, help="for one network")
     parser.add_argument("--reasons", action="store_true", help="print why channels stay")
     given = parser.parse_args()
-    if given.networks == ["families"]:
-        networks = families()
-    else:
-        networks = {n: NAMED.get(n) for n in given.networks} or NAMED
+    chosen = {n: NAMED.get(n) for n in given.networks} or NAMED
+    networks = families() if given.networks == ["families"] else chosen
     rows = []
     for row in examined(networks, given.seconds):
         rows.append(row)

@@ -17,6 +17,8 @@ from reconv.conv.geometry import ConvGeometry
 from reconv.graph.labels import Plane, Shape, axes_of
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
+# What the attribute of a module counts: channels; for a tuple of sizes, entry by entry, channels or a fixed number.
+Counted: TypeAlias = Plane | tuple[Plane | int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +134,7 @@ class ChannelGraph:
         groups: of channels; in the order of their first layers.
         parameters: for every parameter and buffer its planes of channel classes.
         classes: number of channel classes.
-        sizes: module -> attribute -> the classes that it counts (a tuple of them where it is a tuple).
+        sizes: module -> attribute -> the classes that it counts.
         uncounted: operators that multiply but belong to no layer, with how often they ran.
         notes: what the user should know. labels: class of every label of the trace.
     """
@@ -143,7 +145,7 @@ class ChannelGraph:
     groups: tuple[ChannelGroup, ...]
     parameters: Mapping[str, tuple[Plane, ...]] = field(repr=False)
     classes: int
-    sizes: Mapping[str, Mapping[str, Plane | tuple[Plane, ...]]] = field(repr=False)
+    sizes: Mapping[str, Mapping[str, Counted]] = field(repr=False)
     uncounted: Mapping[str, int]
     inputs: Any = field(default=None, repr=False)
     notes: tuple[str, ...] = ()

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from reconv.graph.channels import ChannelGraph
+from reconv.graph.channels import ChannelGraph, Counted
 from reconv.graph.labels import Plane, axes_of
 from reconv.graph.settle import Answers, Line, united, varying_axes
 from reconv.graph.trace import Call, Recording, Value
 from reconv.graph.trial import Failure, generic_cut
 
-Counted = Plane | tuple[Plane, ...]
 Found = Mapping[str, Mapping[str, Counted]]
 
 # Operators that take numbers from the model's code: what one call gets wrong, its like get wrong elsewhere.
 BY_NUMBERS = frozenset(
     {
-        *("aten.view", "aten.reshape", "aten._unsafe_view", "aten.expand", "aten.repeat", "aten.roll"),
+        *("aten.clone", "aten.view", "aten.reshape", "aten._unsafe_view", "aten.expand", "aten.repeat", "aten.roll"),
         *("aten.slice", "aten.select", "aten.split", "aten.split_with_sizes", "aten.narrow"),
     }
 )
@@ -48,7 +48,7 @@ class Mender:
 
     @cached_property
     def modules(self) -> Mapping[str, nn.Module]:
-        return dict(self.recording.twin.named_modules())
+        return dict(self.recording.model.named_modules())
 
     def improved(self, answers: Answers, graph: ChannelGraph, failure: Failure) -> Answers:
         call = self.recording.record.operations[min(failure.operation, len(self.recording.record.operations) - 1)]
@@ -93,18 +93,26 @@ class Mender:
 
     def _matching(self, graph: ChannelGraph, call: Call) -> dict[str, dict[str, Counted]]:
         """The attributes, in every module of this class that runs this line."""
-        if type(self.modules.get(call.module)).__module__.startswith("torch.nn"):
-            return {}  # its sizes follow by the table, or not at all
         keep = generic_cut(graph)[graph.labels]
         result: dict[str, dict[str, Counted]] = {}
-        for other in self._alike(call):
+        for other in self._same_line(call):
             for old, counted in _numbers(other, graph.labels):
                 if not _changes(counted, keep):
                     continue
-                for name, value in vars(self.modules[other.module]).items():
-                    if not name.startswith("_") and type(value) is type(old) and value == old:
-                        result.setdefault(other.module, {}).setdefault(name, counted)
+                for path, name, value in self._attributes(other.module):
+                    if type(value) is type(old) and value == old:
+                        result.setdefault(path, {}).setdefault(name, counted)
         return result
+
+    def _attributes(self, path: str) -> Iterator[tuple[str, str, Any]]:
+        """The sizes that a module and its children keep; PyTorch's own modules follow by the table."""
+        module = self.modules[path]
+        children = ((f"{path}.{name}" if path else name, child) for name, child in module.named_children())
+        for where, owner in ((path, module), *children):
+            if not type(owner).__module__.startswith("torch.nn"):
+                for name, value in vars(owner).items():
+                    if not name.startswith("_") and type(value) in (int, tuple):
+                        yield where, name, value
 
     # -------------------------------------------------------------- channels
 
@@ -115,7 +123,9 @@ class Mender:
             free[group.units[group.free]] = True
         operations = self.recording.record.operations
         for other in [*operations[call.index :], *reversed(operations[: call.index])]:
-            alike = self._alike(other) if call.operator in BY_NUMBERS else [other]
+            alike = (
+                [o for o in self._same_line(other) if o.func is other.func] if other.operator in BY_NUMBERS else [other]
+            )
             planes = [p.ravel() for o in alike for value in (*o.before, *o.after) for p in value.planes]
             if planes:
                 labels = np.concatenate(planes)
@@ -124,14 +134,13 @@ class Mender:
                     return going, other.where
         return np.flatnonzero(free[graph.labels]), call.where
 
-    def _alike(self, call: Call) -> list[Call]:
+    def _same_line(self, call: Call) -> list[Call]:
         """The calls that the same line of code makes in modules of the same class."""
-        modules = self.modules
-        kind = type(modules.get(call.module))
+        kind = type(self.modules.get(call.module))
         return [
             other
             for other in self.recording.record.operations
-            if (other.line, other.func) == (call.line, call.func) and type(modules.get(other.module)) is kind
+            if other.line == call.line and type(self.modules.get(other.module)) is kind
         ]
 
     def _with_layouts(self, answers: Answers, graph: ChannelGraph, call: Call, blamed: Plane) -> Answers | None:
@@ -153,10 +162,11 @@ class Mender:
 def _numbers(call: Call, classes: Plane) -> Iterator[tuple[int | tuple[int, ...], Counted]]:
     """Sizes that the operator sees or was given, and the labels that each one counts."""
     for tensor, value in _seen(call):
-        for axis in range(tensor.dim()):
-            labels = _along(value, axis, classes)
+        along = [_along(value, axis, classes) for axis in range(tensor.dim())]
+        for size, labels in zip(tensor.shape, along, strict=True):
             if labels is not None:
-                yield tensor.shape[axis], labels
+                yield size, labels
+        yield tuple(tensor.shape), tuple(n if p is None else p for n, p in zip(tensor.shape, along, strict=True))
     arguments = call.arguments
     if "dim" not in arguments or not call.tensors or not isinstance(arguments["dim"], int):
         return
@@ -190,4 +200,4 @@ def _along(value: Value, axis: int, classes: Plane) -> Plane | None:
 
 def _changes(counted: Counted, keep: np.ndarray) -> bool:
     parts = counted if isinstance(counted, tuple) else (counted,)
-    return not all(keep[part].all() for part in parts)
+    return not all(isinstance(part, int) or keep[part].all() for part in parts)

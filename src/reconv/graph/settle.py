@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from reconv.conv.geometry import ConvGeometry
-from reconv.graph.channels import ChannelGraph, ChannelGroup, Layer
+from reconv.graph.channels import ChannelGraph, ChannelGroup, Counted, Layer
 from reconv.graph.labels import Fold, Plane, axes_of, components
 from reconv.graph.trace import LayerCall, Record
 
@@ -19,7 +19,6 @@ SEVERAL_GROUPS = "a grouped operator reads one channel in several groups"
 OTHER_CHANNELS = "a grouped operator reads it together with other channels"
 
 Line = tuple[str, int]
-Sizes = Mapping[str, Mapping[str, Plane | tuple[Plane, ...]]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Answers:
 
     layouts: Mapping[Line, int] = field(default_factory=dict)
     frozen: tuple[tuple[Plane, str], ...] = ()
-    sizes: Sizes = field(default_factory=dict)
+    sizes: Mapping[str, Mapping[str, Counted]] = field(default_factory=dict)
     cautious: bool = False
 
 
@@ -48,9 +47,8 @@ def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> 
         settled = united([*record.space.united, *extra], record.space.count) if extra else classes
         groups_of = _layers(record, settled, 1)
         component = _components((layer.outputs for layer in groups_of), int(settled.max(initial=-1)) + 1)
-        balances = [(settled[r], None) for r in record.space.balanced]
-        balances += [(settled[r], line) for r, line in rows]
-        broken = {line for r, line in balances if line is not None and _spans(r, component, groups_of)}
+        balances = [settled[r] for r in record.space.balanced] + [settled[r] for r, _ in rows]
+        broken = {line for r, line in rows if _spans(settled[r], component, groups_of)}
         if not broken:
             break
         for line in broken:
@@ -69,7 +67,7 @@ def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> 
         example=shapes,
         inputs=example,
         layers=layers,
-        groups=_groups(layers, component, settled, _first_reasons(reasons, settled), record, [r for r, _ in balances]),
+        groups=_groups(layers, component, settled, _first_reasons(reasons, settled), record, balances),
         parameters={name: tuple(settled[p] for p in planes) for name, planes in record.parameters.items()},
         classes=count,
         sizes={path: {a: _classes_of(p, settled) for a, p in values.items()} for path, values in sizes.items()},
@@ -88,8 +86,10 @@ def united(pairs: Iterable[tuple[Plane, Plane]], count: int) -> Plane:
     return components(a, b, count)
 
 
-def _classes_of(labels: Plane | tuple[Plane, ...], classes: Plane) -> Plane | tuple[Plane, ...]:
-    return tuple(classes[p] for p in labels) if isinstance(labels, tuple) else classes[labels]
+def _classes_of(counted: Counted, classes: Plane) -> Counted:
+    if isinstance(counted, tuple):
+        return tuple(p if isinstance(p, int) else classes[p] for p in counted)
+    return classes[counted]
 
 
 # ------------------------------------------------------------------ folds

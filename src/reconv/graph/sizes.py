@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from reconv.graph.channels import ChannelGraph, Mask
+from reconv.graph.labels import Plane
 from reconv.provenance import Edit
 
 Edits = dict[str, Edit]
@@ -72,5 +72,5 @@ def follow_sizes(module: nn.Module, path: str, graph: ChannelGraph, keep: Mask) 
     return edits
 
 
-def _count(classes: np.ndarray[Any, np.dtype[np.int64]], keep: Mask) -> int:
-    return int(keep[classes].sum())
+def _count(counted: Plane | int, keep: Mask) -> int:
+    return counted if isinstance(counted, int) else int(keep[counted].sum())

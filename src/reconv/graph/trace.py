@@ -143,7 +143,7 @@ class Record:
     parameters: dict[str, tuple[Plane, ...]] = field(default_factory=dict)
     calls: list[LayerCall] = field(default_factory=list)
     norms: list[tuple[Plane, str]] = field(default_factory=list)
-    sizes: dict[str, dict[str, Plane | tuple[Plane, ...]]] = field(default_factory=dict)
+    sizes: dict[str, dict[str, Plane | tuple[Plane | int, ...]]] = field(default_factory=dict)
     uncounted: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     path: list[str] = field(default_factory=list)
@@ -229,12 +229,12 @@ class Recording:
 
     Args:
         record: what was learnt.
-        twin: the copy that ran. fake: its mode, None where the model had to run with data.
+        model: the user's. fake: the mode of copies, None where the model had to run with data.
         training: whether a second pass in training mode ran too.
     """
 
     record: Record
-    twin: nn.Module
+    model: nn.Module
     fake: FakeTensorMode | None
     training: bool
 
@@ -296,7 +296,7 @@ def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMod
             record.notes.append(f"layers that only training uses were not followed: {in_one_line(error)}")
             training = False
         record.calls, record.uncounted = counted
-    return Recording(record, twin, fake, training)
+    return Recording(record, model, fake, training)
 
 
 def two_of(example: Any) -> Any:
@@ -335,10 +335,22 @@ def call_arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def twin_of(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
     """A copy of the model whose parameters and buffers are fake: shapes without data."""
-    if fake is None:
-        return copy.deepcopy(model)
-    tensors = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, {id(t): fake.from_tensor(t) for t in tensors})
+    tensors = [] if fake is None else [*model.parameters(), *model.buffers()]
+    return copied(model, {id(t): fake.from_tensor(t) for t in tensors} if fake else {})
+
+
+def copied(model: nn.Module, tensors: dict[int, Any] | None = None) -> nn.Module:
+    """A copy that holds these tensors, by the ids of those that they replace, and nothing cached.
+
+    Switched to training and back, modules drop what they keep from earlier passes in evaluation mode.
+    """
+    twin = copy.deepcopy(model, tensors)
+    modes = [module.training for module in twin.modules()]
+    twin.train()
+    for module, mode in zip(twin.modules(), modes, strict=True):
+        if not mode:
+            module.training = False
+    return twin
 
 
 @contextmanager

@@ -6,8 +6,6 @@ that repeat a size (`out_channels`, `num_features`, ...) follow.
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,6 +14,7 @@ from reconv.errors import GraphError
 from reconv.graph.channels import Mask
 from reconv.graph.labels import Plane, axes_of
 from reconv.graph.sizes import follow_sizes
+from reconv.graph.trace import copied
 from reconv.plan import Plan
 from reconv.provenance import attach, provenance_of
 
@@ -34,7 +33,7 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
         GraphError: the model's parameters are not those that the plan is for.
     """
     _check_same_architecture(model, plan)
-    small = copy.deepcopy(model)
+    small = copied(model)
     keep = plan.keep
     cut: dict[int, Tensor] = {}  # tied parameters stay tied
     for path, module in small.named_modules():

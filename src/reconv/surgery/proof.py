@@ -7,7 +7,6 @@ the same random numbers, about a tenth of each parameter's size: the proof is of
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from reconv.errors import GraphError
 from reconv.graph.channels import Mask
-from reconv.graph.trace import call_arguments
+from reconv.graph.trace import call_arguments, copied
 from reconv.plan import Plan
 from reconv.surgery.cut import cut_tensor
 
@@ -47,7 +46,7 @@ def verify(model: nn.Module, small: nn.Module, plan: Plan, seed: int = 0) -> flo
     """
     if any(t.is_meta for t in model.parameters()):
         raise GraphError(f"{type(model).__name__}: on the meta device there is nothing to compute; load weights first")
-    big, cut = (copy.deepcopy(m).double().eval() for m in (model, small))
+    big, cut = (copied(m).double().eval() for m in (model, small))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         _shake(big, cut, plan, generator)
@@ -124,7 +123,10 @@ def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
 
 
 class _StatisticsOfKept(TorchFunctionMode):
-    """Layer and group norms whose weight was masked see only the channels that stay; zero weights have norm one."""
+    """Norms over channels see only those that stay: layer and group norms, and weights that are standardized.
+
+    A weight of zeros divided by its norm is zero.
+    """
 
     def __init__(self, masks: Mapping[int, Mask]):
         super().__init__()
@@ -133,6 +135,8 @@ class _StatisticsOfKept(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch._weight_norm:
             return func(*args, **(kwargs or {})).nan_to_num(0.0)
+        if func is F.batch_norm and id(getattr(args[0], "_base", None)) in self.masks:
+            return _standardized(args[0], self.masks[id(args[0]._base)], kwargs or {})
         given = dict(zip(("input", "groups", "weight", "bias", "eps"), args, strict=False)) | (kwargs or {})
         axis = {F.layer_norm: -1, F.group_norm: 1}.get(func)
         if axis is None or id(given.get("weight")) not in self.masks:
@@ -145,3 +149,14 @@ class _StatisticsOfKept(TorchFunctionMode):
         else:
             part = F.group_norm(signal[:, kept], given.get("groups") or given["num_groups"], weight, bias, given["eps"])
         return torch.zeros_like(signal).index_copy(axis, kept, part)
+
+
+def _standardized(weight: Tensor, mask: Mask, given: Mapping[str, Any]) -> Tensor:
+    """A weight [1, C, n] minus its mean and over its deviation, row by row, from the entries that stay."""
+    kept = torch.from_numpy(mask.reshape(tuple(weight.shape))).to(weight.device).double()
+    count = kept.sum(-1, keepdim=True).clamp(min=1)
+    centered = (weight - (weight * kept).sum(-1, keepdim=True) / count) * kept
+    result = centered / (centered.square().sum(-1, keepdim=True) / count + given["eps"]).sqrt()
+    scale = given.get("weight")
+    scaled: Tensor = result if scale is None else result * scale[:, None]
+    return scaled

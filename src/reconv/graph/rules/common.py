@@ -18,35 +18,37 @@ def met(planes: Sequence[Plane], plane: Plane) -> list[int]:
 
 
 def laid_together(call: Call, planes: Sequence[Plane]) -> list[Plane]:
-    """Planes of one tensor: channels that meet at a position are one."""
+    """Planes of one tensor: channels that meet at a position are one, and lie on the axes of either."""
     result: list[Plane] = []
     for plane in planes:
         places = met(result, plane)
         for i in places:
             call.space.unite(plane, result[i])
-        if not places:
-            result.append(plane)
-        elif len(axes_of(plane)) > len(axes_of(result[places[0]])):
-            result[places[0]] = plane
+        for i in places:
+            plane = np.broadcast_to(plane, np.broadcast_shapes(plane.shape, result[i].shape))
+        result = [p for i, p in enumerate(result) if i not in places]
+        result.append(plane)
     return result
 
 
 def merged(call: Call, tensors: Sequence[Tensor]) -> tuple[Plane, ...]:
     """Planes of an element-wise result."""
     rank = max(t.dim() for t in tensors)
-    result = laid_together(call, [lifted(p, rank) for t in tensors for p in call.value(t).planes])
-    for plane in result:
-        for tensor in tensors:
-            check_covered(call, tensor, plane, rank)
-    return tuple(result)
+    return covered(call, laid_together(call, [lifted(p, rank) for t in tensors for p in call.value(t).planes]), tensors)
 
 
-def check_covered(call: Call, tensor: Tensor, plane: Plane, rank: int) -> None:
+def covered(call: Call, planes: Sequence[Plane], tensors: Sequence[Tensor]) -> tuple[Plane, ...]:
+    """Those of the planes that may still shrink where these tensors lie side by side."""
+    return tuple(p for p in planes if all(_may_shrink(call, tensor, p) for tensor in tensors))
+
+
+def _may_shrink(call: Call, tensor: Tensor, plane: Plane) -> bool:
     """A tensor without labels of its own along some of a plane's axes keeps these axes from shrinking."""
+    rank = plane.ndim
     offset = rank - tensor.dim()
     axes = {a for a in axes_of(plane) if a >= offset and tensor.shape[a - offset] > 1}
     known = {a + offset for p in call.value(tensor).planes for a in axes_of(p)}
-    joined(call, plane, axes - known, "combined with a tensor of fixed size")
+    return joined(call, plane, axes - known, "combined with a tensor of fixed size") is not None
 
 
 def joined(call: Call, plane: Plane, axes: Collection[int], why: str) -> Plane | None:
@@ -101,7 +103,7 @@ def only_static(call: Call, tensors: Sequence[Tensor]) -> bool:
     return bool(tensors) and all(call.value(t).static for t in tensors)
 
 
-def size_follows(call: Call, attribute: str, labels: Plane | tuple[Plane, ...]) -> None:
+def size_follows(call: Call, attribute: str, labels: Plane | tuple[Plane | int, ...]) -> None:
     """The attribute of the running module counts these channels."""
     call.record.sizes.setdefault(call.module, {})[attribute] = labels
 

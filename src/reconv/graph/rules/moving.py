@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reconv.graph.labels import Plane, along, axes_of, compressed, lifted, reshaped
 from reconv.graph.rules.common import (
-    check_covered,
+    covered,
     frozen_labels,
     labels_along,
     laid_together,
@@ -218,12 +218,10 @@ def concatenated(call: Call) -> Value:
     axis = call["dim"] % rank
     # Along the other axes the parts lie side by side as in an element-wise operator.
     parts: list[Plane | None] = [labels_along(call, t, axis) for t in tensors]
-    others = laid_together(call, [p for t in tensors for p in call.value(t).planes if axis not in axes_of(p)])
-    for plane in others:
-        for tensor in tensors:
-            check_covered(call, tensor, plane, rank)
+    beside = laid_together(call, [p for t in tensors for p in call.value(t).planes if axis not in axes_of(p)])
+    others = covered(call, beside, tensors)
     if all(part is None for part in parts):
-        return Value(tuple(others), static=only_static(call, tensors))
+        return Value(others, static=only_static(call, tensors))
     labels = [
         frozen_labels(call, t.shape[axis], "concatenated without being a layer's channels") if part is None else part
         for t, part in zip(tensors, parts, strict=True)

@@ -18,8 +18,8 @@ def batch_norm(call: Call) -> list[Value]:
     if x is not None and scale is not None:
         call.record.norms.append((x, scale))
     value = call.value(signal)
-    if call.arguments.get("training", True):
-        # Statistics of the batch: over everything but the channels.
+    if call.arguments.get("training", True) and not value.static:
+        # Statistics of the batch, over everything but the channels. (Standardized weights: over those that stay.)
         over = {a for p in value.planes for a in axes_of(p)} - {1}
         planes = [joined(call, p, over, "a statistic over its channels") for p in value.planes]
     else:

@@ -49,8 +49,8 @@ def along_dim(call: Call) -> list[Value]:
     source = call.tensors[0]
     axis = call["dim"] % source.dim()
     value = call.value(source)
-    planes = [joined(call, p, [axis], "depends on all channels of its axis") for p in value.planes]
-    found = Value(tuple(p for p in planes if p is not None), static=value.static)
+    why = "depends on all channels of its axis"
+    found = Value(tuple(p for p in value.planes if joined(call, p, [axis], why) is not None), static=value.static)
     return [found if out.dim() == source.dim() else NOTHING for out in call.outputs]
 
 
