@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from reconv.conv import dense, nuclear, seam, spectral, taps
+from reconv.conv import cut, dense, nuclear, seam, spectral, taps, torus
 from reconv.conv.bands import Band
 
 DENSE_ROWS = 100  # up to here the dense eigenvalues cost less than being clever
 ROUNDING = 1e-12
-TWO_FLOATS = 1e-7  # what the block may miss in a crowd of eigenvalues
+CROWD = 1e-7  # what the block may miss in a crowd of nearly equal eigenvalues
 
 Split = Float64[Tensor, "channels pairs1 pairs2"]
 Bands = tuple[Band, Band]
@@ -65,7 +65,7 @@ def spectral_and_nuclear(
 ) -> dict[str, Estimate]:
     """Those of the two norms that are asked for, of one term of the direct sum."""
     rows = bands[0].rows * bands[1].rows
-    if rows <= DENSE_ROWS or (exact and _exact_nuclear(bands)[0] == "dense"):
+    if rows <= DENSE_ROWS or (exact and _exact_algorithm(bands)[0] == "dense"):
         sigma = _all_singular_values(split, bands)
         found = {"spectral": sigma[:, -1], "nuclear": sigma.sum(1)}
         name = "dense" if rows > 1 else "closed form"
@@ -74,20 +74,52 @@ def spectral_and_nuclear(
     if "spectral" in norms:
         value, error = spectral.largest_eigenvalue(split, bands)
         sigma = value.clamp_min(0).sqrt()
-        estimates["spectral"] = Estimate(sigma, (error / 2).clamp_min(TWO_FLOATS) * sigma, ["filtered block"] * len(split))
+        estimates["spectral"] = Estimate(
+            sigma, (error / 2).clamp_min(CROWD) * sigma, ["filtered block"] * len(split)
+        )
     if "nuclear" in norms:
-        estimates["nuclear"] = _exactly(split, bands) if exact else _climb(split, bands, tol)
+        estimates["nuclear"] = _nuclear(split, bands, exact=exact, tol=tol)
     return estimates
 
 
-def _climb(split: Split, bands: Bands, tol: float) -> Estimate:
+def _nuclear(split: Split, bands: Bands, *, exact: bool, tol: float) -> Estimate:
+    """The nuclear norm, where single kernels are cheap enough to be cut from a torus, the others by pieces."""
+    found = Estimate.by("", torch.zeros_like(split[:, 0, 0]), 0.0)
+    single = torch.zeros_like(found.value, dtype=torch.bool)
+    if cut.fits(bands) and cut.work(bands) < _exact_algorithm(bands)[1]:
+        single = cut.single_kernels(split, bands)[1]
+    for is_single in (True, False):
+        part = torch.nonzero(single == is_single)[:, 0]
+        if len(part):
+            name, work = ("cut", cut.work(bands)) if is_single else _exact_algorithm(bands)
+            solver = Exact(name, work)
+            climb = solver.solve(split[part], bands) if exact else _climb(split[part], bands, tol, solver)
+            found.put(part, climb)
+    return found
+
+
+@dataclass(frozen=True)
+class Exact:
+    """An exact algorithm for the nuclear norm and its work, in cubed rows of a dense matrix."""
+
+    name: str
+    work: float
+
+    def solve(self, split: Split, bands: Bands) -> Estimate:
+        """Every channel by it."""
+        if self.name == "dense":
+            return Estimate.by("dense", _all_singular_values(split, bands).sum(1), ROUNDING)
+        solver = {"seam": seam, "cut": cut}[self.name]
+        return Estimate.by(self.name, solver.nuclear_norm(split, bands), torus.ACCURACY)
+
+
+def _climb(split: Split, bands: Bands, tol: float, exact: Exact) -> Estimate:
     """Up the ladder of pieces; exactly, where the next rung would cost as much or convergence is slow."""
-    limit = _exact_nuclear(bands)[1]
     parts = nuclear.contributions(split, bands, nuclear.LADDER[0])
     best = Estimate(parts.sum(0), torch.full_like(parts[0], torch.inf), ["pieces"] * len(split))
     todo = torch.arange(len(split), device=split.device)
     for rung in nuclear.LADDER[1:]:
-        if nuclear.work(bands, rung) > limit:
+        if nuclear.work(bands, rung) > exact.work:
             break
         below, parts = parts, nuclear.contributions(split[todo], bands, rung)
         # Where a piece has become the map itself there are fewer parts to compare.
@@ -101,19 +133,12 @@ def _climb(split: Split, bands: Bands, tol: float) -> Estimate:
             break
     rest = torch.nonzero(~best.is_within(tol))[:, 0]
     if len(rest):
-        best.put(rest, _exactly(split[rest], bands))
+        best.put(rest, exact.solve(split[rest], bands))
     return best
 
 
-def _exactly(split: Split, bands: Bands) -> Estimate:
-    """The nuclear norm by the cheaper of the exact algorithms."""
-    if _exact_nuclear(bands)[0] == "dense":
-        return Estimate.by("dense", _all_singular_values(split, bands).sum(1), ROUNDING)
-    return Estimate.by("seam", seam.nuclear_norm(split, bands), seam.ACCURACY)
-
-
-def _exact_nuclear(bands: Bands) -> tuple[str, float]:
-    """The cheaper exact algorithm, and its work in cubed rows of a dense matrix."""
+def _exact_algorithm(bands: Bands) -> tuple[str, float]:
+    """The cheaper exact algorithm for any kernel, and its work."""
     costs = {"dense": float(bands[0].rows * bands[1].rows) ** 3}
     if bands[0].period == bands[1].period == 1:
         costs["seam"] = seam.work(bands)
