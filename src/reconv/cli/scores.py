@@ -8,13 +8,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from reconv.artifacts import load_saliency, save_saliency
+from reconv.artifacts import save_saliency
 from reconv.cli import console
 from reconv.errors import ConfigError, unknown_name
 from reconv.files import check_replaceable, folder_at_once, write_atomically
 from reconv.graph import ChannelGraph
 from reconv.graph.channels import Layer
-from reconv.published_scores import read_published_scores
+from reconv.pipeline import read_scores
 from reconv.rank import kendall_tau
 from reconv.report import LayerFacts, numbers, render_scores
 from reconv.saliency import Saliency, criterion_named, score_all
@@ -107,19 +107,15 @@ def compare(graph: ChannelGraph, found: Sequence[Saliency], file: Path) -> Table
     Raises:
         ConfigError: the file's criterion is not among those computed, or its layers are not the model's.
     """
-    if file.suffix == ".py":
-        published = read_published_scores(file, graph.model)
-        other, criterion = published.values, published.criterion
-    else:
-        saved = load_saliency(file)
-        other, criterion = dict(saved.values), saved.criterion
+    other = read_scores(file, graph.model)
+    criterion = other.criterion
     ours = next((s for s in found if s.criterion == criterion), found[0] if len(found) == 1 else None)
     if ours is None:
         raise ConfigError(
             f"{file}: holds {criterion} scores; give --metric {criterion}, or one --metric to compare with"
         )
     rows = []
-    for name, values in other.items():
+    for name, values in other.values.items():
         mine = ours.values.get(name)
         if mine is None or len(mine) != len(values):
             here = "no such layer" if mine is None else f"{len(mine)} channels"

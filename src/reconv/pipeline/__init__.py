@@ -3,7 +3,7 @@
 from reconv.pipeline.config import Cut, RunConfig, Schooling
 from reconv.pipeline.inputs import example_of, given_network, is_trained, load_images, load_network
 from reconv.pipeline.runner import Manner, RunResult, run, train_only
-from reconv.pipeline.stages import CutNetwork, choose_plan, saliency_for
+from reconv.pipeline.stages import CutNetwork, choose_plan, read_scores, saliency_for
 from reconv.pipeline.watch import Diary, Watcher
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "is_trained",
     "load_images",
     "load_network",
+    "read_scores",
     "run",
     "saliency_for",
     "train_only",

@@ -50,15 +50,20 @@ class CutNetwork:
     error: float | None
 
 
+def read_scores(path: str | Path, model: nn.Module) -> Saliency:
+    """Scores from a file that reconv saved, or from one published with the paper (`.py`; it is parsed, never run)."""
+    if Path(path).suffix == ".py":
+        published = read_published_scores(path, model)
+        return Saliency(published.criterion, "forward", published.values)
+    return load_saliency(path)
+
+
 def saliency_for(graph: ChannelGraph, cut: Cut, seed: int, diary: Diary) -> Saliency:
     """Scores as a cut asks for them: read where it names a file, computed otherwise."""
     if cut.scores is None:
         return score(graph, cut.criterion, direction=cut.direction, exact=cut.exact, seed=seed)
-    if Path(cut.scores).suffix == ".py":
-        published = read_published_scores(cut.scores, graph.model)
-        return Saliency(published.criterion, "forward", published.values)
-    saliency = load_saliency(cut.scores)
-    if saliency.weights != tensors_fingerprint(graph.model.state_dict()):
+    saliency = read_scores(cut.scores, graph.model)
+    if saliency.weights and saliency.weights != tensors_fingerprint(graph.model.state_dict()):
         diary.note(f"{cut.scores}: scores of other weights than these; the cut goes by them all the same.")
     return saliency
 
