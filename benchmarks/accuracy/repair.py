@@ -6,7 +6,7 @@
 
 `figures`: widths and channels from error curves, repaired; mean and spread over several draws of calibration images.
 `table`: criteria x (uniform, allocated) x (as cut, BatchNorm recalibrated, repaired).
-Every draw is printed. Seconds are of the processor (all threads) and of the clock; labels are read for the accuracy only.
+Every draw is printed. Seconds are of the processor (all threads) and of the clock. Labels serve the accuracy only.
 """
 
 from __future__ import annotations
