@@ -1,4 +1,4 @@
-"""Beyond the dense path: pieces, seam and filtered block agree with the explicit matrix, whatever the kernel is like."""
+"""Beyond the dense path: pieces, seam, cut and filtered block agree with the explicit matrix, for every kind."""
 
 from __future__ import annotations
 

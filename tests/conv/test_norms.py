@@ -71,9 +71,7 @@ def test_a_transposed_convolution_is_the_same_matrix_transposed() -> None:
 def test_low_precision_weights_are_computed_in_float64(dtype: torch.dtype) -> None:
     weight = torch.randn(4, 3, 3, 3).to(dtype)
     found, expected = (channel_norms(w, SAME) for w in (weight, weight.double()))
-    assert all(
-        torch.equal(found[norm], expected[norm]) and found[norm].dtype == torch.float64 for norm in NORMS
-    )
+    assert all(torch.equal(found[norm], expected[norm]) and found[norm].dtype == torch.float64 for norm in NORMS)
 
 
 def test_dead_channels_are_exactly_zero_and_faint_ones_are_scaled() -> None:
@@ -94,11 +92,9 @@ def test_bad_input_is_refused_in_words() -> None:
     weight = torch.randn(4, 2, 3, 3)
     poisoned = weight.clone()
     poisoned[2, 1, 0, 0] = float("nan")
-    with pytest.raises(WeightsError, match="layer1.conv2: its weights hold NaN or infinity"):
+    with pytest.raises(WeightsError, match=r"layer1\.conv2: its weights hold NaN or infinity"):
         channel_norms(poisoned, SAME, name="layer1.conv2")
-    with pytest.raises(
-        GeometryError, match=r"conv: a weight of shape \(4, 2, 3, 3\) with a geometry for \(5, 5\)"
-    ):
+    with pytest.raises(GeometryError, match=r"conv: a weight of shape \(4, 2, 3, 3\) with a geometry for \(5, 5\)"):
         channel_norms(weight, ConvGeometry(8, 5), name="conv")
     with pytest.raises(GeometryError, match="conv: 3 groups do not divide 4 output channels"):
         channel_norms(weight, SAME, groups=3, name="conv")

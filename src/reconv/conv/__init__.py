@@ -7,3 +7,4 @@ from reconv.conv.norms import ChannelNorms as ChannelNorms
 from reconv.conv.norms import ConvProblem as ConvProblem
 from reconv.conv.norms import channel_norms as channel_norms
 from reconv.conv.norms import channel_norms_of_layers as channel_norms_of_layers
+from reconv.conv.norms import spectral_bounds as spectral_bounds

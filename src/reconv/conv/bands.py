@@ -1,15 +1,18 @@
 """Bands: one axis of `G = A A^T`, reduced to what is essential, and how it continues when the map grows.
 
-Seen from its rows, an axis is a band: rows further apart than its degree never read the same position. Three facts
-make every geometry one of a few simple bands:
+Seen from its rows, an axis is a band: rows further apart than its degree never read the same position. Three
+facts make every geometry one of a few simple bands:
 
-*Direct sums.* Output rows y and y' meet only if `stride*(y - y') = dilation*(v - u)`. With g = gcd(stride, dilation)
-the rows of one residue modulo dilation/g therefore never meet those of another: A is a direct sum of undilated
-convolutions of stride/g. And if the stride is at least the kernel, every row is alone. `direct_sum` gives the terms.
+*Direct sums.* Output rows y and y' meet only if `stride*(y - y') = dilation*(v - u)`. With g = gcd(stride,
+dilation) the rows of one residue modulo dilation/g therefore never meet those of another: A is a direct sum
+of undilated convolutions of stride/g. And if the stride is at least the kernel, every row is alone.
+`direct_sum` gives the terms.
 
-*Cells.* Away from the border a band repeats: forward every row, backward every `stride` rows. One period is a cell.
+*Cells.* Away from the border a band repeats: forward every row, backward every `stride` rows. One period is a
+cell.
 
-*Resizing.* The same borders around more or fewer cells: `resized`. Norms of large maps are found on small ones.
+*Resizing.* The same borders around more or fewer cells: `resized`. Norms of large maps are found on small
+ones.
 """
 
 from __future__ import annotations
@@ -77,7 +80,8 @@ class Band:
     def cell_meetings(
         self, frequency: Float64[Tensor, "frequencies"]
     ) -> Complex128[Tensor, "frequencies pairs period period"]:
-        """`Q[w, (u,v), a, b] = sum_l e^(iwl)` over the cells l whose row b, tap v meets row a, tap u of cell 0.
+        """`Q[w, (u,v), a, b] = sum_l e^(iwl)` over the cells l whose row b, tap v meets row a, tap u of cell
+        0.
 
         The band of an endless map, by its Fourier transform along the cells.
         """

@@ -1,7 +1,8 @@
 """Channels of all layers with the same geometry, solved together and dealt out again.
 
-Batches of one geometry share tables and calls; within a batch channels are scaled to order one (a norm of 1e-7 deserves
-the same relative accuracy, and an exact zero stays one), and the terms of the direct sum are solved one by one.
+Batches of one geometry share tables and calls; within a batch channels are scaled to order one (a norm of
+1e-7 deserves the same relative accuracy, and an exact zero stays one), and the terms of the direct sum are
+solved one by one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from reconv.conv import taps
+from reconv.conv import certificate, taps
 from reconv.conv.bands import Band, direct_sum
 from reconv.conv.frobenius import frobenius_norm
 from reconv.conv.geometry import ConvGeometry
@@ -97,6 +98,25 @@ def _spectral_and_nuclear(
             total[norm] = combine(total[norm], term) if norm in total else term
     zero = Estimate.by("zero", torch.zeros_like(split[:, 0, 0]), 0.0)
     return {norm: total.get(norm, zero) for norm in norms}
+
+
+def certified(
+    gram: Float64[Tensor, "channels taps taps"],
+    geometry: ConvGeometry,
+    direction: Direction,
+    value: Float64[Tensor, "channels"],
+    rtol: float,
+) -> Float64[Tensor, "channels"]:
+    """A proven upper bound of the spectral norm: `(1 + rtol) value`, where that can be proven of every term."""
+    scale = gram.diagonal(dim1=1, dim2=2).amax(1)
+    unit = scale.where(scale > 0, 1)
+    split = taps.split_axes(gram / unit[:, None, None], geometry.kernel)
+    wanted = ((1 + rtol) * value).square() / unit
+    bound = torch.zeros_like(value)
+    for bands, _ in _terms(geometry, direction):
+        sharp = certificate.is_above(split, bands, wanted)
+        bound = bound.maximum(wanted.where(sharp, certificate.symbol_bound(split, bands)))
+    return (bound * scale).sqrt()
 
 
 def _terms(geometry: ConvGeometry, direction: Direction) -> Iterator[tuple[tuple[Band, Band], int]]:

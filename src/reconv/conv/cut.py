@@ -1,9 +1,11 @@
-"""The nuclear norm of a single kernel (depthwise layers, grey stems), exactly and fast: a map is a torus that was cut.
+"""The nuclear norm of a single kernel (depthwise layers, grey stems), exactly and fast: a map is a torus that
+was cut.
 
-With one stacked channel, or several that are multiples of one kernel, the symbol `f = |k^|^2` touches zero wherever k^
-does, and pieces converge slowly. But then A is a plain Toeplitz matrix, the convolution with k, and not only A A^T is:
-it is the convolution K on a torus, a little larger, with some output positions and some input positions left out.
-`torus` needs logdet(t + A A^T). Put A itself into a matrix that is larger and simpler,
+With one stacked channel, or several that are multiples of one kernel, the symbol `f = |k^|^2` touches zero
+wherever k^ does, and pieces converge slowly. But then A is a plain Toeplitz matrix, the convolution with k,
+and not only A A^T is: it is the convolution K on a torus, a little larger, with some output positions and
+some input positions left out. `torus` needs logdet(t + A A^T). Put A itself into a matrix that is larger and
+simpler,
 
     B = [[tau, A], [-A', tau]],   tau^2 = t,      det B = tau^(inputs - outputs) det(t + A A')
 
@@ -11,12 +13,13 @@ B too is that of the torus with rows and columns left out, and the torus' invers
 
     B^-1 = [[tau g, -h], [h', tau g]],   g from 1/(t + f),   h from k^/(t + f)
 
-By Jacobi's identity, the determinant of what is kept is that of all times the determinant of the inverse on what is
-cut. With P = g[out, out], Q = g[in, in], H = h[out, in] between the positions that are cut,
+By Jacobi's identity, the determinant of what is kept is that of all times the determinant of the inverse on
+what is cut. With P = g[out, out], Q = g[in, in], H = h[out, in] between the positions that are cut,
 
     logdet(t + A A') = sum log(t + f) + logdet P + logdet(t Q + H' P^-1 H)
 
-(the powers of tau cancel). The cut is as wide as the padding: for a 3x3 kernel on N x N rows, matrices of 2N + 1 rows.
+(the powers of tau cancel). The cut is as wide as the padding: for a 3x3 kernel on N x N rows, matrices of 2N
++ 1 rows.
 """
 
 from __future__ import annotations
@@ -87,7 +90,7 @@ def work(bands: tuple[Band, Band]) -> float:
     """What it costs, in cubed rows of dense eigenvalues."""
     size = math.prod(_torus(band.axis) for band in bands)
     inputs, outputs = (math.prod(rows) for rows in zip(*((b.axis.inputs, b.axis.outputs) for b in bands)))
-    return 50.0 * max(size - inputs, size - outputs) ** 3
+    return 50.0 * float(max(size - inputs, size - outputs)) ** 3
 
 
 def _torus(axis: Axis) -> int:
@@ -105,7 +108,8 @@ def _symbol(
         for band, count in zip(bands, size)
     )
     laid[:, at1[:, None], at2] = kernel
-    return torch.fft.rfft2(laid)
+    transformed: Tensor = torch.fft.rfft2(laid)
+    return transformed
 
 
 def _excess(

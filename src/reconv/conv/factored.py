@@ -1,7 +1,8 @@
 """`G = A A^T` by two convolutions, for any geometry: there with A^T, back with A.
 
-The norms depend on the weight through `M = W^T W` alone, so a factor of M with at most k1*k2 columns may take its
-place. Slower than a `Stencil`, and needs nothing of the band: it is the operator where cells have several rows.
+The norms depend on the weight through `M = W^T W` alone, so a factor of M with at most k1*k2 columns may take
+its place. Slower than a `Stencil`, and needs nothing of the band: it is the operator where cells have several
+rows.
 """
 
 from __future__ import annotations

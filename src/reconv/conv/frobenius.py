@@ -15,9 +15,7 @@ from reconv.conv import taps
 from reconv.conv.geometry import Axis, ConvGeometry
 
 
-def frobenius_norm(
-    gram: Float64[Tensor, "channels taps taps"], geometry: ConvGeometry
-) -> Float64[Tensor, "channels"]:
+def frobenius_norm(gram: Float64[Tensor, "channels taps taps"], geometry: ConvGeometry) -> Float64[Tensor, "channels"]:
     """`|A|_F` of every channel, the same forward and backward, exact to rounding.
 
     Args:

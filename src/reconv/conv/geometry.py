@@ -131,8 +131,7 @@ class ConvGeometry:
     def axes(self) -> tuple[Axis, Axis]:
         """The vertical and the horizontal axis."""
         vertical, horizontal = (
-            Axis(self.input_size[i], self.kernel[i], self.stride[i], *self.padding[i], self.dilation[i])
-            for i in (0, 1)
+            Axis(self.input_size[i], self.kernel[i], self.stride[i], *self.padding[i], self.dilation[i]) for i in (0, 1)
         )
         return vertical, horizontal
 

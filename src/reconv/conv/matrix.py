@@ -92,9 +92,7 @@ class ConvMatrix:
         (top, bottom), (left, right) = self.geometry.padding
         padded = pad(x.reshape(1, -1, *x.shape[2:]), (left, right, top, bottom))
         weight = self.weight if summed else self.weight.flatten(0, 1)[:, None]
-        out = conv2d(
-            padded, weight, stride=self.geometry.stride, dilation=self.geometry.dilation, groups=channels
-        )
+        out = conv2d(padded, weight, stride=self.geometry.stride, dilation=self.geometry.dilation, groups=channels)
         return out.reshape(channels, 1 if summed else stacked, *self.geometry.output_size)
 
     def _spread(self, y: Tensor, *, summed: bool) -> Tensor:

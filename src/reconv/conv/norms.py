@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from reconv.conv import taps
-from reconv.conv.batch import Chunk, chunks, solve
+from reconv.conv.batch import Chunk, certified, chunks, solve
 from reconv.conv.geometry import ConvGeometry
 from reconv.conv.parallel import run_all
 from reconv.conv.solve import Estimate
@@ -113,7 +113,8 @@ def channel_norms_of_layers(
     if not 0 < tol < 1:
         raise ConfigError(f"tol: {tol}; a relative error lies between 0 and 1, for example 1e-5.")
     weights = [_stacked_weight(problem, direction) for problem in problems]
-    # With one stacked channel the matrix is the transpose of the other direction's: the smaller side is taken.
+    # With one stacked channel the matrix is the transpose of the other direction's: the smaller side is
+    # taken.
     sides: list[Direction] = ["forward" if weight.shape[1] == 1 else direction for weight in weights]
     kinds = [(problem.geometry, side, weight.device) for problem, side, weight in zip(problems, sides, weights)]
     threads = all(weight.device.type == "cpu" for weight in weights)
@@ -121,6 +122,34 @@ def channel_norms_of_layers(
     parts = chunks(kinds, grams, torch.get_num_threads() if threads else 1)
     solved = run_all(lambda chunk: solve(chunk, norms, exact=exact, tol=tol), parts, threads=threads)
     return _dealt_out(grams, norms, zip(parts, solved))
+
+
+def spectral_bounds(
+    weight: Tensor,
+    geometry: ConvGeometry,
+    *,
+    direction: Direction = "forward",
+    groups: int = 1,
+    rtol: float = 1e-6,
+    name: str = "weight",
+) -> tuple[Float64[Tensor, "channels"], Float64[Tensor, "channels"]]:
+    """A proven bracket of every channel's spectral norm.
+
+    The lower end is a Rayleigh quotient. The upper one is `1 + rtol` times that, where a Cholesky
+    factorization proves it, and else the maximum of the symbol; see `certificate`.
+
+    Args:
+        weight, geometry, direction, groups, name: as for `channel_norms`.
+        rtol: width of the bracket, relative.
+
+    Returns:
+        (lower, upper), [channels] float64 each.
+    """
+    problem = ConvProblem(weight, geometry, groups, name)
+    value = channel_norms_of_layers([problem], norms=("spectral",), direction=direction)[0]["spectral"]
+    with torch.no_grad():
+        gram = taps.tap_gram(_stacked_weight(problem, direction))
+        return value, certified(gram, geometry, direction, value, rtol)
 
 
 def _dealt_out(
@@ -135,7 +164,10 @@ def _dealt_out(
             mine = torch.nonzero(chunk.owner[:, 0] == layer)[:, 0]
             channel = chunk.owner[mine, 1]
             for norm, estimate in estimates.items():
-                value, error = estimate.value[mine.to(estimate.value.device)], estimate.error[mine.to(estimate.value.device)]
+                value, error = (
+                    estimate.value[mine.to(estimate.value.device)],
+                    estimate.error[mine.to(estimate.value.device)],
+                )
                 found[layer].values[norm][channel] = value
                 found[layer].errors[norm][channel] = error / value.where(value > 0, 1)
                 for i, c in zip(mine.tolist(), channel.tolist()):

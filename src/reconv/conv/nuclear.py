@@ -1,23 +1,24 @@
 """The nuclear norm of a large map, from small ones.
 
-The nuclear norm is the trace of sqrt(G), and G is banded and repeats itself: an entry of sqrt(G) depends on what is
-near. So a map of N1 x N2 rows is worth its area, its edges and its corners,
+The nuclear norm is the trace of sqrt(G), and G is banded and repeats itself: an entry of sqrt(G) depends on
+what is near. So a map of N1 x N2 rows is worth its area, its edges and its corners,
 
     nuc(N1, N2) = N1 N2 area + N2 edge1 + N1 edge2 + corner
 
 up to an error that falls geometrically with the size of the pieces that the four are measured on:
 
     area     a position far from every border: endless along both axes, the mean of sqrt(f), f the symbol
-    edge1    the strip of s1 rows that is endless along axis 2, per column, less its area s1. Fourier makes it diagonal
-             along the strip; what is left is s1 x s1 at each frequency
+    edge1    the strip of s1 rows that is endless along axis 2, per column, less its area s1. Fourier makes it
+             diagonal along the strip; what is left is s1 x s1 at each frequency
     corner   a map of k1 x k2 rows, dense, less its area and edges
 
-Where k1 = N1 the map is a strip with two ends, and neither area nor edge2 is needed: thin maps are no exception.
+Where k1 = N1 the map is a strip with two ends, and neither area nor edge2 is needed: thin maps are no
+exception.
 
-*The ladder.* The pieces grow rung by rung until each of the four contributions agrees with that of the rung below; the
-sum of the differences is the error estimate. It is really the error of the rung below, so where convergence is
-geometric it errs on the safe side. Where the symbol touches zero (depthwise kernels, dead channels) convergence is
-algebraic, and `seam` takes over.
+*The ladder.* The pieces grow rung by rung until each of the four contributions agrees with that of the rung
+below; the sum of the differences is the error estimate. It is really the error of the rung below, so where
+convergence is geometric it errs on the safe side. Where the symbol touches zero (depthwise kernels, dead
+channels) convergence is algebraic, and `seam` takes over.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Many small jobs on all cores, each on one.
 
-Batches of small eigenproblems gain nothing from several threads inside an operation and much from several at once. So
-the jobs go to as many worker threads as PyTorch has been given, each of which pins itself to one. `torch.set_num_threads`
-acts on the calling thread and on the default of threads yet to start; the caller sets that default back as soon as the
-workers have pinned themselves, before the first job runs.
+Batches of small eigenproblems gain nothing from several threads inside an operation and much from several at
+once. So the jobs go to as many worker threads as PyTorch has been given, each of which pins itself to one.
+`torch.set_num_threads` acts on the calling thread and on the default of threads yet to start; the caller sets
+that default back as soon as the workers have pinned themselves, before the first job runs.
 """
 
 from __future__ import annotations

@@ -51,9 +51,7 @@ class Estimate:
         """The larger value, and whose it is."""
         mine = self.value >= other.value
         names = [a if m else b for m, a, b in zip(mine.tolist(), self.algorithm, other.algorithm)]
-        return Estimate(
-            self.value.where(mine, other.value), self.error.where(mine, other.error), names
-        )
+        return Estimate(self.value.where(mine, other.value), self.error.where(mine, other.error), names)
 
     def is_within(self, tol: float) -> Tensor:
         """Which channels meet a relative tolerance."""
@@ -74,9 +72,7 @@ def spectral_and_nuclear(
     if "spectral" in norms:
         value, error = spectral.largest_eigenvalue(split, bands)
         sigma = value.clamp_min(0).sqrt()
-        estimates["spectral"] = Estimate(
-            sigma, (error / 2).clamp_min(CROWD) * sigma, ["filtered block"] * len(split)
-        )
+        estimates["spectral"] = Estimate(sigma, (error / 2).clamp_min(CROWD) * sigma, ["filtered block"] * len(split))
     if "nuclear" in norms:
         estimates["nuclear"] = _nuclear(split, bands, exact=exact, tol=tol)
     return estimates

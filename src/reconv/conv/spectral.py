@@ -1,23 +1,27 @@
 """The spectral norm: the largest eigenvalue of G, by a block that knows where to look.
 
-*The start.* `waves` gives a block of four vectors in which the crowd of nearly equal eigenvalues at the top is already
-told apart, and an estimate b of the eigenvalue behind it.
+*The start.* `waves` gives a block of four vectors in which the crowd of nearly equal eigenvalues at the top
+is already told apart, and an estimate b of the eigenvalue behind it.
 
 *The filter.* Chebyshev's polynomial of degree m on [0, b] is at most one there and grows like
-cosh(m arccosh(2x/b - 1)) above: m products with the stencil suppress what lies behind the block by that factor.
+cosh(m arccosh(2x/b - 1)) above: m products with the stencil suppress what lies behind the block by that
+factor.
 
-*Rayleigh-Ritz.* The eigenproblem of the block, 4 x 4, gives the value theta, never above the largest eigenvalue, and
-the residual `r = |G x - theta x|`. Some eigenvalue is within r of theta; within `r^2 / (theta - b)`, if none but the
-block's own lies above b. Where that is too much, filter again, to the degree that it takes.
+*Rayleigh-Ritz.* The eigenproblem of the block, 4 x 4, gives the value theta, never above the largest
+eigenvalue, and the residual `r = |G x - theta x|`. Some eigenvalue is within r of theta; within `r^2 / (theta
+- b)`, if none but the block's own lies above b. Where that is too much, filter again, to the degree that it
+takes.
 
-The subspace is found in float32. The value is a Rayleigh quotient with G in two floats, `G = high + low`, and a sum in
-float64: the rounding of the coefficients is made good, that of the products is random and averages out, and an error of
-the vector enters squared.
+The subspace is found in float32. The value is a Rayleigh quotient with G in two floats, `G = high + low`, and
+a sum in
+float64: the rounding of the coefficients is made good, that of the products is random and averages out, and
+an error of the vector enters squared.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Float64
@@ -40,7 +44,8 @@ Operator = Stencil | Factored
 
 
 def largest_eigenvalue(split: Split, bands: tuple[Band, Band], tol: float = 1e-7) -> tuple[Values, Values]:
-    """The largest eigenvalue of G = A A^T of every channel, sigma_1 squared, and its estimated relative error.
+    """The largest eigenvalue of G = A A^T of every channel, sigma_1 squared, and its estimated relative
+    error.
 
     Args:
         split: tap Gram with the axes apart, of order one.
@@ -58,7 +63,7 @@ def largest_eigenvalue(split: Split, bands: tuple[Band, Band], tol: float = 1e-7
     for _ in range(ROUNDS):
         if not len(todo):
             break
-        operator = fast.change(lambda table: table[todo])
+        operator = fast.change(partial(torch.index_select, dim=0, index=todo))
         behind_, wanted = behind[todo], (errors[todo] / tol).sqrt()
         ritz = Ritz.of(filtered(operator, ritz, behind_, wanted, size), operator, size)
         behind[todo] = behind_.maximum(ritz.values[:, 0])
@@ -106,9 +111,7 @@ class Ritz:
         return Ritz(self.values[index], self.vectors[index], self.residual[index])
 
 
-def filtered(
-    operator: Operator, ritz: Ritz, behind: Values, wanted: Values, size: tuple[int, int]
-) -> Flat:
+def filtered(operator: Operator, ritz: Ritz, behind: Values, wanted: Values, size: tuple[int, int]) -> Flat:
     """Chebyshev's polynomial of G on [0, behind] applied to the Ritz vectors, normalized.
 
     Args:
@@ -128,12 +131,10 @@ def filtered(
     for _ in range(degree - 1):
         before, now = now, (twice @ now).sub_(before)
     found = _to_flat(now)
-    return found / found.norm(dim=2, keepdim=True).clamp_min(1e-30)
+    return torch.nn.functional.normalize(found, dim=2, eps=1e-30)
 
 
-def rayleigh(
-    operator: Operator, vector: Float[Tensor, "channels rows"], size: tuple[int, int]
-) -> Values:
+def rayleigh(operator: Operator, vector: Float[Tensor, "channels rows"], size: tuple[int, int]) -> Values:
     """`x' G x / x' x` of one float32 vector a channel, nearly in float64."""
     high = operator.change(lambda table: table.to(vector.dtype))
     low = operator.change(lambda table: (table - table.to(vector.dtype)).to(vector.dtype))

@@ -1,13 +1,15 @@
-"""`G = A A^T` as a stencil: what multiplying by it costs is one depthwise convolution, and a little at the border.
+"""`G = A A^T` as a stencil: what multiplying by it costs is one depthwise convolution, and a little at the
+border.
 
-On each axis two taps meet at a lag that does not depend on the row, except that positions outside the map do not
+On each axis two taps meet at a lag that does not depend on the row, except that positions outside the map do
+not
 count: `P = T - E`, T Toeplitz, E only between rows near the same border. So
 
     G = sum S[p1, p2] (T1 - E1)[p1] x (T2 - E2)[p2] = T1 x T2 - E1 x T2 - T1 x E2 + E1 x E2
 
-a convolution with the autocorrelation on the map, one-dimensional ones on its border rows and columns, and numbers
-between positions of the four corners. Maps are kept channels-last, [vectors, rows1, rows2, channels], the layout in
-which depthwise convolutions are several times faster on a CPU.
+a convolution with the autocorrelation on the map, one-dimensional ones on its border rows and columns, and
+numbers between positions of the four corners. Maps are kept channels-last, [vectors, rows1, rows2, channels],
+the layout in which depthwise convolutions are several times faster on a CPU.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The symbol of a channel: what `G = A A^T` is far from every border.
 
-There G repeats cell by cell, so the Fourier transform along both axes makes it block diagonal: at frequency (w1, w2)
-a Hermitian block of one row per position of a cell. Forward a cell is one position and the block a number,
+There G repeats cell by cell, so the Fourier transform along both axes makes it block diagonal: at frequency
+(w1, w2) a Hermitian block of one row per position of a cell. Forward a cell is one position and the block a
+number,
 
     f(w1, w2) = sum_i |K_i^(w1, w2)|^2       (K_i^ the Fourier transform of the kernel of input channel i).
 """

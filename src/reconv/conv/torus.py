@@ -4,12 +4,14 @@ For x >= 0, `sqrt(x) = 1/(2 pi) int log(1 + x e^-s) e^(s/2) ds`, so that with t 
 
     nuc = trace sqrt(G) = 1/(2 pi) int [logdet(G + t) - n s] e^(s/2) ds,     G of n rows
 
-On a torus Fourier makes the same convolution diagonal, and `sum sqrt(f)` over its V frequencies needs no integral. So
-only the difference is integrated, `logdet(G + t) - sum log(f + t)`, which `seam` and `cut` know how to find; and of that
-three point masses take away the bulk, chosen such that the number of eigenvalues, their sum and the sum of their squares
-come out right. The rest falls off at both ends, and the trapezoid rule converges geometrically.
+On a torus Fourier makes the same convolution diagonal, and `sum sqrt(f)` over its V frequencies needs no
+integral. So only the difference is integrated, `logdet(G + t) - sum log(f + t)`, which `seam` and `cut` know
+how to find; and of that three point masses take away the bulk, chosen such that the number of eigenvalues,
+their sum and the sum of their squares come out right. The rest falls off at both ends, and the trapezoid rule
+converges geometrically.
 
-The two sums, tr G and tr G^2, grow by exactly the same amount with every further row: they are read off small maps.
+The two sums, tr G and tr G^2, grow by exactly the same amount with every further row: they are read off small
+maps.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ class Reference:
         node = shifts(excess.device)
         point = torch.tensor(POINTS, dtype=torch.float64, device=excess.device)
         left = excess + self.surplus * node - self.mass @ torch.log1p(point[:, None] / node.exp())
-        # Below the lowest node the rest is linear in s, by the number of singular values there: a geometric series.
+        # Below the lowest node the rest is linear in s, by the number of singular values there: a geometric
+        # series.
         ratio = math.exp(-STEP / 2)
         slope = left[:, 0] - left[:, 1]
         tail = (left[:, 0] + slope / (1 - ratio)) * math.exp(LOWEST / 2) * ratio / (1 - ratio)
