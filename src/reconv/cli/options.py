@@ -32,7 +32,7 @@ Shortcut = Annotated[
     str | None,
     typer.Option(
         "--shortcut",
-        help="Shortcut of a CIFAR ResNet where its name and weights leave it open.",
+        help="Shortcut of a CIFAR ResNet, where its weights leave it open: average, stride or conv.",
         rich_help_panel=_MODEL,
     ),
 ]
