@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from reconv.errors import ArtifactError, BudgetError, ConfigError, UnknownNameError
 from reconv.graph import trace
-from reconv.plan import STREAM, Budget, Plan, choose, choose_widths, plan_from_json, unit_scores
+from reconv.plan import NOT_NEEDED, STREAM, Budget, Limits, Plan, choose, choose_widths, plan_from_json, unit_scores
 from reconv.saliency import Saliency, score
 from reconv.zoo import load_model, load_recipe
 
@@ -217,6 +218,69 @@ def test_a_group_without_a_score_stays_and_says_so() -> None:
     assert {row.name: row.why for row in plan.groups if row.why}["grouped"] == "the criterion gives it no score"
     with pytest.raises(BudgetError, match="grouped: the criterion gives it no score"):
         choose_widths(GRAPH, saliency, {"grouped": 8})
+
+
+# --- limits ------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    minimum=st.integers(1, 14),
+    multiple=st.sampled_from((1, 2, 3, 4, 8)),
+    scheme=st.sampled_from(SCHEMES),
+    coupled=st.booleans(),
+)
+def test_limits_hold_for_every_layer_that_is_cut(minimum: int, multiple: int, scheme: str, coupled: bool) -> None:
+    limits = Limits(minimum=minimum, multiple=multiple)
+    try:
+        plan = choose(GRAPH, SCORES, Budget(macs=0.6), scheme=scheme, coupled=coupled, limits=limits)  # type: ignore[arg-type]
+    except BudgetError:
+        if minimum <= 4 and multiple <= 2:
+            raise
+        return
+    assert plan.macs[1] <= 0.6 * plan.macs[0]
+    for row in plan.groups:
+        if len(row.kept) < row.size:
+            assert len(row.kept) >= min(minimum, row.size)
+            assert len(row.kept) % multiple == 0
+
+
+def test_layers_by_pattern_keep_more() -> None:
+    limits = Limits(most={"inner": 0.0, "gr*": 0.25})
+    plan = choose(GRAPH, SCORES, Budget(macs=0.75), coupled=True, limits=limits)
+    rows = {row.name: row for row in plan.groups}
+    assert len(rows["inner"].kept) == 20
+    assert rows["inner"].why == "at most 0% of inner may go"
+    assert 12 <= len(rows["grouped"].kept) < 16
+    with pytest.raises(BudgetError, match="have to stay"):
+        choose(GRAPH, SCORES, Budget(macs=0.3), limits=limits)
+
+
+def test_the_strictest_layer_of_a_group_counts() -> None:
+    plan = choose(GRAPH, SCORES, Budget(channels=0.6), coupled=True, limits=Limits(most={"back": 0.0}))
+    assert len(plan.groups[0].kept) == 12
+
+
+@pytest.mark.parametrize(
+    ("limits", "kind", "said"),
+    [
+        ({"minimum": 0}, ConfigError, "limits: minimum=0, multiple=1; both are whole numbers of at least 1"),
+        ({"multiple": -8}, ConfigError, "limits: minimum=1, multiple=-8"),
+        ({"most": {"inner": 1.5}}, ConfigError, "limits: inner=1.5; the share that may go lies between 0 and 1"),
+        ({"most": {"innr": 0.5}}, UnknownNameError, "layer: 'innr' is not known; did you mean inner"),
+    ],
+)
+def test_limits_that_cannot_be(limits: dict[str, Any], kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        choose(GRAPH, SCORES, Budget(macs=0.6), limits=Limits(**limits))
+
+
+def test_a_group_that_the_budget_does_not_need_says_so() -> None:
+    values = {name: torch.full_like(v, 1e6 if name == "grouped" else 1.0) for name, v in SCORES.values.items()}
+    values["grouped"] = torch.linspace(1, 2, 16, dtype=torch.float64)
+    values["inner"] = torch.cat([torch.full((19,), 1e-6), torch.ones(1)]).double()
+    plan = choose(GRAPH, Saliency("l1", "forward", values), Budget(macs=0.9), scheme="global")
+    assert {row.name: row.why for row in plan.groups}["grouped"] == NOT_NEEDED
 
 
 # --- widths ------------------------------------------------------------------------------------------------
