@@ -38,7 +38,7 @@ from reconv.plan import Budget, choose
 from reconv.provenance import provenance_of
 from reconv.saliency import score
 from reconv.surgery import prune, verify
-from reconv.zoo import load_model, model_names
+from reconv.zoo import load_model
 
 TOLERANCE = 1e-10
 
@@ -47,14 +47,14 @@ NAMED_BY_SIZE: dict[int | None, str] = {
     32: "resnet20 vgg16_bn",
     64: "torchvision:vgg16_bn",
     96: "torchvision:resnet18 torchvision:resnet34 torchvision:resnet50 torchvision:resnet101 torchvision:densenet121 "
-    "torchvision:mobilenet_v2 torchvision:mobilenet_v3_large torchvision:mobilenet_v3_small torchvision:efficientnet_b0 "
-    "torchvision:efficientnet_v2_s torchvision:convnext_tiny torchvision:squeezenet1_1 torchvision:mnasnet1_0 "
-    "torchvision:regnet_y_400mf torchvision:resnext50_32x4d torchvision:googlenet torchvision:shufflenet_v2_x1_0 "
-    "torchvision:deeplabv3_resnet50",
+    "torchvision:mobilenet_v2 torchvision:mobilenet_v3_large torchvision:mobilenet_v3_small "
+    "torchvision:efficientnet_b0 torchvision:efficientnet_v2_s torchvision:convnext_tiny "
+    "torchvision:squeezenet1_1 torchvision:mnasnet1_0 torchvision:regnet_y_400mf torchvision:resnext50_32x4d "
+    "torchvision:googlenet torchvision:shufflenet_v2_x1_0 torchvision:deeplabv3_resnet50",
     128: "timm:seresnet50 timm:ghostnet_100 timm:repvgg_a0 timm:mobileone_s0 timm:dla34 timm:mobilenetv4_conv_small "
     "timm:hrnet_w18_small timm:convnextv2_nano timm:gernet_s timm:ese_vovnet19b_dw timm:selecsls42b "
-    "timm:efficientnetv2_rw_t timm:res2net50_26w_4s timm:cspdarknet53 timm:fastvit_t8 timm:resnest14d timm:nfnet_f0 "
-    "timm:poolformer_s12 timm:skresnet18 timm:inception_next_tiny timm:edgenext_small",
+    "timm:efficientnetv2_rw_t timm:res2net50_26w_4s timm:cspdarknet53 timm:fastvit_t8 timm:resnest14d "
+    "timm:nfnet_f0 timm:poolformer_s12 timm:skresnet18 timm:inception_next_tiny timm:edgenext_small",
     224: "torchvision:alexnet torchvision:vit_b_16 torchvision:swin_t torchvision:maxvit_t",
     299: "torchvision:inception_v3",
     None: "timm:beit_base_patch16_224 timm:mixer_s32_224 timm:resmlp_12_224 timm:levit_128s timm:coatnet_nano_rw_224 "
@@ -133,8 +133,10 @@ class Clock:
 
 
 def input_size(model: nn.Module) -> tuple[int, ...]:
-    config = getattr(model, "pretrained_cfg", {})
-    return tuple(config.get("input_size", (3, 224, 224)))
+    """The model's own input; a smaller one where it takes any."""
+    config = getattr(model, "pretrained_cfg", {"fixed_input_size": True})
+    size = tuple(config.get("input_size", (3, 224, 224)))
+    return size if config.get("fixed_input_size") else (size[0], *(min(n, 160) for n in size[1:]))
 
 
 def reasons(graph: ChannelGraph) -> dict[str, int]:
@@ -172,28 +174,43 @@ def leaves(outputs: Any) -> list[Tensor]:
     return [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
 
 
+SMALL = (
+    "atto",
+    "femto",
+    "pico",
+    "nano",
+    "xxs",
+    "xxt",
+    "_xs",
+    "tiny",
+    "mini",
+    "small",
+    "_t_",
+    "_s_",
+    "_s",
+    "18",
+    "b0",
+    "base",
+)
+
+
 def families() -> dict[str, int | None]:
-    """The smallest model of every timm family (a module of timm.models), and torchvision's classifiers."""
+    """A small model of every timm family (a module of timm.models), by its name, and torchvision's classifiers."""
     import timm
     import torchvision
 
+    def size_of(name: str) -> tuple[int, int, str]:
+        return next((i for i, hint in enumerate(SMALL) if hint in name), len(SMALL)), len(name), name
+
     result: dict[str, int | None] = {}
     for family in sorted(timm.list_modules()):
-        names = timm.list_models(module=family, exclude_filters=["*_384*", "*_512*", "*giant*", "*gigantic*", "*huge*"])
-        sizes = {}
-        for name in names:
-            with torch.device("meta"):
-                try:
-                    model = timm.create_model(name)
-                except Exception:  # some do not build on the meta device
-                    continue
-            sizes[name] = sum(p.numel() for p in model.parameters())
+        names = timm.list_models(module=family, exclude_filters=["test_*", "*_384*", "*_448*", "*_512*"])
         if names:
-            result[f"timm:{min(sizes, key=lambda n: sizes[n]) if sizes else names[0]}"] = None
-    own = torchvision.models
-    for name in model_names("torchvision"):
-        if name in own.list_models(module=own):
-            result[f"torchvision:{name}"] = 299 if name == "inception_v3" else None
+            result[f"timm:{min(names, key=size_of)}"] = None
+    for name in torchvision.models.list_models(module=torchvision.models):
+        result[f"torchvision:{name}"] = (
+            299 if name == "inception_v3" else 224 if "vit" in name or "swin" in name else 96
+        )
     return result
 
 

@@ -267,6 +267,93 @@ def widths_that_must_agree() -> Net:
     return Net(forward, a=conv(3, 8), b=nn.Linear(8, 8), c=nn.Linear(8, 4))
 
 
+def burnt_heads() -> Net:
+    """The number of heads stands in the code alone, and half of the heads would still fit the view."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        y = m.stem(x).flatten(2).transpose(1, 2)
+        b, n, _ = y.shape
+        q, k, v = m.qkv(y).reshape(b, n, 3, 4, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        z = (0.4 * q @ k.transpose(-2, -1)).softmax(-1) @ v
+        return m.end(z.transpose(1, 2).reshape(b, n, -1).mean(1))
+
+    return Net(forward, stem=conv(3, 10), qkv=nn.Linear(10, 96), end=nn.Linear(32, 4))
+
+
+class StandardizedConv(nn.Conv2d):
+    """Weights minus their mean over their deviation, filter by filter, as in NFNet."""
+
+    def __init__(self, a: int, b: int, k: int = 3, groups: int = 1) -> None:
+        super().__init__(a, b, k, padding=k // 2, groups=groups)
+        self.gain = nn.Parameter(torch.rand(b, 1, 1, 1) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.weight.reshape(1, self.out_channels, -1)
+        weight = F.batch_norm(flat, None, None, weight=self.gain.view(-1), training=True, momentum=0.0, eps=1e-6)
+        return F.conv2d(x, weight.reshape_as(self.weight), self.bias, padding=self.padding, groups=self.groups)
+
+
+def standardized_weights() -> Net:
+    return Net(
+        lambda m, x: head(m.c(F.silu(m.b(F.silu(m.a(x)))))), a=conv(3, 12), b=StandardizedConv(12, 16), c=conv(16, 4)
+    )
+
+
+class Scaled(nn.Module):
+    """A view by a tuple of sizes that is an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shape = (8, 1, 1)
+        self.a, self.b = conv(3, 8), conv(8, 4)
+        self.scale = nn.Parameter(torch.rand(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return head(self.b(self.a(x) * self.scale.view(self.shape)))
+
+
+class Caching(nn.Module):
+    """Keeps, in evaluation mode, a tensor that it computed from a parameter, as LeViT does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = conv(3, 8), conv(8, 4)
+        self.table = nn.Parameter(torch.randn(2, 8))
+        self.cache: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> Caching:
+        if mode:
+            self.cache = {}
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or "bias" not in self.cache:
+            self.cache["bias"] = self.table.mean(0)[:, None, None]
+        return head(self.b(self.a(x) + self.cache["bias"]))
+
+
+def numbers_that_depend_on_data() -> Net:
+    """It cannot run without data, so that no cut can be tried out: what is cut at positions stays."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        y, z = m.a(x), m.b(x)
+        scale = 1.0 if y.abs().sum().item() >= 0 else 2.0
+        return head(m.end(torch.cat([y[:, :4] * scale, y[:, 4:], z], 1)))
+
+    return Net(forward, a=conv(3, 8), b=conv(3, 6), end=conv(14, 4))
+
+
+def second_of_two_heads_in_training() -> Net:
+    """Only training reads the first half."""
+
+    def forward(m: Net, x: Tensor) -> object:
+        y = m.a(x)
+        first, second = y.chunk(2, 1)
+        return (head(m.b(second)), head(m.other(first))) if m.training else head(m.b(second))
+
+    return Net(forward, a=conv(3, 16), b=conv(8, 4), other=conv(8, 4))
+
+
 ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     build.__name__: (build, (1, 3, 8, 8))
     for build in (
@@ -275,5 +362,7 @@ ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         channels_along_the_rows, two_branches_selected, attention, attention_of_three_layers, attention_by_pytorch,
         attention_with_relative_positions, single_headed_attention, pytorchs_own_attention, ClassToken, windows,
         weight_norm, rolled_channels, unfolded_patches, grouped_signal_of_two_layers, widths_that_must_agree,
+        burnt_heads, standardized_weights, Scaled, Caching, numbers_that_depend_on_data,
+        second_of_two_heads_in_training,
     )
 }  # fmt: skip

@@ -48,6 +48,12 @@ EXPECTED: dict[str, tuple[tuple[str, int, str], ...]] = {
         ("g", 8, FREE),
     ),
     "widths_that_must_agree": (("a", 8, FAILS), ("b", 8, FAILS)),
+    "burnt_heads": (("stem", 10, FREE), ("qkv", 4, FAILS + "it gives (1, 64, 3, 4, 4), not (1, 64, 3, 2, 8) (view at")),
+    "standardized_weights": (("a", 12, FREE), ("b", 16, FREE)),
+    "Scaled": (("a", 8, FREE),),
+    "Caching": (("a", 8, FREE),),
+    "numbers_that_depend_on_data": (("a", 8, "cut at fixed positions (slice at odd_nets.py:"), ("b", 6, FREE)),
+    "second_of_two_heads_in_training": (("a", 16, "in equal numbers from 2 parts"),),
 }
 
 

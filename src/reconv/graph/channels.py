@@ -110,6 +110,18 @@ class ChannelGroup:
         """Why nothing of the group can go, or None."""
         return next(iter(self.reasons.values())) if self.reasons and not self.free.any() else None
 
+    @property
+    def state(self) -> str:
+        """What may go of the group, in words."""
+        if self.reason:
+            return self.reason
+        words = ["residual stream" if self.stream else "free"]
+        cells = len(np.unique(self.cells))
+        words += [f"in equal numbers from {cells} parts"] if cells > 1 else []
+        if self.reasons:
+            words.append(f"but {len(self.reasons)} that stay: {next(iter(self.reasons.values()))}")
+        return ", ".join(words)
+
     def steps(self, order: Plane) -> list[Plane]:
         """What to remove, step by step: the next free unit of every cell.
 
@@ -187,8 +199,7 @@ class ChannelGraph:
     def __str__(self) -> str:
         lines = [f"{len(self.layers)} layers, {len(self.groups)} groups of channels"]
         for group in self.groups:
-            what = group.reason or ("residual stream" if group.stream else "free")
-            lines.append(f"  {group.name}: {group.size} channels of {len(group.producers)} layers; {what}")
+            lines.append(f"  {group.name}: {group.size} channels of {len(group.producers)} layers; {group.state}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
