@@ -8,8 +8,8 @@ from pathlib import Path
 # Tests run in as many processes as there are cores; threads on top of that only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 
 
 @pytest.fixture(autouse=True)
