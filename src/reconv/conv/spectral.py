@@ -12,8 +12,8 @@ eigenvalue, and the residual `r = |G x - theta x|`. Some eigenvalue is within r 
 - b)`, if none but the block's own lies above b. Where that is too much, filter again, to the degree that it
 takes.
 
-The subspace is found in float32. The value is a Rayleigh quotient with G in two floats, `G = high + low`, and
-a sum in
+The subspace is found in float32 (on a GPU in float64: there float32 may silently be TF32). The value is a
+Rayleigh quotient with G in two floats, `G = high + low`, and a sum in
 float64: the rounding of the coefficients is made good, that of the products is random and averages out, and
 an error of the vector enters squared.
 """
@@ -54,10 +54,11 @@ def largest_eigenvalue(split: Split, bands: tuple[Band, Band], tol: float = 1e-7
     """
     simple = bands[0].period == bands[1].period == 1
     exact: Operator = Stencil.of(split, bands) if simple else Factored.of(split, bands)
-    fast = exact.change(lambda table: table.to(torch.float32))
+    dtype = torch.float32 if split.device.type == "cpu" else torch.float64
+    fast = exact.change(lambda table: table.to(dtype))
     block, behind = leading_waves(split, bands, BLOCK)
     size = (bands[0].rows, bands[1].rows)
-    ritz = Ritz.of(block.to(torch.float32), fast, size)
+    ritz = Ritz.of(block.to(dtype), fast, size)
     leading, errors = ritz.vectors[:, -1].clone(), ritz.error(behind)
     todo = torch.nonzero(errors > tol)[:, 0]
     for _ in range(ROUNDS):
@@ -135,7 +136,7 @@ def filtered(operator: Operator, ritz: Ritz, behind: Values, wanted: Values, siz
 
 
 def rayleigh(operator: Operator, vector: Float[Tensor, "channels rows"], size: tuple[int, int]) -> Values:
-    """`x' G x / x' x` of one float32 vector a channel, nearly in float64."""
+    """`x' G x / x' x` of one vector a channel, in float64 but for the products."""
     high = operator.change(lambda table: table.to(vector.dtype))
     low = operator.change(lambda table: (table - table.to(vector.dtype)).to(vector.dtype))
     maps = _to_maps(vector[:, None], size)

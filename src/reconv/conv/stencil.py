@@ -110,26 +110,28 @@ class Stencil:
     def __matmul__(self, maps: Maps) -> Maps:
         """G times every vector of every channel."""
         padding = (self.kernel.shape[1] // 2, self.kernel.shape[2] // 2)
-        found = _depthwise(maps, self.kernel, padding)
+        found = _depthwise(maps, self.kernel, padding).contiguous()
         self._take_edge(found, maps, 0)
-        self._take_edge(found.transpose(1, 2), maps.transpose(1, 2), 1)
-        rows1, rows2 = self.borders[0].rows[:, None], self.borders[1].rows
+        self._take_edge(found, maps, 1)
         if self.corner.shape[1]:
-            near = maps[:, rows1, rows2]
-            back = self.corner @ near.flatten(1, 2).permute(2, 1, 0)
-            found[:, rows1, rows2] += back.permute(2, 1, 0).reshape(near.shape)
+            rows1, rows2 = (border.rows for border in self.borders)
+            position = (rows1[:, None] * maps.shape[2] + rows2).flatten()
+            near = maps.flatten(1, 2).index_select(1, position)
+            back = self.corner @ near.permute(2, 1, 0)
+            found.view(len(maps), -1, maps.shape[3]).index_add_(1, position, back.permute(2, 1, 0))
         return found
 
     def _take_edge(self, found: Maps, maps: Maps, axis: int) -> None:
-        """Subtract `E x T` of one axis, which is the first one of the maps given, in place."""
+        """Subtract the term `E x T` of one axis, in place."""
         border, kernels = self.borders[axis], self.edges[axis]
         for j, partners in enumerate(border.partners):
             # The border rows become channels, each with its own kernel: one convolution for all of them.
-            heard = maps[:, partners].transpose(1, 2).flatten(2)[:, None]
+            heard = maps.index_select(1 + axis, partners)
+            heard = heard.transpose(1, 2) if axis == 0 else heard
             kernel = kernels[:, j].transpose(0, 1).flatten(0, 1)[:, None]
-            felt = _depthwise(heard, kernel, (0, kernel.shape[2] // 2))
-            shape = (len(maps), maps.shape[2], len(border.rows), maps.shape[3])
-            found[:, border.rows] -= felt.reshape(shape).transpose(1, 2)
+            felt = _depthwise(heard.flatten(2)[:, None], kernel, (0, kernel.shape[2] // 2)).reshape(heard.shape)
+            felt = felt.transpose(1, 2) if axis == 0 else felt
+            found.index_add_(1 + axis, border.rows, felt, alpha=-1)
 
 
 def _edge(
