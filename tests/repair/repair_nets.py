@@ -116,6 +116,23 @@ class Grouped(nn.Module):
         return self.head(F.relu(self.q(x)).mean((2, 3)))
 
 
+class Bottlenecks(nn.Module):
+    """Linear bottlenecks: a sum that a single layer reads, and layers without an activation between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3, padding=1)
+        self.a, self.b, self.nb = nn.Conv2d(6, 10, 1), nn.Conv2d(10, 6, 1, bias=False), nn.BatchNorm2d(6)
+        self.c, self.d = nn.Conv2d(6, 10, 1), nn.Conv2d(10, 5, 1)
+        self.e = nn.Conv2d(5, 7, 3)
+        self.head = nn.Linear(7, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.nb(self.b(F.relu6(self.a(x))))
+        return self.head(F.silu(self.e(self.d(F.relu6(self.c(x))))).mean((2, 3)))
+
+
 class Upsampling(nn.Module):
     """A transposed convolution, and convolutions along one axis."""
 
@@ -151,7 +168,7 @@ class Shared(nn.Module):
 
 EXAMPLE = torch.zeros(1, 3, 8, 8, dtype=torch.float64)
 NETS: dict[str, Callable[[], nn.Module]] = {
-    kind.__name__: kind for kind in (Plain, Residual, Preactivated, Dense, Grouped, Upsampling, Shared)
+    kind.__name__: kind for kind in (Plain, Residual, Preactivated, Dense, Grouped, Bottlenecks, Upsampling, Shared)
 }
 
 

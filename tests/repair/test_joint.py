@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from repair_nets import EXAMPLE, NETS, Plain, Residual, images, settled
+from repair_nets import EXAMPLE, NETS, Bottlenecks, Plain, Residual, images, settled
 from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -99,6 +99,10 @@ def test_who_follows_whom() -> None:
     chains = find_chains(trace(plain, EXAMPLE), plain, images(2))[0]
     # A flattened map is no longer a signal of channels.
     assert {name: c.follows for name, c in chains.items() if c.follows} == {"b": "a", "c": "b", "e": "d"}
+    bottlenecks = settled(Bottlenecks())
+    chains = find_chains(trace(bottlenecks, EXAMPLE), bottlenecks, images(2))[0]
+    assert {name: c.follows for name, c in chains.items() if c.follows} == {"b": "a", "d": "c", "e": "d"}
+    chains = find_chains(trace(plain, EXAMPLE), plain, images(2))[0]
     x = torch.randn(2, 8, 4, 4)
     assert torch.equal(chains["b"].through(x.clone()), F.relu(x))
 

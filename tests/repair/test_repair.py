@@ -97,6 +97,18 @@ def _whole(plan: Plan) -> Iterator:
     return (replace(row, kept=tuple(range(row.size))) for row in plan.groups)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_the_network_is_the_one_that_was_walked(name: str) -> None:
+    """The report's error of the last layer is that of the network's outputs."""
+    model = settled(NETS[name]())
+    small, plan = cut(model)
+    x = images()
+    repaired, report = repair_with_report(small, plan=plan, reference=model, images=x)
+    assert report.layers[-1].layer == "head" or name == "Plain"
+    error = distance(repaired(x), model(x)) ** 2
+    assert error == pytest.approx(report.layers[-1].after, rel=1e-6, abs=1e-12)
+
+
 def test_only_the_state_of_the_copy_changes() -> None:
     model = settled(Residual()).train()
     model.na.eval()

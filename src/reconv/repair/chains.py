@@ -290,7 +290,8 @@ def _chain(watcher: _Watcher, name: str, norm_modules: Mapping[int, str], images
         functions.append(source.function)
         source = source.before
     follows = None
-    if source is not None and source.before is None and len(source.readers) == 1:
+    # Behind an addition it is no longer the signal of one layer.
+    if source is not None and source.before is None and len(source.readers) == 1 and "add" not in source.steps:
         follows = source.layer if source is _end(watcher, source.layer, norm_modules)[0] else None
     if follows is None or len(watcher.uses[follows]) > 1:
         return chain

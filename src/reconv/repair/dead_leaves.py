@@ -99,4 +99,5 @@ def _one_over_f(noise: Tensor, power: float = 0.7) -> Tensor:
     frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None])
     frequency[0, 0] = 1.0
     found = torch.fft.irfft2(torch.fft.rfft2(noise) * frequency**-power, s=(height, width))
-    return found / found.std()
+    scaled: Tensor = found / found.std()
+    return scaled

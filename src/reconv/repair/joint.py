@@ -24,6 +24,8 @@ from reconv.repair.rows import Sampler, from_matrix, input_rows, output_position
 from reconv.repair.solve import Bounds, by_group, damped
 
 _METRIC_ROWS = 16_000
+_LARGEST = 6_000  # inputs of a layer; wider ones are left to least squares alone
+_FEW = 32  # positions an input, below which the iterations are stopped by held out images
 _LEAST_ACTIVITY = 0.02  # of a channel between the layers, so that silent ones do not run away
 
 
@@ -72,9 +74,20 @@ class Pair:
 
 
 def refine(pair: Pair, iterations: int, ridge: float, batch: int = 100) -> tuple[Tensor, Tensor]:
-    """Matrices of both layers after some iterations, float64; those at the start where nothing better is found."""
-    if not iterations or not pair.target.numel():
+    """Matrices of both layers after some iterations, float64; those at the start where nothing better is found.
+
+    With few positions for the layers' inputs, the last fifth of the images does not take part, and the iterate that is
+    best on it is taken.
+    """
+    inputs = max(pair.first.matrix.shape[1], pair.second.matrix.shape[1])
+    if not iterations or not pair.target.numel() or inputs > _LARGEST:
         return pair.first.matrix, pair.second.matrix
+    held, positions = 0, pair.target.numel() // (pair.second.matrix.shape[0] * pair.second.matrix.shape[2])
+    if positions < _FEW * inputs:
+        held = len(pair.x) // 5
+    whole, kept = pair, len(pair.x) - held
+    if held:
+        pair = replace(pair, x=whole.x[:kept], target=whole.target[:kept])
     metric = _Metric.of(pair, ridge)
     with torch.enable_grad():
         unknowns = [v.detach().requires_grad_() for v in metric.into(pair.first.matrix, pair.second.matrix)]
@@ -93,9 +106,11 @@ def refine(pair: Pair, iterations: int, ridge: float, batch: int = 100) -> tuple
         def closure() -> float:
             optimizer.zero_grad()
             matrices = metric.back(*unknowns)
-            error = _error_with_gradient(pair, matrices, energy, batch)
-            if not best or error < best[0][0]:
-                best[:] = [(error, [v.detach().clone() for v in unknowns])]
+            error = judged = _error_with_gradient(pair, matrices, energy, batch)
+            if held:
+                judged = _error(replace(whole, x=whole.x[kept:], target=whole.target[kept:]), matrices)
+            if not best or judged < best[0][0]:
+                best[:] = [(judged, [v.detach().clone() for v in unknowns])]
             return error
 
         optimizer.step(closure)
@@ -103,6 +118,14 @@ def refine(pair: Pair, iterations: int, ridge: float, batch: int = 100) -> tuple
     if not bool(torch.isfinite(first).all() and torch.isfinite(second).all()):
         return pair.first.matrix, pair.second.matrix
     return first.detach(), second.detach()
+
+
+@torch.no_grad()
+def _error(pair: Pair, matrices: tuple[Tensor, Tensor]) -> float:
+    """Squared error of the pair."""
+    first, second = (m.weights(w) for m, w in zip((pair.first, pair.second), matrices, strict=True))
+    value = pair.second(pair.between(pair.first(pair.x, first)), second)
+    return float(_beyond(value - pair.target, value, pair.target, pair.gate).double().square().sum())
 
 
 def _error_with_gradient(pair: Pair, matrices: tuple[Tensor, Tensor], energy: float, batch: int) -> float:
@@ -171,9 +194,13 @@ def _factor(member: Member, x: Tensor, ridge: float) -> Tensor:
     positions = sampler.positions("metric", shape[0], spatial.numel(), 2 * member.matrix.shape[1]).to(x.device)
     table = None if use.kind == "linear" else tap_table(use, spatial).to(x.device)
     rows = input_rows(use, table, positions, member.constant)
-    gram, _ = damped(by_group(rows, rows), ridge, constant=False)
-    factor: Tensor = torch.linalg.cholesky(gram)
-    return factor
+    gram = by_group(rows, rows)
+    for more in range(8):
+        factor, failed = torch.linalg.cholesky_ex(damped(gram, ridge * 10**more, constant=False)[0])
+        if not bool(failed.any()):
+            break
+    result: Tensor = factor
+    return result
 
 
 def _activity(signal: Tensor, between: Callable[[Tensor], Tensor], kind: str) -> Tensor:
