@@ -89,6 +89,15 @@ def test_exact(name: str) -> None:
     check(name, "generic", "forward", exact=True)
 
 
+def test_exact_says_what_it_proved() -> None:
+    geometry = ConvGeometry(33, 3, padding=1)
+    found = channel_norms(torch.randn(3, 4, 3, 3), geometry, exact=True)
+    assert found.algorithms["spectral"] == ("filtered block, proven",) * 3
+    assert found.algorithms["nuclear"] == ("seam",) * 3
+    depthwise = channel_norms(torch.randn(3, 1, 3, 3), geometry, exact=True)
+    assert depthwise.algorithms["nuclear"] == ("cut",) * 3
+
+
 @given(layer=layers(least=9, most=20, kernel=4, channels=2))
 @settings(max_examples=25, deadline=None)
 def test_any_geometry(layer: Layer) -> None:

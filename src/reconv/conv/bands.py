@@ -4,15 +4,14 @@ Seen from its rows, an axis is a band: rows further apart than its degree never 
 facts make every geometry one of a few simple bands:
 
 *Direct sums.* Output rows y and y' meet only if `stride*(y - y') = dilation*(v - u)`. With g = gcd(stride,
-dilation) the rows of one residue modulo dilation/g therefore never meet those of another: A is a direct sum
-of undilated convolutions of stride/g. And if the stride is at least the kernel, every row is alone.
-`direct_sum` gives the terms.
+dilation) the rows of one residue modulo dilation/g therefore never meet those of another: A is a direct sum of
+undilated convolutions of stride/g. And if the stride is at least the kernel, every row is alone. `direct_sum`
+gives the terms.
 
 *Cells.* Away from the border a band repeats: forward every row, backward every `stride` rows. One period is a
 cell.
 
-*Resizing.* The same borders around more or fewer cells: `resized`. Norms of large maps are found on small
-ones.
+*Resizing.* The same borders around more or fewer cells: `resized`. Norms of large maps are found on small ones.
 """
 
 from __future__ import annotations

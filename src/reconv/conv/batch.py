@@ -1,8 +1,8 @@
 """Channels of all layers with the same geometry, solved together and dealt out again.
 
-Batches of one geometry share tables and calls; within a batch channels are scaled to order one (a norm of
-1e-7 deserves the same relative accuracy, and an exact zero stays one), and the terms of the direct sum are
-solved one by one.
+Batches of one geometry share tables and calls; within a batch channels are scaled to order one (a norm of 1e-7
+deserves the same relative accuracy, and an exact zero stays one), and the terms of the direct sum are solved
+one by one.
 """
 
 from __future__ import annotations

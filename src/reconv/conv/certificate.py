@@ -1,10 +1,9 @@
 """A proof for sigma_1: an upper bound that holds whatever the iteration did.
 
-*Cheap.* Zero padding is a restriction of the endless map, so sigma_1^2 is at most the maximum of the symbol
-f. A grid may
-miss that maximum, but not by much: a trigonometric polynomial of degree D is at most its largest value on m >
-2 D equally spaced points, divided by cos(pi D / m); once for each axis. The bound is a few tenths of a
-percent above sigma_1 on a map of 32 x 32 rows, and falls to it like 1/N^2.
+*Cheap.* Zero padding is a restriction of the endless map, so sigma_1^2 is at most the maximum of the symbol f.
+A grid may miss that maximum, but not by much: a trigonometric polynomial of degree D is at most its largest
+value on m > 2 D equally spaced points, divided by cos(pi D / m); once for each axis. The bound is a few tenths
+of a percent above sigma_1 on a map of 32 x 32 rows, and falls to it like 1/N^2.
 
 *Sharp.* `b > sigma_1^2` if and only if `b - G` is positive definite, that is, if its Cholesky factorization
 runs through. G is block tridiagonal in blocks of D rows of the map, and so is the factorization:

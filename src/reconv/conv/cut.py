@@ -1,10 +1,9 @@
-"""The nuclear norm of a single kernel (depthwise layers, grey stems), exactly and fast: a map is a torus that
-was cut.
+"""The nuclear norm of a single kernel (depthwise layers, grey stems): a map is a torus that was cut.
 
 With one stacked channel, or several that are multiples of one kernel, the symbol `f = |k^|^2` touches zero
-wherever k^ does, and pieces converge slowly. But then A is a plain Toeplitz matrix, the convolution with k,
-and not only A A^T is: it is the convolution K on a torus, a little larger, with some output positions and
-some input positions left out. `torus` needs logdet(t + A A^T). Put A itself into a matrix that is larger and
+wherever k^ does, and pieces converge slowly. But then A is a plain Toeplitz matrix, the convolution with k, and
+not only A A^T is: it is the convolution K on a torus, a little larger, with some output positions and some
+input positions left out. `torus` needs logdet(t + A A^T). Put A itself into a matrix that is larger and
 simpler,
 
     B = [[tau, A], [-A', tau]],   tau^2 = t,      det B = tau^(inputs - outputs) det(t + A A')
@@ -18,8 +17,8 @@ what is cut. With P = g[out, out], Q = g[in, in], H = h[out, in] between the pos
 
     logdet(t + A A') = sum log(t + f) + logdet P + logdet(t Q + H' P^-1 H)
 
-(the powers of tau cancel). The cut is as wide as the padding: for a 3x3 kernel on N x N rows, matrices of 2N
-+ 1 rows.
+(the powers of tau cancel). The cut is as wide as the padding: for a 3x3 kernel on N x N rows, matrices of 2N +
+1 rows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The reference: all singular values of A, from the dense eigenvalues of `G = A A^T`.
 
-Exact to rounding (relative to sigma_1: a singular value below 1e-8 sigma_1 is lost in the square), and cubic
-in the number of positions. Every faster path is tested against this one.
+Exact to rounding (relative to sigma_1: a singular value below 1e-8 sigma_1 is lost in the square), and cubic in
+the number of positions. Every faster path is tested against this one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The Frobenius norm, in closed form.
 
-Every entry of A is a weight or zero, so `|A|_F^2 = sum_u M[u,u] * count(u)`: the energy of tap u over the
-input channels, times the number of output positions at which tap u reads inside the map. The count is a
-product over axes.
+Every entry of A is a weight or zero, so `|A|_F^2 = sum_u M[u,u] * count(u)`: the energy of tap u over the input
+channels, times the number of output positions at which tap u reads inside the map. The count is a product over
+axes.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""The matrix of a channel: a convolution written as `A @ vec(x)`, one matrix a channel, never formed unless
-asked.
+"""The matrix of a channel: a convolution written as `A @ vec(x)`, never formed unless asked.
 
 Forward, `A_o` maps what output channel o reads (all its input channels, stacked) to its output map. Backward,
-`A_c`
-is the transpose of the stack of everything that input channel c feeds: it maps the output channels' maps back
-to the input map. Either way the matrix has one row per position of the channel's own map.
+`A_c` is the transpose of the stack of everything that input channel c feeds: it maps the output channels' maps
+back to the input map. Either way the matrix has one row per position of the channel's own map.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def channel_norms(
         norms: some of "spectral", "nuclear", "frobenius".
         direction: "forward" for output channels, "backward" for input channels.
         groups: of the convolution.
-        exact: take the dense algorithm (banded, where that is too large), whatever it costs.
+        exact: dense, or an exact algorithm of a large map (`seam`, `cut`), whatever it costs; spectral norms proven.
         tol: relative error asked of the nuclear norm; the others have their own, smaller one.
         name: how error messages call the layer.
 

@@ -3,19 +3,18 @@
 `torus` reduces it to log-determinants of G + t against those of a torus.
 
 *The torus.* Forward, rows y and y' meet by their distance alone (the autocorrelation R), were it not for the
-zeros
-around the map: a row near the border reads some of them. So G = T - E: T is Toeplitz, E lives on the border.
-Lay the
-map on a torus larger by the degree D of the band: there T is part of a circulant C, which Fourier makes
-diagonal,
+zeros around the map: a row near the border reads some of them. So G = T - E: T is Toeplitz, E lives on the
+border. Lay the map on a torus larger by the degree D of the band: there T is part of a circulant C, which
+Fourier makes diagonal,
 
-    H = C + t:    logdet H = sum log(f + t),     H^-1[y, y'] = g(y - y'),   g the Fourier transform of 1/(f +
-    t)
+    H = C + t,     logdet H = sum log(f + t),     H^-1[y, y'] = g(y - y')
 
-*The seam.* What the torus has too much is the D-wide band around the map (the cut); what it lacks is -E on
-the border. Both are on the seam, cut and border together. The Schur complement of H onto the seam is the
-inverse of g[seam, seam]: leave the cut out of it and subtract E. With the Cholesky factor of g[seam, seam],
-the cut first, and L its last block, the border's, the complement on the border is L^-T L^-1, and
+with g the Fourier transform of 1/(f + t).
+
+*The seam.* What the torus has too much is the D-wide band around the map (the cut); what it lacks is -E on the
+border. Both are on the seam, cut and border together. The Schur complement of H onto the seam is the inverse of
+g[seam, seam]: leave the cut out of it and subtract E. With the Cholesky factor of g[seam, seam], the cut first,
+and L its last block, the border's, the complement on the border is L^-T L^-1, and
 
     logdet(G + t) = logdet H + logdet g[cut, cut] + logdet(I - L' E L)
 

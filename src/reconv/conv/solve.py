@@ -1,4 +1,4 @@
-"""Which algorithm for which channel: the cheapest that meets the tolerance, and what it found out about its error."""
+"""Which algorithm for which channel: the cheapest that meets the tolerance, with its estimated error."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from reconv.conv import cut, dense, nuclear, seam, spectral, taps, torus
+from reconv.conv import certificate, cut, dense, nuclear, seam, spectral, taps, torus
 from reconv.conv.bands import Band
 
 DENSE_ROWS = 100  # up to here the dense eigenvalues cost less than being clever
 ROUNDING = 1e-12
+PROVEN = 2e-7
 CROWD = 1e-7  # what the block may miss in a crowd of nearly equal eigenvalues
 
 Split = Float64[Tensor, "channels pairs1 pairs2"]
@@ -70,12 +71,26 @@ def spectral_and_nuclear(
         return {norm: Estimate.by(name, found[norm], ROUNDING) for norm in norms}
     estimates = {}
     if "spectral" in norms:
-        value, error = spectral.largest_eigenvalue(split, bands)
-        sigma = value.clamp_min(0).sqrt()
-        estimates["spectral"] = Estimate(sigma, (error / 2).clamp_min(CROWD) * sigma, ["filtered block"] * len(split))
+        estimates["spectral"] = _spectral(split, bands, exact=exact)
     if "nuclear" in norms:
         estimates["nuclear"] = _nuclear(split, bands, exact=exact, tol=tol)
     return estimates
+
+
+def _spectral(split: Split, bands: Bands, *, exact: bool) -> Estimate:
+    """The spectral norm by the filtered block; `exact`: proven, or dense where it cannot be."""
+    value, error = spectral.largest_eigenvalue(split, bands)
+    sigma = value.clamp_min(0).sqrt()
+    found = Estimate(sigma, (error / 2).clamp_min(CROWD) * sigma, ["filtered block"] * len(split))
+    if exact:
+        proven = certificate.is_above(split, bands, value * (1 + PROVEN) ** 2)
+        for i in torch.nonzero(proven)[:, 0].tolist():
+            found.algorithm[i] = "filtered block, proven"
+        found.error = found.error.where(~proven, PROVEN * sigma)
+        rest = torch.nonzero(~proven)[:, 0]
+        if len(rest):
+            found.put(rest, Estimate.by("dense", _all_singular_values(split[rest], bands)[:, -1], ROUNDING))
+    return found
 
 
 def _nuclear(split: Split, bands: Bands, *, exact: bool, tol: float) -> Estimate:

@@ -1,21 +1,18 @@
 """The spectral norm: the largest eigenvalue of G, by a block that knows where to look.
 
-*The start.* `waves` gives a block of four vectors in which the crowd of nearly equal eigenvalues at the top
-is already told apart, and an estimate b of the eigenvalue behind it.
+*The start.* `waves` gives a block of four vectors in which the crowd of nearly equal eigenvalues at the top is
+already told apart, and an estimate b of the eigenvalue behind it.
 
-*The filter.* Chebyshev's polynomial of degree m on [0, b] is at most one there and grows like
-cosh(m arccosh(2x/b - 1)) above: m products with the stencil suppress what lies behind the block by that
-factor.
+*The filter.* Chebyshev's polynomial of degree m on [0, b] is at most one there and grows like cosh(m
+arccosh(2x/b - 1)) above: m products with the stencil suppress what lies behind the block by that factor.
 
 *Rayleigh-Ritz.* The eigenproblem of the block, 4 x 4, gives the value theta, never above the largest
-eigenvalue, and the residual `r = |G x - theta x|`. Some eigenvalue is within r of theta; within `r^2 / (theta
-- b)`, if none but the block's own lies above b. Where that is too much, filter again, to the degree that it
-takes.
+eigenvalue, and the residual r = |G x - theta x|. Some eigenvalue is within r of theta; within r^2 / (theta -
+b), if none but the block's own lies above b. Where that is too much, filter again, to the degree that it takes.
 
 The subspace is found in float32 (on a GPU in float64: there float32 may silently be TF32). The value is a
-Rayleigh quotient with G in two floats, `G = high + low`, and a sum in
-float64: the rounding of the coefficients is made good, that of the products is random and averages out, and
-an error of the vector enters squared.
+Rayleigh quotient with G in two floats, `G = high + low`, and a sum in float64: the rounding of the coefficients
+is made good, that of the products is random and averages out, and an error of the vector enters squared.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""`G = A A^T` as a stencil: what multiplying by it costs is one depthwise convolution, and a little at the
-border.
+"""`G = A A^T` as a stencil: a product costs one depthwise convolution, and a little at the border.
 
 On each axis two taps meet at a lag that does not depend on the row, except that positions outside the map do
-not
-count: `P = T - E`, T Toeplitz, E only between rows near the same border. So
+not count: `P = T - E`, T Toeplitz, E only between rows near the same border. So
 
     G = sum S[p1, p2] (T1 - E1)[p1] x (T2 - E2)[p2] = T1 x T2 - E1 x T2 - T1 x E2 + E1 x E2
 

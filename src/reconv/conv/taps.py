@@ -4,9 +4,9 @@ Entry (y, y') of `G = A A^T` sums, over input channels c and input positions x, 
 
     G[(y1,y2), (y1',y2')] = sum_{u,v} M[u,v] * P1[u1,v1; y1,y1'] * P2[u2,v2; y2,y2'],      M = W^T W
 
-where `M [K, K]` holds the inner products of the taps over the input channels (after it, nothing depends on
-the number of input channels any more), and `P[u,v; y,y'] = 1` where tap u of row y and tap v of row y' read
-the same position inside the map.
+where `M [K, K]` holds the inner products of the taps over the input channels (after it, nothing depends on the
+number of input channels any more), and `P[u,v; y,y'] = 1` where tap u of row y and tap v of row y' read the
+same position inside the map.
 """
 
 from __future__ import annotations

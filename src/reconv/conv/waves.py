@@ -1,17 +1,16 @@
 """Where the leading eigenvectors of G are: waves at the peaks of the symbol, under slowly varying envelopes.
 
-On an endless map the eigenvectors of `G = A A^T` are waves and its eigenvalues the symbol. A map of N rows
-lets a wave
-begin and end: the eigenvectors that lead are waves near a peak of the symbol times a half sine, a whole sine,
-... over the map, and their eigenvalues lie 1/N^2 apart. So for each of the highest peaks we project G onto
+On an endless map the eigenvectors of `G = A A^T` are waves and its eigenvalues the symbol. A map of N rows lets
+a wave begin and end: the eigenvectors that lead are waves near a peak of the symbol times a half sine, a whole
+sine, ... over the map, and their eigenvalues lie 1/N^2 apart. So for each of the highest peaks we project G
+onto
 
-    (sin(pi j y / (N+1)) cos(w y),  sin(pi j y / (N+1)) sin(w y),  j = 1, 2, 3)   on one axis, times the same
-    on the other
+    sin(pi j y / (N+1)) cos(w y),   sin(pi j y / (N+1)) sin(w y),   j = 1, 2, 3
 
-borders and all. The projection is exact, and as G is a sum of products of axes, it is one as well: a table
-per axis and frequency, made once for all channels, and a small product a channel, whatever the size of the
-map. Its leading eigenvectors are where the iteration starts, and the eigenvalue after those tells it what it
-must suppress.
+on one axis, times the same on the other, borders and all. The projection is exact, and as G is a sum of
+products of axes, it is one as well: a table per axis and frequency, made once for all channels, and a small
+product a channel, whatever the size of the map. Its leading eigenvectors are where the iteration starts, and
+the eigenvalue after those tells it what it must suppress.
 
 Where a cell has several rows (backward, strided) a frequency of the cells belongs to several of the rows, its
 aliases; the waves are those of all.
