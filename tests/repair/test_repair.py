@@ -252,3 +252,14 @@ def test_networks_that_the_plan_is_not_for() -> None:
 def test_settings_outside_their_range(setting: dict, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         Settings(**setting)
+
+
+def test_the_package_is_the_function_too() -> None:
+    import reconv
+    import reconv.repair.solve
+
+    model = settled(Residual())
+    small, plan = cut(model)
+    made = reconv.repair(small, plan=plan, reference=model, images=images())
+    same = repair(small, plan=plan, reference=model, images=images())
+    assert torch.equal(made.head.weight, same.head.weight)
