@@ -58,7 +58,7 @@ def seconds(work: Callable[[], Tensor], channels: int) -> tuple[Tensor, float]:
     return found, statistics.median(spent) / channels
 
 
-def panel(axis: Axes, weight: Tensor, title: str) -> None:
+def panel(axis: Axes, weight: Tensor, title: str, legend: str) -> None:
     """Error against time of every algorithm for the nuclear norm of channels on a 32 x 32 map."""
     band: Band = next(iter(direct_sum(ConvGeometry(32, 3, padding=1).axes[0], "forward")))
     bands, count = (band, band), len(weight)
@@ -84,14 +84,14 @@ def panel(axis: Axes, weight: Tensor, title: str) -> None:
     axis.axhline(1e-5, color=GREY, linewidth=0.8, linestyle=":")
     axis.set(xscale="log", yscale="log", xlabel="seconds a channel", title=title, ylim=(3e-16, 1))
     axis.grid(alpha=0.25)
-    axis.legend(fontsize=8, frameon=False, loc="lower left")
+    axis.legend(fontsize=8, frameon=False, loc=legend)
 
 
 def figure_of_error_against_time() -> None:
     """For a generic channel, and for a depthwise one."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
-    panel(axes[0], torch.randn(8, 16, 3, 3, dtype=torch.float64), "16 input channels")
-    panel(axes[1], torch.randn(8, 1, 3, 3, dtype=torch.float64), "1 input channel (depthwise)")
+    panel(axes[0], torch.randn(8, 16, 3, 3, dtype=torch.float64), "16 input channels", "upper right")
+    panel(axes[1], torch.randn(8, 1, 3, 3, dtype=torch.float64), "1 input channel (depthwise)", "lower left")
     axes[0].set_ylabel("relative error of the nuclear norm, median")
     figure.tight_layout()
     save(figure, "error_against_time.svg")
