@@ -56,7 +56,8 @@ def chunks(kinds: Sequence[Kind], grams: Sequence[Tensor], workers: int) -> list
         members.setdefault(kind, []).append(layer)
     found: list[Chunk] = []
     for (geometry, direction, _), layers in members.items():
-        owner = torch.tensor([(layer, c) for layer in layers for c in range(len(grams[layer]))]).reshape(-1, 2)
+        pairs = [(layer, c) for layer in layers for c in range(len(grams[layer]))]
+        owner = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
         gram = torch.cat([grams[layer] for layer in layers])
         limit = max(16, min(CHUNK_CHANNELS, CHUNK_ROWS // _rows(geometry, direction)))
         count = max(-(-len(gram) // limit), min(workers, len(gram) // 16), 1)

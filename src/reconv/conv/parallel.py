@@ -30,6 +30,7 @@ def run_all(work: Callable[[Job], Result], jobs: Sequence[Job], *, threads: bool
 
     def pin() -> None:
         torch.set_num_threads(1)
+        torch.get_num_threads()  # a thread takes up the default at its first question, so ask before that is set back
         pinned.wait()
 
     def quietly(job: Job) -> Result:

@@ -72,4 +72,4 @@ def dense_gram(
     """`G = A A^T` itself: two small matrix products, then the axes are brought together."""
     n1, n2 = meet1.shape[1], meet2.shape[1]
     gram = meet1.flatten(1).T @ (split @ meet2.flatten(1))
-    return gram.reshape(-1, n1, n1, n2, n2).permute(0, 1, 3, 2, 4).reshape(-1, n1 * n2, n1 * n2)
+    return gram.reshape(len(split), n1, n1, n2, n2).permute(0, 1, 3, 2, 4).reshape(len(split), n1 * n2, n1 * n2)
