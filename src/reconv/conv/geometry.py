@@ -49,8 +49,7 @@ class Axis:
 class ConvGeometry:
     """What a convolution sees: input size, kernel, stride, zero padding, dilation.
 
-    A linear layer is `ConvGeometry(1, 1)`, a one-dimensional convolution one whose first axis is `1`. A
-    transposed
+    A linear layer is `ConvGeometry(1, 1)`, a one-dimensional convolution one whose first axis is `1`. A transposed
     convolution has the geometry of the convolution that it transposes: its *output* is our input, so what is
     forward for the one is backward for the other (see `channel_norms`).
 

@@ -41,9 +41,8 @@ def load_data(
     are the data set's own. Loading twice with the same arguments gives the same images in the same order.
 
     Args:
-        name: "digits", "cifar10", "cifar100" or "imagenet", in any case and with or without a hyphen; or the
-            path of
-            a folder: one with `train/` and `val/`, or a CIFAR folder.
+        name: "digits", "cifar10", "cifar100" or "imagenet", in any case and with or without a hyphen; or the path
+            of a folder: one with `train/` and `val/`, or a CIFAR folder.
         root: the folder that holds the data sets' folders; None: `RECONV_DATA`, else `~/.cache/reconv`.
         validation: how much is held out: a fraction below 1 or a number of images, 0 for nothing; None: 360
             digits, a tenth of CIFAR, 2 % of an image folder.

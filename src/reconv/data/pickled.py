@@ -1,12 +1,10 @@
 """Reading the data in a pickle file without unpickling it.
 
-A pickle is a program: `pickle.load` runs it, and a crafted one runs anything. The python layout of CIFAR is
-made of
-pickles, so they are read here as data: `pickletools` splits the file into opcodes without acting on them, and
-a small stack machine of our own follows those that build numbers, strings, lists, tuples, dictionaries and
-numpy arrays. No
-name in the file is ever imported: the few that arrays are made of stand for values of ours; any other name,
-and any other opcode, is refused with its place in the file.
+A pickle is a program: `pickle.load` runs it, and a crafted one runs anything. The python layout of CIFAR is made
+of pickles, so they are read here as data: `pickletools` splits the file into opcodes without acting on them, and a
+small stack machine of our own follows those that build numbers, strings, lists, tuples, dictionaries and numpy
+arrays. No name in the file is ever imported: the few that arrays are made of stand for values of ours; any other
+name, and any other opcode, is refused with its place in the file.
 """
 
 from __future__ import annotations

@@ -251,8 +251,7 @@ class _Run:
             listener.epoch(record)
 
     def _checkpoint(self) -> None:
-        """Save; without the space for it training goes on, and the checkpoint before stays the last good
-        one."""
+        """Save; without the space for it training goes on, and the checkpoint before stays the last good one."""
         if self.folder is None or not self.is_first:
             return
         progress = {
