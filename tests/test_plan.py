@@ -122,11 +122,11 @@ def test_a_global_plan_takes_the_lowest_of_all() -> None:
             return self.c(F.relu(self.b(F.relu(self.a(x))))).mean((2, 3))
 
     graph = trace(Two(), torch.randn(1, 3, 4, 4))
-    values = {"a": [1.0, 2.0, 3.0, 4.0], "b": [9.0, 10.0, 10.0, 11.0], "c": [1.0, 1.0]}
+    values = {"a": [1.0, 2.0, 3.0, 4.0], "b": [10.0, 90.0, 100.0, 200.0], "c": [1.0, 1.0]}
     saliency = Saliency("l1", "forward", {name: torch.tensor(v, dtype=torch.float64) for name, v in values.items()})
     plan = choose(graph, saliency, Budget(channels=4), scheme="global")
-    # Divided by their means: a = .4 .8 1.2 1.6, b = .9 1 1 1.1; the two lowest are a's.
-    assert [row.kept for row in plan.groups[:2]] == [(2, 3), (0, 1, 2, 3)]
+    # Divided by their means: a = .4 .8 1.2 1.6, b = .1 .9 1 2; the lowest are b's first and a's first.
+    assert [row.kept for row in plan.groups[:2]] == [(1, 2, 3), (1, 2, 3)]
 
 
 def test_streams_stay_unless_asked_for_and_say_so() -> None:

@@ -32,7 +32,7 @@ from torchvision.models.segmentation import deeplabv3_resnet50
 
 import reconv.artifacts
 from reconv.cost import total_macs
-from reconv.errors import ReconvError
+from reconv.errors import GraphError, ReconvError
 from reconv.graph import ChannelGraph, trace
 from reconv.plan import Budget, choose
 from reconv.provenance import provenance_of
@@ -98,9 +98,13 @@ def examine(name: str, size: int | None) -> dict[str, Any]:
         model = randomized(built(name)).eval()
         shape = (1, 3, size, size) if size else (1, *input_size(model))
         example = torch.randn(shape)
-        row["input"] = list(shape[1:])
         clock = Clock(row)
-        graph = clock("trace", lambda: trace(model, example))
+        try:
+            graph = clock("trace", lambda: trace(model, example))
+        except GraphError:  # too small for it
+            example = torch.randn(1, *own_input_size(model))
+            graph = clock("trace", lambda: trace(model, example))
+        row["input"] = list(example.shape[1:])
         row["reach"] = reach(graph)
         row["reasons"] = reasons(graph)
         row["notes"] = list(graph.notes)
@@ -134,9 +138,13 @@ class Clock:
 
 def input_size(model: nn.Module) -> tuple[int, ...]:
     """The model's own input; a smaller one where it takes any."""
-    config = getattr(model, "pretrained_cfg", {"fixed_input_size": True})
-    size = tuple(config.get("input_size", (3, 224, 224)))
-    return size if config.get("fixed_input_size") else (size[0], *(min(n, 160) for n in size[1:]))
+    size = own_input_size(model)
+    fixed = getattr(model, "pretrained_cfg", {"fixed_input_size": True}).get("fixed_input_size")
+    return size if fixed else (size[0], *(min(n, 160) for n in size[1:]))
+
+
+def own_input_size(model: nn.Module) -> tuple[int, ...]:
+    return tuple(getattr(model, "pretrained_cfg", {}).get("input_size", (3, 224, 224)))
 
 
 def reasons(graph: ChannelGraph) -> dict[str, int]:
@@ -239,13 +247,60 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows in Markdown: what was done, then what holds the channels that stay."""
+    lines = [
+        "| network | input | result | MACs within reach | MACs left | error | trace, plan, prune (s) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        name = row["name"].replace(":", ": ")
+        if "reach" not in row:
+            lines.append(f"| {name} | | {row['status']}: {row.get('why', '')} | | | | |")
+            continue
+        size = "x".join(map(str, row["input"][1:]))
+        spent = ", ".join(f"{row.get(f'{what}_s', 0):.2f}" for what in ("trace", "plan", "prune"))
+        lines.append(
+            f"| {name} | {size} | {row['status']} | {row['reach']:.0%} | {row.get('macs', 1):.0%} | "
+            f"{row.get('error', float('nan')):.0e} | {spent} |"
+        )
+    held: Counter[str] = Counter()
+    for row in rows:
+        for reason, layers in row.get("reasons", {}).items():
+            held[short(reason)] += layers
+    lines += ["", "| channels stay because | layers |", "|---|---|"]
+    lines += [f"| {reason} | {layers} |" for reason, layers in held.most_common()]
+    return "\n".join(lines) + "\n"
+
+
+def short(reason: str) -> str:
+    """A reason without its numbers and places."""
+    if reason.startswith("a cut copy fails"):
+        return "the model's code counts on a size (found by running a cut copy)"
+    return reason.split(" (")[0]
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    counts = Counter(row["status"] for row in rows)
+    half = sum(row.get("reach", 0) >= 0.5 for row in rows if row["status"] == "passes")
+    told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
+    return f"{len(rows)} networks: {told}; at least half of the MACs within reach: {half}."
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", help="names, or `families`")
     parser.add_argument("--out", type=Path, help="write the rows as JSON, one a line")
     parser.add_argument("--seconds", type=float, default=300, help="for one network")
     parser.add_argument("--reasons", action="store_true", help="print why channels stay")
+    parser.add_argument(
+        "--table", type=Path, nargs="+", help="print a Markdown table of rows written before; run nothing"
+    )
     given = parser.parse_args()
+    if given.table:
+        rows = [json.loads(row) for file in given.table for row in file.read_text().splitlines()]
+        print(summary(rows), table(rows), sep="\n\n")
+        return
     chosen = {n: NAMED.get(n) for n in given.networks} or NAMED
     networks = families() if given.networks == ["families"] else chosen
     rows = []
@@ -257,9 +312,7 @@ def main() -> None:
                 print(f"        {count:4} {reason}", flush=True)
         if given.out:
             given.out.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    counts = Counter(row["status"] for row in rows)
-    half = sum(row.get("reach", 0) >= 0.5 for row in rows if row["status"] == "passes")
-    print(f"{len(rows)} networks: {dict(counts)}; at least half of the MACs within reach: {half}", file=sys.stderr)
+    print(summary(rows), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ def test_memory_format_and_flags_stay() -> None:
     model.get_parameter("a.weight").requires_grad_(False)
     model.get_submodule("down").eval()
     small = prune(model, planned(trace(model, example), CUTS[0]))
+    assert small.get_parameter("end.weight").shape[1] < model.get_parameter("end.weight").shape[1]
     assert small.get_parameter("end.weight").is_contiguous(memory_format=torch.channels_last)
     assert not small.get_parameter("a.weight").requires_grad
     assert small.get_parameter("end.weight").requires_grad

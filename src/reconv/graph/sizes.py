@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
@@ -74,3 +75,11 @@ def follow_sizes(module: nn.Module, path: str, graph: ChannelGraph, keep: Mask) 
 
 def _count(counted: Plane | int, keep: Mask) -> int:
     return counted if isinstance(counted, int) else int(keep[counted].sum())
+
+
+def memory_format_of(tensor: Tensor) -> torch.memory_format:
+    """How a tensor lies in memory, to lay out a smaller one the same way."""
+    for rank, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if tensor.dim() == rank and tensor.is_contiguous(memory_format=channels_last) and not tensor.is_contiguous():
+            return channels_last
+    return torch.contiguous_format

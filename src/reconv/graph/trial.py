@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
-from reconv.graph.sizes import follow_sizes
+from reconv.graph.sizes import follow_sizes, memory_format_of
 from reconv.graph.trace import Call, Record, Recording, RuleOf, Value, copied, in_one_line, run, two_of
 
 
@@ -61,8 +61,8 @@ class _KnownLabels(LabelSpace):
             raise _DepartsError("other channels meet than in the whole network", False)
 
 
-# Whether a reshape copies depends on the strides, and so on the sizes.
-_COPIES = ("aten.clone", "aten.contiguous", "aten.alias")
+# Whether an operator copies, or lays memory out anew, depends on the strides, and so on the sizes.
+_COPIES = ("aten.clone", "aten.contiguous", "aten.alias", "aten.as_strided", "aten.as_strided_")
 _VIEWS = ("aten._unsafe_view", "aten.reshape", "aten._reshape_alias", "aten._reshape_copy")
 
 
@@ -145,7 +145,8 @@ def _cut_twin(recording: Recording, graph: ChannelGraph, keep: Mask, record: Rec
             new: Tensor = fake.from_tensor(tensor)
         else:
             with torch.no_grad(), fake:
-                new = torch.empty(graph.shape(name, keep), dtype=tensor.dtype, device=tensor.device)
+                shape, layout = graph.shape(name, keep), memory_format_of(tensor)
+                new = torch.empty(shape, dtype=tensor.dtype, device=tensor.device, memory_format=layout)
             new = nn.Parameter(new, requires_grad=False) if isinstance(tensor, nn.Parameter) else new
         tensors[id(tensor)] = new
         record.know(name, new, _left(graph.parameters[name], keep))

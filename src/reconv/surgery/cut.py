@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from reconv.errors import GraphError
 from reconv.graph.channels import Mask
 from reconv.graph.labels import Plane, axes_of
-from reconv.graph.sizes import follow_sizes
+from reconv.graph.sizes import follow_sizes, memory_format_of
 from reconv.graph.trace import copied
 from reconv.plan import Plan
 from reconv.provenance import attach, provenance_of
@@ -75,19 +75,12 @@ def cut_tensor(tensor: Tensor, planes: tuple[Plane, ...], keep: Mask) -> Tensor:
             kept = keep[plane].ravel()
             if not kept.all():
                 result = result.index_select(axes_of(plane)[0], _indices(kept, tensor.device))
-    result = result.clone(memory_format=_memory_format(tensor))
+    result = result.clone(memory_format=memory_format_of(tensor))
     return nn.Parameter(result, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else result
 
 
 def _indices(kept: Mask, device: torch.device) -> Tensor:
     return torch.from_numpy(np.flatnonzero(kept)).to(device)
-
-
-def _memory_format(tensor: Tensor) -> torch.memory_format:
-    for rank, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if tensor.dim() == rank and tensor.is_contiguous(memory_format=channels_last) and not tensor.is_contiguous():
-            return channels_last
-    return torch.preserve_format
 
 
 def _cut_crossed(tensor: Tensor, planes: tuple[Plane, ...], keep: Mask) -> Tensor:
