@@ -57,6 +57,8 @@ def accuracy(model: nn.Module, data: DataSet, limit: int) -> float:
 
 def drawn(options: argparse.Namespace, data: DataSet, seed: int) -> Tensor:
     """Calibration images: of the training split, or from nothing."""
+    if options.source == "noise":
+        return torch.randn(options.images, *data.input_size, generator=torch.Generator().manual_seed(seed))
     if options.source == "leaves":
         return dead_leaves(options.images, data.input_size[1:], normalization=data.normalization, seed=seed)
     return calibration_images(data, options.images, seed=seed)
@@ -123,7 +125,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="folder of cifar10-MODEL.safetensors")
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.5, 0.35], help="shares of the MACs")
-    parser.add_argument("--source", choices=("photographs", "leaves"), default="photographs")
+    parser.add_argument("--source", choices=("photographs", "leaves", "noise"), default="photographs")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--points", type=int, default=Settings.points)
     parser.add_argument("--joint", type=int, default=Settings.joint)

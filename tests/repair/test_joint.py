@@ -123,3 +123,23 @@ def test_jointly_is_closer(name: str) -> None:
     assert not any(row.jointly for row in apart.values())
     assert all(together[name].after < 1.01 * apart[name].after for name in followers)
     assert any(together[name].after < 0.97 * apart[name].after for name in followers)
+
+
+def test_precise_iterations_do_not_depend_on_the_threads() -> None:
+    model = settled(Residual()).float()
+    graph = trace(model, EXAMPLE.float())
+    plan = choose(graph, score(graph, "l2"), Budget(macs=0.4))
+    small, x = prune(model, plan), images(64).float()
+    threads, outputs = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            made = repair_with_report(
+                small, plan=plan, reference=model, images=x, settings=Settings(points=64, precise=True)
+            )[0]
+            torch.set_num_threads(1)
+            outputs.append(made(x))
+    finally:
+        torch.set_num_threads(threads)
+    assert next(made.parameters()).dtype == torch.float32
+    assert float((outputs[0] - outputs[1]).detach().norm() / outputs[1].detach().norm()) < 1e-4

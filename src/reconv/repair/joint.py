@@ -72,6 +72,14 @@ class Pair:
     target: Tensor
     gate: Bounds | None = None
 
+    def double(self) -> Pair:
+        """The same in float64."""
+        first, second = (
+            replace(m, use=replace(m.use, arguments={**m.use.arguments, "weight": m.use.weight.double()}))
+            for m in (self.first, self.second)
+        )
+        return replace(self, first=first, second=second, x=self.x.double(), target=self.target.double())
+
 
 def refine(pair: Pair, iterations: int, ridge: float, batch: int = 100) -> tuple[Tensor, Tensor]:
     """Matrices of both layers after some iterations, float64; those at the start where nothing better is found.

@@ -217,7 +217,7 @@ class Walk(Follower):
         first, second = self._member(front, lead), self._member(chain, use)
         gate = None if chain.adds or not self.settings.gate_passes else chain.gate
         pair = Pair(first, second, chain.through, lead.input, original - others, gate)
-        found = refine(pair, self.settings.joint, self.settings.ridge)
+        found = refine(pair.double() if self.settings.precise else pair, self.settings.joint, self.settings.ridge)
         signal = first(lead.input, first.weights(found[0]))
         self._write(front, lead, found[0], _flat(signal, lead.kind))
         signal = second(chain.through(signal), second.weights(found[1]))
