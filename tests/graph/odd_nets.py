@@ -280,6 +280,25 @@ def burnt_heads() -> Net:
     return Net(forward, stem=conv(3, 10), qkv=nn.Linear(10, 96), end=nn.Linear(32, 4))
 
 
+def factors_that_count_channels() -> Net:
+    """Sums divided by the number of channels, and an attention whose scale is not given: numbers, but no shapes."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        y = m.stem(x).flatten(2).transpose(1, 2)
+        y = y * (y.sum(-1, keepdim=True) / y.shape[-1])
+        z = F.scaled_dot_product_attention(m.q(y)[:, None], m.k(y)[:, None], m.v(y)[:, None], attn_mask=m.mask(y))
+        return m.end(z[:, 0].mean(1))
+
+    class Mask(nn.Module):
+        def forward(self, y: Tensor) -> Tensor:
+            return torch.ones(y.shape[1], y.shape[1], dtype=torch.bool).tril()
+
+    return Net(
+        forward, stem=conv(3, 8), q=nn.Linear(8, 12), k=nn.Linear(8, 12), v=nn.Linear(8, 10), end=nn.Linear(10, 4),
+        mask=Mask(),
+    )  # fmt: skip
+
+
 class StandardizedConv(nn.Conv2d):
     """Weights minus their mean over their deviation, filter by filter, as in NFNet."""
 
@@ -362,7 +381,7 @@ ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         channels_along_the_rows, two_branches_selected, attention, attention_of_three_layers, attention_by_pytorch,
         attention_with_relative_positions, single_headed_attention, pytorchs_own_attention, ClassToken, windows,
         weight_norm, rolled_channels, unfolded_patches, grouped_signal_of_two_layers, widths_that_must_agree,
-        burnt_heads, standardized_weights, Scaled, Caching, numbers_that_depend_on_data,
+        burnt_heads, factors_that_count_channels, standardized_weights, Scaled, Caching, numbers_that_depend_on_data,
         second_of_two_heads_in_training,
     )
 }  # fmt: skip

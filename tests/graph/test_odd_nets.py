@@ -49,6 +49,11 @@ EXPECTED: dict[str, tuple[tuple[str, int, str], ...]] = {
     ),
     "widths_that_must_agree": (("a", 8, FAILS), ("b", 8, FAILS)),
     "burnt_heads": (("stem", 10, FREE), ("qkv", 4, FAILS + "it gives (1, 64, 3, 4, 4), not (1, 64, 3, 2, 8) (view at")),
+    "factors_that_count_channels": (
+        ("stem", 8, FAILS + "it computes with "),
+        ("q", 12, FAILS + "it computes with "),
+        ("v", 10, FREE),
+    ),
     "standardized_weights": (("a", 12, FREE), ("b", 16, FREE)),
     "Scaled": (("a", 8, FREE),),
     "Caching": (("a", 8, FREE),),

@@ -172,6 +172,12 @@ def _left(planes: tuple[Plane, ...], keep: Mask) -> tuple[Plane, ...]:
     return tuple(result)
 
 
+def _factors(call: Call) -> list[float]:
+    """The numbers that an operator computes with: all of an element-wise one's, else those that are no sizes."""
+    kinds = (int, float) if torch.Tag.pointwise in call.func.tags else float
+    return [n for n in call.arguments.values() if isinstance(n, kinds)]
+
+
 class _Prediction:
     """What every operator of a cut copy must give, from the first run's labels."""
 
@@ -180,6 +186,11 @@ class _Prediction:
         self.kept = keep[graph.labels]
 
     def compare(self, expected: Call, found: Call) -> None:
+        before, after = _factors(expected), _factors(found)
+        if before != after:
+            pairs = zip(before, after, strict=False)
+            was, now = next((pair for pair in pairs if pair[0] != pair[1]), (len(before), len(after)))
+            raise _DepartsError(f"it computes with {now:g} in place of {was:g}, a number that counts channels", False)
         for before, after, value, seen in zip(
             expected.outputs, found.outputs, expected.after, found.after, strict=True
         ):

@@ -80,7 +80,7 @@ _ROWS: tuple[tuple[Rule, str], ...] = (
         "max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d upsample_nearest3d "
         "upsample_trilinear3d reflection_pad3d replication_pad3d",
     ),
-    (sums.along_dim, "_softmax _log_softmax cumsum sort topk"),
+    (sums.along_dim, "_softmax _log_softmax _safe_softmax cumsum sort topk"),
     (sums.unfolded, "im2col"),
     (sums.folded, "col2im"),
     # The same tensor, or the same labels
