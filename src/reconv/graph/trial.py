@@ -186,10 +186,10 @@ class _Prediction:
         self.kept = keep[graph.labels]
 
     def compare(self, expected: Call, found: Call) -> None:
-        before, after = _factors(expected), _factors(found)
-        if before != after:
-            pairs = zip(before, after, strict=False)
-            was, now = next((pair for pair in pairs if pair[0] != pair[1]), (len(before), len(after)))
+        factors, others = _factors(expected), _factors(found)
+        if factors != others:
+            pairs = zip(factors, others, strict=False)
+            was, now = next((pair for pair in pairs if pair[0] != pair[1]), (len(factors), len(others)))
             raise _DepartsError(f"it computes with {now:g} in place of {was:g}, a number that counts channels", False)
         for before, after, value, seen in zip(
             expected.outputs, found.outputs, expected.after, found.after, strict=True
