@@ -21,6 +21,8 @@ def laid_together(call: Call, planes: Sequence[Plane]) -> list[Plane]:
     """Planes of one tensor: channels that meet at a position are one, and lie on the axes of either."""
     result: list[Plane] = []
     for plane in planes:
+        if not axes_of(plane):  # a single channel is left: nothing varies
+            continue
         places = met(result, plane)
         for i in places:
             call.space.unite(plane, result[i])
