@@ -16,6 +16,7 @@ from reconv.files import tensors_fingerprint
 from reconv.pipeline import Cut, Manner, RunConfig, Schooling, Watcher, example_of, run
 from reconv.plan import Budget
 from reconv.report import Row
+from reconv.training import evaluate
 
 QUICK = RunConfig(
     base=Schooling("default", 2), finetune=Schooling("default-finetune", 2), cut=Cut("l1", budget=Budget(macs=0.5))
@@ -113,3 +114,18 @@ def test_resnet56_on_cifar10(data_root: Path, weights_root: Path, tmp_path: Path
     assert facts.before.macs - facts.after.macs == pytest.approx(0.311 * facts.before.macs, rel=1e-2)
     assert facts.after.accuracy is not None
     assert facts.after.accuracy > 0.8
+
+
+def test_a_repaired_network_answers_more_like_the_original(tmp_path: Path) -> None:
+    data = load_data("digits")
+    config = replace(QUICK, base=Schooling("default", 4), finetune=Schooling("default-finetune", 0))
+    right = {}
+    for images in (0, 300):
+        result = run(replace(config, repair=images), tmp_path / str(images), NOTHING_MEASURED)
+        right[images] = evaluate(result.model, data, "validation").top1
+    assert right[300] > right[0] + 0.2
+
+
+def test_recalibration_and_repair_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="both given"):
+        RunConfig(recalibrate=100, repair=100)

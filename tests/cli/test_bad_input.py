@@ -51,6 +51,8 @@ def _made(folder: Path) -> set[str]:
         (["--epochs", "-1"], ["-1"]),
         (["--batch-size", "0"], ["0"]),
         (["--recalibrate", "1"], ["1", "at least 2"]),
+        (["--repair", "1"], ["1", "at least 2"]),
+        (["--repair", "100", "--recalibrate", "100"], ["both given"]),
         (["--device", "cuda:99"], ["cuda:99"]),
         (["--device", "abacus"], ["abacus", "cpu"]),
         (["--weights", "missing.safetensors"], ["missing.safetensors", "does not exist"]),

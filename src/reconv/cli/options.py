@@ -124,6 +124,14 @@ Recalibrate = Annotated[
         "--recalibrate", help="Refresh BatchNorm's statistics with this many training images.", rich_help_panel=_CUT
     ),
 ]
+Repair = Annotated[
+    int,
+    typer.Option(
+        "--repair",
+        help="Solve the layers around the cut anew by least squares, on this many training images (1000 do well).",
+        rich_help_panel=_CUT,
+    ),
+]
 Protocol = Annotated[
     str | None,
     typer.Option(

@@ -42,6 +42,7 @@ def command(
     rev: options.Rev = False,
     verify: options.Verify = None,
     recalibrate: options.Recalibrate = 0,
+    repair: options.Repair = 0,
     finetune: Finetune = None,
     protocol: options.Protocol = None,
     epochs: options.Epochs = None,
@@ -71,6 +72,7 @@ def command(
         finetune=pipeline.Schooling(protocol or "default-finetune", epochs if wanted else 0, batch_size),
         verify=verify,
         recalibrate=recalibrate,
+        repair=repair,
         seed=seed,
         device=device,
     )

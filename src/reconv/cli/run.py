@@ -43,6 +43,7 @@ def command(
     rev: options.Rev = False,
     verify: options.Verify = None,
     recalibrate: options.Recalibrate = 0,
+    repair: options.Repair = 0,
     base_protocol: BaseProtocol = "default",
     base_epochs: BaseEpochs = None,
     protocol: options.Protocol = None,
@@ -74,6 +75,7 @@ def command(
         finetune=pipeline.Schooling(protocol or "default-finetune", epochs, batch_size),
         verify=verify,
         recalibrate=recalibrate,
+        repair=repair,
         seed=seed,
         device=device,
     )

@@ -84,6 +84,8 @@ class RunConfig:
         finetune: how the smaller one is trained on.
         verify: prove that removed equals zeroed; None: where that takes under ten seconds.
         recalibrate: refresh BatchNorm's statistics after the cut with this many training images; 0: do not.
+        repair: solve the layers around the cut anew by least squares, on this many training images without their
+            labels; 0: do not.
         seed: of weights, splits, order and random scores.
         device: where to compute.
     """
@@ -98,12 +100,16 @@ class RunConfig:
     finetune: Schooling = Schooling("default-finetune")
     verify: bool | None = None
     recalibrate: int = 0
+    repair: int = 0
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.recalibrate < 0 or self.recalibrate == 1:
-            raise ConfigError(f"recalibrate: {self.recalibrate}; give the number of images, at least 2, or 0 for none")
+        for name, images in (("recalibrate", self.recalibrate), ("repair", self.repair)):
+            if images < 0 or images == 1:
+                raise ConfigError(f"{name}: {images}; give the number of images, at least 2, or 0 for none")
+        if self.recalibrate and self.repair:
+            raise ConfigError("recalibrate and repair: both given; a repair sets BatchNorm statistics too, give one")
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

@@ -134,7 +134,8 @@ def _pixels(data: DataSet | None) -> int:
 
 
 def _needs_images(config: RunConfig, manner: Manner) -> bool:
-    return manner.measure or not is_trained(config) or config.finetune.epochs != 0 or config.recalibrate > 0
+    trains = not is_trained(config) or config.finetune.epochs != 0
+    return manner.measure or trains or config.recalibrate > 0 or config.repair > 0
 
 
 def _graph_of_given_network(
@@ -171,7 +172,7 @@ def _base_network(model: nn.Module, data: DataSet, config: RunConfig, place: Run
 def _repaired(
     base: nn.Module, cut: CutNetwork, data: DataSet | None, config: RunConfig, place: RunFolder, diary: Diary
 ) -> nn.Module:
-    """The cut network after recalibration and fine-tuning, each where asked for."""
+    """The cut network after recalibration or repair, and fine-tuning, each where asked for."""
     if data is None:
         return cut.model
     with diary.stage("validate") as stage:
@@ -181,6 +182,8 @@ def _repaired(
     small = cut.model
     if config.recalibrate:
         small = stages.refresh_batch_norm(small, data, config.recalibrate, config.seed, diary)
+    if config.repair:
+        small = stages.solve_anew(small, cut.plan, data, config.repair, config.seed, diary)
     return stages.school(small, data, config.finetune, FINETUNE, config, place.session(FINETUNE), diary).model
 
 

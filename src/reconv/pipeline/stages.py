@@ -21,6 +21,7 @@ from reconv.pipeline.watch import Diary
 from reconv.plan import Plan, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
+from reconv.repair import Settings, repair_with_report
 from reconv.saliency import Saliency, score
 from reconv.surgery import prune, verify
 from reconv.training import Session, Trained, evaluate, load_protocol, recalibrate, train
@@ -165,6 +166,18 @@ def refresh_batch_norm(model: nn.Module, data: DataSet, number: int, seed: int, 
         stage.accuracy = validation_accuracy(fresh, data)
         stage.note = f"{len(images):,} training images"
     return fresh
+
+
+def solve_anew(small: nn.Module, plan: Plan, data: DataSet, number: int, seed: int, diary: Diary) -> nn.Module:
+    """The layers around the cut by least squares, from training images, without their labels."""
+    reference = plan.graph.model
+    with diary.stage("repair") as stage:
+        images = calibration_images(data, number, seed, normalization=normalization_for(reference, data))
+        settings = Settings(seed=seed)
+        repaired, report = repair_with_report(small, plan=plan, reference=reference, images=images, settings=settings)
+        stage.accuracy = validation_accuracy(repaired, data)
+        stage.note = f"{len(report.layers)} layers solved anew on {len(images):,} training images"
+    return repaired
 
 
 def validation_accuracy(model: nn.Module, data: DataSet) -> float | None:
