@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from reconv.plan import Plan
-from reconv.repair.chains import Chain, Follower, LayerUse, layer_names
-from reconv.repair.rows import Sampler, needed_rows, output_positions, signal_rows
-from reconv.repair.settings import Settings
+from reconv.refit.chains import Chain, Follower, LayerUse, layer_names
+from reconv.refit.rows import Sampler, needed_rows, output_positions, signal_rows
+from reconv.refit.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)

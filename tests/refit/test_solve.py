@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from reconv.repair.solve import Problem, apply, gated_error, solve
+from reconv.refit.solve import Problem, apply, gated_error, solve
 
 
 def problem(n: int = 400, inputs: int = 7, outputs: int = 3, groups: int = 2) -> Problem:

@@ -15,7 +15,7 @@ from reconv.errors import ConfigError
 from reconv.graph import trace
 from reconv.plan import Budget
 from reconv.provenance import Normalization
-from reconv.repair import Settings, choose_by_curves, dead_leaves, error_curves, gather_moments, repair
+from reconv.refit import Settings, choose_by_curves, dead_leaves, error_curves, gather_moments, repair
 from reconv.surgery import prune
 
 

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from reconv.graph.channels import ChannelGraph, ChannelGroup
 from reconv.graph.labels import Plane
-from reconv.repair.solve import damped
-from reconv.repair.statistics import Moments
+from reconv.refit.solve import damped
+from reconv.refit.statistics import Moments
 
 
 @dataclass(frozen=True, eq=False)

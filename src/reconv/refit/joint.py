@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reconv.repair.chains import LayerUse
-from reconv.repair.rows import Sampler, from_matrix, input_rows, output_positions, tap_table
-from reconv.repair.solve import Bounds, by_group, damped
+from reconv.refit.chains import LayerUse
+from reconv.refit.rows import Sampler, from_matrix, input_rows, output_positions, tap_table
+from reconv.refit.solve import Bounds, by_group, damped
 
 _METRIC_ROWS = 16_000
 _LARGEST = 6_000  # inputs of a layer; wider ones are left to least squares alone

@@ -7,7 +7,7 @@ import torch
 from repair_nets import settled
 from torch import nn
 
-from reconv.repair import norms
+from reconv.refit import norms
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -13,8 +13,8 @@ from torch import nn
 from reconv.errors import BudgetError, ConfigError, DataError
 from reconv.graph import ChannelGraph, trace
 from reconv.plan import Budget, choose_widths
-from reconv.repair import choose_by_curves, error_curves, gather_moments
-from reconv.repair.settings import Settings
+from reconv.refit import choose_by_curves, error_curves, gather_moments
+from reconv.refit.settings import Settings
 from reconv.saliency import score
 from reconv.surgery import prune, verify
 

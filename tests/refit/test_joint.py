@@ -13,10 +13,10 @@ from torch.overrides import TorchFunctionMode
 
 from reconv.graph import trace
 from reconv.plan import Budget, choose
-from reconv.repair import Settings, repair_with_report
-from reconv.repair.chains import LayerUse, find_chains
-from reconv.repair.joint import Member, Pair, refine
-from reconv.repair.rows import to_matrix
+from reconv.refit import Settings, repair_with_report
+from reconv.refit.chains import LayerUse, find_chains
+from reconv.refit.joint import Member, Pair, refine
+from reconv.refit.rows import to_matrix
 from reconv.saliency import score
 from reconv.surgery import prune
 

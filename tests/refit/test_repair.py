@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from reconv.errors import ConfigError, DataError, GraphError
 from reconv.graph import trace
 from reconv.plan import Budget, Plan, choose
-from reconv.repair import Settings, repair, repair_with_report
-from reconv.repair.chains import find_chains
+from reconv.refit import Settings, repair, repair_with_report
+from reconv.refit.chains import find_chains
 from reconv.saliency import score
 from reconv.surgery import prune
 
@@ -252,14 +252,3 @@ def test_networks_that_the_plan_is_not_for() -> None:
 def test_settings_outside_their_range(setting: dict, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         Settings(**setting)
-
-
-def test_the_package_is_the_function_too() -> None:
-    import reconv
-    import reconv.repair.solve
-
-    model = settled(Residual())
-    small, plan = cut(model)
-    made = reconv.repair(small, plan=plan, reference=model, images=images())
-    same = repair(small, plan=plan, reference=model, images=images())
-    assert torch.equal(made.head.weight, same.head.weight)

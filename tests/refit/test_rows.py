@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from reconv.repair.chains import LayerUse
-from reconv.repair.rows import (
+from reconv.refit.chains import LayerUse
+from reconv.refit.rows import (
     Sampler,
     from_matrix,
     input_rows,

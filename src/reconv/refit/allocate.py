@@ -18,7 +18,7 @@ from reconv.cost import total_macs, total_parameters
 from reconv.errors import BudgetError, ConfigError
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Layer, Mask
 from reconv.plan import STREAM, Budget, GroupPlan, Plan
-from reconv.repair.elimination import Curve
+from reconv.refit.elimination import Curve
 
 _SWEEPS = 20
 _BISECTIONS = 48

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reconv.repair.rows import from_matrix, to_matrix
+from reconv.refit.rows import from_matrix, to_matrix
 
 
 def affine(norm: nn.Module | None, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from reconv.graph.channels import ChannelGraph
-from reconv.repair import norms
-from reconv.repair.chains import Chain, Follower, LayerUse, find_chains, layer_names
-from reconv.repair.modes import evaluating
-from reconv.repair.rows import Sampler, input_rows, needed_rows, output_positions, signal_rows, tap_table
-from reconv.repair.settings import Settings, check_images
-from reconv.repair.solve import by_group
+from reconv.refit import norms
+from reconv.refit.chains import Chain, Follower, LayerUse, find_chains, layer_names
+from reconv.refit.modes import evaluating
+from reconv.refit.rows import Sampler, input_rows, needed_rows, output_positions, signal_rows, tap_table
+from reconv.refit.settings import Settings, check_images
+from reconv.refit.solve import by_group
 
 _LARGEST = 10_000  # inputs of a layer; the Gram matrix of more would take a gigabyte and an hour
 

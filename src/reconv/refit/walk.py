@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from reconv.plan import Plan
-from reconv.repair import norms
-from reconv.repair.chains import Chain, Follower, LayerUse, layer_names
-from reconv.repair.joint import Member, Pair, refine
-from reconv.repair.report import LayerRepair
-from reconv.repair.rows import (
+from reconv.refit import norms
+from reconv.refit.chains import Chain, Follower, LayerUse, layer_names
+from reconv.refit.joint import Member, Pair, refine
+from reconv.refit.report import LayerRepair
+from reconv.refit.rows import (
     Sampler,
     input_rows,
     needed_rows,
@@ -32,9 +32,9 @@ from reconv.repair.rows import (
     split_outputs,
     tap_table,
 )
-from reconv.repair.settings import Settings
-from reconv.repair.solve import Problem, apply, gated_error, solve
-from reconv.repair.targets import Targets
+from reconv.refit.settings import Settings
+from reconv.refit.solve import Problem, apply, gated_error, solve
+from reconv.refit.targets import Targets
 
 _EXACT = 1e-10  # a layer whose error is below this share of the energy has nothing to repair
 

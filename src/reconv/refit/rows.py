@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reconv.repair.chains import LayerUse
+from reconv.refit.chains import LayerUse
 
 
 def tap_table(use: LayerUse, output_size: Sequence[int]) -> Tensor:

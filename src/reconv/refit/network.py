@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from reconv.errors import GraphError
 from reconv.plan import Plan
-from reconv.repair.chains import Chain, find_chains
-from reconv.repair.modes import evaluating
-from reconv.repair.report import RepairReport
-from reconv.repair.rows import Sampler
-from reconv.repair.settings import Settings, check_images
-from reconv.repair.targets import Targets
-from reconv.repair.walk import Walk
+from reconv.refit.chains import Chain, find_chains
+from reconv.refit.modes import evaluating
+from reconv.refit.report import RepairReport
+from reconv.refit.rows import Sampler
+from reconv.refit.settings import Settings, check_images
+from reconv.refit.targets import Targets
+from reconv.refit.walk import Walk
 
 _LIVE_SIGNALS = 4  # that a forward pass holds at a time, about, each as large as the largest
 

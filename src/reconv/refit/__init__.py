@@ -1,0 +1,13 @@
+"""Repair a cut network in closed form, and choose channels and widths from the same statistics."""
+
+from reconv.refit.allocate import choose_by_curves as choose_by_curves
+from reconv.refit.dead_leaves import dead_leaves as dead_leaves
+from reconv.refit.elimination import Curve as Curve
+from reconv.refit.elimination import error_curves as error_curves
+from reconv.refit.network import repair as repair
+from reconv.refit.network import repair_with_report as repair_with_report
+from reconv.refit.report import LayerRepair as LayerRepair
+from reconv.refit.report import RepairReport as RepairReport
+from reconv.refit.settings import Settings as Settings
+from reconv.refit.statistics import Moments as Moments
+from reconv.refit.statistics import gather_moments as gather_moments
