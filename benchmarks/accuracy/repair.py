@@ -27,7 +27,7 @@ from reconv.data.dataset import DataSet
 from reconv.graph import ChannelGraph, trace
 from reconv.plan import Budget, Plan, choose, unit_scores
 from reconv.provenance import provenance_of
-from reconv.repair import (
+from reconv.refit import (
     Curve,
     Settings,
     choose_by_curves,

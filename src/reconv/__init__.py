@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from reconv.plan import Plan as Plan
     from reconv.plan import choose as choose
     from reconv.plan import choose_widths as choose_widths
+    from reconv.refit import choose_by_curves as choose_by_curves
+    from reconv.refit import dead_leaves as dead_leaves
+    from reconv.refit import error_curves as error_curves
+    from reconv.refit import gather_moments as gather_moments
+    from reconv.refit import repair as repair
     from reconv.saliency import Criterion as Criterion
     from reconv.saliency import Saliency as Saliency
     from reconv.saliency import register_criterion as register_criterion
@@ -46,6 +51,7 @@ _HOME = {
     "errors": ("ReconvError",),
     "graph": ("ChannelGraph", "register_rule", "trace"),
     "plan": ("Budget", "Plan", "choose", "choose_widths"),
+    "refit": ("choose_by_curves", "dead_leaves", "error_curves", "gather_moments", "repair"),
     "saliency": ("Criterion", "Saliency", "register_criterion", "score", "score_all"),
     "surgery": ("prune", "verify"),
     "zoo": ("load_model", "load_recipe"),

@@ -21,7 +21,7 @@ from reconv.pipeline.watch import Diary
 from reconv.plan import Plan, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
-from reconv.repair import Settings, repair_with_report
+from reconv.refit import Settings, repair_with_report
 from reconv.saliency import Saliency, score
 from reconv.surgery import prune, verify
 from reconv.training import Session, Trained, evaluate, load_protocol, recalibrate, train
