@@ -204,6 +204,22 @@ def test_a_convolution_in_three_dimensions_has_weights_but_no_norm() -> None:
         score(graph, "nuc")
 
 
+def test_a_parameter_with_its_inputs_first_is_scored_by_its_outputs() -> None:
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = nn.Parameter(torch.randn(6, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.up
+
+    model = Product()
+    graph = trace(model, torch.randn(2, 6))
+    expected = model.up.detach().double().norm(dim=0)
+    torch.testing.assert_close(score(graph, "l2").values["up"], expected)
+    torch.testing.assert_close(score(graph, "fro").values["up"], expected)
+
+
 def test_a_frozen_value() -> None:
     saliency = Saliency("l1", "forward", {"a": torch.ones(2)})
     with pytest.raises(AttributeError):

@@ -102,3 +102,26 @@ def test_buffers_keep_their_kind() -> None:
     assert small.get_buffer("bn1.num_batches_tracked").dtype == torch.int64
     assert not isinstance(small.get_buffer("bn1.running_var"), nn.Parameter)
     assert small.get_buffer("bn1.running_var").shape == (small.get_submodule("conv1").out_channels,)
+
+
+class Blurred(nn.Module):
+    """A fixed filter for every channel, in a buffer that the state does not hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.end = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+        self.register_buffer("filter", torch.rand(8, 1, 3, 3, generator=torch.Generator().manual_seed(3)), False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.nn.functional.conv2d(self.a(x), self.get_buffer("filter"), groups=self.a.out_channels)
+        return self.end(y).mean((2, 3))
+
+
+def test_buffers_that_the_state_did_not_hold_are_saved_once_they_are_cut(tmp_path: Path) -> None:
+    small = prune(model := Blurred(), planned(model)).eval()
+    assert len(small.get_buffer("filter")) < 8
+    save(small, tmp_path / "small")
+    again = load(tmp_path / "small", model=Blurred())
+    with torch.no_grad():
+        assert torch.equal(small(EXAMPLE), again(EXAMPLE))
+    assert "filter" not in Blurred().state_dict()

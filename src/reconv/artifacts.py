@@ -162,6 +162,7 @@ def _shrink(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
                 if old is None or new is None or old.ndim != new.ndim or old.shape == new.shape:
                     continue
                 if all(n <= o for n, o in zip(new.shape, old.shape)):
+                    module._non_persistent_buffers_set.discard(name)  # cut, so that it was saved after all
                     store[name] = shrunk.setdefault(id(old), _empty_like(old, new))
 
 

@@ -299,6 +299,19 @@ def factors_that_count_channels() -> Net:
     )  # fmt: skip
 
 
+class ProductWithAParameter(nn.Module):
+    """Weights used as they are, inputs first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.end = conv(3, 8), nn.Linear(10, 4)
+        self.up, self.gate = nn.Parameter(torch.randn(8, 10)), nn.Parameter(torch.randn(8, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x).flatten(2).transpose(1, 2)
+        return self.end(((y @ self.up) * torch.sigmoid(y @ self.gate)).mean(1))
+
+
 class StandardizedConv(nn.Conv2d):
     """Weights minus their mean over their deviation, filter by filter, as in NFNet."""
 
@@ -381,7 +394,8 @@ ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         channels_along_the_rows, two_branches_selected, attention, attention_of_three_layers, attention_by_pytorch,
         attention_with_relative_positions, single_headed_attention, pytorchs_own_attention, ClassToken, windows,
         weight_norm, rolled_channels, unfolded_patches, grouped_signal_of_two_layers, widths_that_must_agree,
-        burnt_heads, factors_that_count_channels, standardized_weights, Scaled, Caching, numbers_that_depend_on_data,
+        ProductWithAParameter, burnt_heads, factors_that_count_channels, standardized_weights, Scaled, Caching,
+        numbers_that_depend_on_data,
         second_of_two_heads_in_training,
     )
 }  # fmt: skip

@@ -54,6 +54,7 @@ EXPECTED: dict[str, tuple[tuple[str, int, str], ...]] = {
         ("q", 12, FAILS + "it computes with "),
         ("v", 10, FREE),
     ),
+    "ProductWithAParameter": (("a", 8, FREE), ("up", 10, FREE), ("gate", 1, "a single output")),
     "standardized_weights": (("a", 12, FREE), ("b", 16, FREE)),
     "Scaled": (("a", 8, FREE),),
     "Caching": (("a", 8, FREE),),

@@ -37,6 +37,7 @@ class Layer:
             None in three dimensions.
         norm: name of the scale of the BatchNorm that reads the layer's output first, if any.
         rows: where channels lie along the positions, how many of the positions and their classes; use by use.
+        inputs_first: the parameter is [C_in, C_out], as in `x @ parameter`; `ChannelGraph.weight` turns it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Layer:
     geometry: ConvGeometry | None = None
     norm: str | None = None
     rows: tuple[tuple[float, Plane], ...] = ()
+    inputs_first: bool = False
 
     @property
     def out_channels(self) -> int:
@@ -177,7 +179,8 @@ class ChannelGraph:
     def weight(self, layer: Layer) -> Tensor:
         """The layer's weight, detached: [C_out, C_in / groups, ...]."""
         if layer.weight is not None:
-            return _tensor(self.model, layer.weight).detach()
+            weight = _tensor(self.model, layer.weight).detach()
+            return weight.T if layer.inputs_first else weight
         module = self.model.get_submodule(layer.name)
         computed = getattr(module, "weight", None)
         if not isinstance(computed, Tensor):

@@ -186,6 +186,7 @@ def _layers(record: Record, classes: Plane, batch: int) -> tuple[Layer, ...]:
             kernel=uses[0].window["kernel"] if uses[0].window else (),
             geometry=_geometry(uses[0]),
             norm=next((n for x, n in record.norms if np.array_equal(x, uses[0].outputs)), None),
+            inputs_first=uses[0].inputs_first,
             rows=tuple((use.positions / batch, classes[use.rows]) for use in uses if use.rows is not None),
         )
         for name, uses in by_name.items()

@@ -58,6 +58,7 @@ class LayerCall:
         positions: output positions of the whole example batch.
         window: stride, padding, dilation and kernel of a convolution, and its input's spatial size.
         rows: labels of the positions, where channels lie along the positions; else None.
+        inputs_first: the parameter is [C_in, C_out], as in `x @ parameter`.
     """
 
     layer: str
@@ -68,6 +69,7 @@ class LayerCall:
     positions: int
     window: Mapping[str, tuple[int, ...]] | None = None
     rows: Plane | None = None
+    inputs_first: bool = False
 
 
 class Call:

@@ -44,6 +44,8 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
                     continue
                 if id(tensor) not in cut:
                     cut[id(tensor)] = cut_tensor(tensor, plan.graph.parameters[name], keep)
+                if cut[id(tensor)].shape != tensor.shape:  # what the class would build anew is no longer right
+                    module._non_persistent_buffers_set.discard(attribute)
                 store[attribute] = cut[id(tensor)]
     edits = {}
     for path, module in small.named_modules():

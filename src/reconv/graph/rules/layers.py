@@ -174,8 +174,15 @@ def _note_linear(call: Call, a: Tensor, b: Tensor) -> None:
         inputs = frozen_labels(call, b.shape[0], "sees a single feature")
     name, parameter = _layer_name(call, b)
     rows = labels_along(call, a, 0)
+    born = call.record.parameters.get(parameter or "", ())
+    inputs_first = any(
+        np.array_equal(plane.ravel(), labels)
+        for labels, axis in ((inputs, 0), (outputs, 1))
+        for plane in born
+        if axes_of(plane) == (axis,)
+    )
     call.record.calls.append(
-        LayerCall(name, parameter, "linear", outputs, inputs[None], a.shape[0], None, rows),
+        LayerCall(name, parameter, "linear", outputs, inputs[None], a.shape[0], None, rows, inputs_first)
     )
 
 
