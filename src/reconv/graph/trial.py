@@ -1,9 +1,9 @@
 """Try a cut out before believing in it: run a cut copy of the model and compare it with the first run.
 
-The copy holds shapes only, so that a trial costs one more trace. Its parameters bear the classes that the first run
-settled; every operator's output must have the shape and the channels that were predicted, and where channels meet
-they must be the same. What the model's own code does with numbers (a view with a burnt size, a slice at a fixed
-position) thus shows at the operator where it happens.
+The copy holds shapes only, so that a trial costs one more trace. Its parameters bear the first run's labels; every
+operator's output must have the shape and the channels that were predicted, channels that meet must be the same, and
+numbers that an operator computes with may not change. What the model's own code does with sizes (a view with a burnt
+size, a slice at a fixed position, a division by the number of channels) thus shows at the operator where it happens.
 """
 
 from __future__ import annotations
@@ -46,7 +46,17 @@ class _DepartsError(Exception):
 
 
 class _KnownLabels(LabelSpace):
-    """Labels are the first run's classes; those that this run adds are negative and match anything."""
+    """Labels are the first run's; those that this run adds are negative and match anything."""
+
+    def __init__(self, classes: Plane):
+        super().__init__()
+        self.classes = classes
+
+    def differ(self, a: Plane, b: Plane) -> bool:
+        """Whether channels at one (broadcast) position are known not to be one."""
+        x, y = np.broadcast_arrays(a, b)
+        known = (x >= 0) & (y >= 0)
+        return bool((self.classes[x[known]] != self.classes[y[known]]).any())
 
     def fresh(self, size: int) -> Plane:
         self.count += size
@@ -54,10 +64,10 @@ class _KnownLabels(LabelSpace):
 
     def unite(self, a: Plane, b: Plane) -> None:
         try:
-            x, y = np.broadcast_arrays(a, b)
+            differ = self.differ(a, b)
         except ValueError:
             raise _DepartsError(f"{a.size} channels meet {b.size}", True) from None
-        if ((x != y) & (x >= 0) & (y >= 0)).any():
+        if differ:
             raise _DepartsError("other channels meet than in the whole network", False)
 
 
@@ -79,10 +89,11 @@ def try_out(recording: Recording, graph: ChannelGraph, example: Any, rule_of: Ru
     keep = generic_cut(graph, seed)
     if keep.all():
         return None
-    record = Record(space=_KnownLabels())
+    space = _KnownLabels(graph.labels)
+    record = Record(space=space)
     twin = _cut_twin(recording, graph, keep, record)
     expected = [call for call in recording.record.operations if _counts(call)]
-    predict = _Prediction(graph, keep)
+    predict = _Prediction(space, keep)
     place = 0
 
     def check(call: Call) -> None:
@@ -149,7 +160,7 @@ def _cut_twin(recording: Recording, graph: ChannelGraph, keep: Mask, record: Rec
                 new = torch.empty(shape, dtype=tensor.dtype, device=tensor.device, memory_format=layout)
             new = nn.Parameter(new, requires_grad=False) if isinstance(tensor, nn.Parameter) else new
         tensors[id(tensor)] = new
-        record.know(name, new, _left(graph.parameters[name], keep))
+        record.know(name, new, _left(recording.record.parameters[name], keep[graph.labels]))
     twin = copied(recording.model, tensors)
     for path, module in twin.named_modules():
         follow_sizes(module, path, graph, keep)
@@ -157,7 +168,7 @@ def _cut_twin(recording: Recording, graph: ChannelGraph, keep: Mask, record: Rec
 
 
 def _left(planes: tuple[Plane, ...], keep: Mask) -> tuple[Plane, ...]:
-    """A parameter's planes without the classes that go; every row of a grouped weight keeps equally many."""
+    """A parameter's planes without the labels that go; every row of a grouped weight keeps equally many."""
     single = {axes_of(p)[0]: np.flatnonzero(keep[p]) for p in planes if len(axes_of(p)) == 1}
     result = []
     for plane in planes:
@@ -181,9 +192,9 @@ def _factors(call: Call) -> list[float]:
 class _Prediction:
     """What every operator of a cut copy must give, from the first run's labels."""
 
-    def __init__(self, graph: ChannelGraph, keep: Mask):
-        self.classes = graph.labels
-        self.kept = keep[graph.labels]
+    def __init__(self, space: _KnownLabels, keep: Mask):
+        self.space = space
+        self.kept = keep[space.classes]
 
     def compare(self, expected: Call, found: Call) -> None:
         factors, others = _factors(expected), _factors(found)
@@ -223,7 +234,7 @@ class _Prediction:
         kept = self.kept[plane]
         axes = axes_of(plane)
         there = [np.flatnonzero(kept.any(axis=tuple(a for a in axes if a != axis))) for axis in axes]
-        block = self.classes[plane]
+        block = plane
         for axis, index in zip(axes, there, strict=True):
             block, kept = block.take(index, axis), kept.take(index, axis)
         if not kept.all():
@@ -231,8 +242,8 @@ class _Prediction:
         for other in seen.planes:
             if set(axes_of(other)) & set(axes):
                 try:
-                    x, y = np.broadcast_arrays(block, other)
+                    differ = self.space.differ(block, other)
                 except ValueError:
-                    raise _DepartsError("other channels come out than were predicted", False) from None
-                if ((x != y) & (y >= 0)).any():
+                    differ = True
+                if differ:
                     raise _DepartsError("other channels come out than were predicted", False)
