@@ -12,6 +12,8 @@ from reconv.conv import certificate, cut, dense, nuclear, seam, spectral, taps, 
 from reconv.conv.bands import Band
 
 DENSE_ROWS = 100  # up to here the dense eigenvalues cost less than being clever
+GAIN = 16.0  # how much better than the rung below one is believed to be, at the most
+PAYABLE = 4e9  # work, in cubed rows of a dense matrix, that one channel may cost without being asked for
 ROUNDING = 1e-12
 PROVEN = 2e-7
 CROWD = 1e-7  # what the block may miss in a crowd of nearly equal eigenvalues
@@ -94,17 +96,20 @@ def _spectral(split: Split, bands: Bands, *, exact: bool) -> Estimate:
 
 
 def _nuclear(split: Split, bands: Bands, *, exact: bool, tol: float) -> Estimate:
-    """The nuclear norm, where single kernels are cheap enough to be cut from a torus, the others by pieces."""
+    """The nuclear norm: of single kernels exactly where that can be paid, of the others by pieces.
+
+    A single kernel's symbol touches zero, so pieces converge slowly, and two sizes may agree by chance.
+    """
     found = Estimate.by("", torch.zeros_like(split[:, 0, 0]), 0.0)
-    single = torch.zeros_like(found.value, dtype=torch.bool)
-    if cut.fits(bands) and cut.work(bands) < _exact_algorithm(bands)[1]:
-        single = cut.single_kernels(split, bands)[1]
+    single = cut.single_kernels(split, bands)[1]
     for is_single in (True, False):
         part = torch.nonzero(single == is_single)[:, 0]
         if len(part):
-            name, work = ("cut", cut.work(bands)) if is_single else _exact_algorithm(bands)
-            solver = Exact(name, work)
-            climb = solver.solve(split[part], bands) if exact else _climb(split[part], bands, tol, solver)
+            solver = Exact(*_exact_algorithm(bands))
+            if is_single and cut.fits(bands) and cut.work(bands) < solver.work:
+                solver = Exact("cut", cut.work(bands))
+            exactly = exact or (is_single and solver.work <= PAYABLE)
+            climb = solver.solve(split[part], bands) if exactly else _climb(split[part], bands, tol, solver)
             found.put(part, climb)
     return found
 
@@ -128,6 +133,7 @@ def _climb(split: Split, bands: Bands, tol: float, exact: Exact) -> Estimate:
     """Up the ladder of pieces; exactly, where the next rung would cost as much or convergence is slow."""
     parts = nuclear.contributions(split, bands, nuclear.LADDER[0])
     best = Estimate(parts.sum(0), torch.full_like(parts[0], torch.inf), ["pieces"] * len(split))
+    last = best.error.clone()
     todo = torch.arange(len(split), device=split.device)
     for rung in nuclear.LADDER[1:]:
         if nuclear.work(bands, rung) > exact.work:
@@ -135,8 +141,13 @@ def _climb(split: Split, bands: Bands, tol: float, exact: Exact) -> Estimate:
         below, parts = parts, nuclear.contributions(split[todo], bands, rung)
         # Where a piece has become the map itself there are fewer parts to compare.
         steps = parts - below if parts.shape == below.shape else parts.sum(0) - below.sum(0)
-        error = steps.abs().reshape(-1, len(todo)).sum(0)
-        slow = error > best.error[todo] / 4
+        step = steps.abs().reshape(-1, len(todo)).sum(0)
+        before = last[todo]
+        slow = step > before / 4
+        # Two sizes may agree by chance: no rung is believed to be better than the one below by more than GAIN,
+        # and the first step, with nothing below it, not at all.
+        error = torch.maximum(step, before / GAIN)
+        last[todo] = step
         best.put(todo, Estimate(parts.sum(0), error, ["pieces"] * len(todo)))
         climbing = ~(best.is_within(tol)[todo] | slow)
         todo, parts = todo[climbing], parts[:, climbing]
