@@ -10,10 +10,11 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,28 @@ def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], metadata: Mappi
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     write_atomically(path, save(copies, metadata=dict(metadata or {})))
+
+
+def tensors_size(tensors: Mapping[str, tuple[torch.dtype, Sequence[int]]], metadata: Mapping[str, str]) -> int:
+    """Bytes of the file that `write_tensors` would write for tensors of these types and shapes."""
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    start = 0
+    # Wider items come first, then it goes by name.
+    for name, (dtype, shape) in sorted(tensors.items(), key=lambda item: (-item[1][0].itemsize, item[0])):
+        stop = start + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": _type_name(dtype), "shape": list(shape), "data_offsets": [start, stop]}
+        start = stop
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    return 8 + 8 * math.ceil(len(text) / 8) + start
+
+
+def _type_name(dtype: torch.dtype) -> str:
+    """As safetensors writes it: F32, BF16, I64, U8, BOOL, F8_E4M3."""
+    name = str(dtype).removeprefix("torch.")
+    for long, short in (("bfloat", "BF"), ("float8_", "F8_"), ("float", "F"), ("uint", "U"), ("int", "I")):
+        if name.startswith(long):
+            return (short + name.removeprefix(long)).upper().removesuffix("FN")
+    return {"complex64": "C64"}.get(name, name.upper())
 
 
 # --- folders ------------------------------------------------------------------------------------------------

@@ -129,6 +129,14 @@ def _edit(value: Any) -> Edit:
     raise TypeError(f"an edit is a whole number or a list of them, not {value!r}")
 
 
+FILE_KEY = "reconv"
+
+
+def file_metadata(provenance: Provenance) -> dict[str, str]:
+    """The metadata by which a file of weights says which model it belongs to."""
+    return {FILE_KEY: json.dumps(provenance.to_json())}
+
+
 def provenance_of(model: nn.Module) -> Provenance:
     """The provenance that a model carries; an empty one where it carries none."""
     found = getattr(model, _ATTRIBUTE, None)

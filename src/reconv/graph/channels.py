@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from reconv.conv.geometry import ConvGeometry
 from reconv.graph.labels import Plane, Shape, axes_of
+from reconv.graph.trace import Operation
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 # What the attribute of a module counts: channels; for a tuple of sizes, entry by entry, channels or a fixed number.
@@ -151,6 +152,7 @@ class ChannelGraph:
         sizes: module -> attribute -> the classes that it counts.
         uncounted: operators that multiply but belong to no layer, with how often they ran.
         notes: what the user should know. labels: class of every label of the trace.
+        forward: the operators of a forward pass, with the labels of what they give.
     """
 
     model: nn.Module = field(repr=False)
@@ -164,6 +166,7 @@ class ChannelGraph:
     inputs: Any = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
     labels: Plane = field(default_factory=lambda: np.zeros(0, dtype=np.int64), repr=False)
+    forward: tuple[Operation, ...] = field(default=(), repr=False)
 
     def layer(self, name: str) -> Layer:
         return self._layers_by_name[name]

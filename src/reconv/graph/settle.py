@@ -74,6 +74,7 @@ def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> 
         uncounted=dict(record.uncounted),
         notes=tuple(record.notes),
         labels=settled,
+        forward=record.forward,
     )
 
 

@@ -126,6 +126,28 @@ def _line_of_the_model() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
+@dataclass(frozen=True, eq=False)
+class Output:
+    """A tensor that an operator gave.
+
+    Args:
+        shape: its sizes. itemsize: bytes of an entry. planes: its label planes.
+    """
+
+    shape: tuple[int, ...]
+    itemsize: int
+    planes: tuple[Plane, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One operator of the forward pass: what it is, in which module it ran, and what it gave."""
+
+    operator: str
+    module: str
+    outputs: tuple[Output, ...]
+
+
 Rule = Callable[[Call], "Value | list[Value]"]
 
 
@@ -139,6 +161,7 @@ class Record:
         sizes: module -> attribute -> labels that it counts (a tuple of them for a tuple of sizes).
         uncounted: operators that multiply but belong to no layer. used: parameters that were read.
         operations: every operator that ran. notes: what the user should know.
+        forward: the operators of the pass in evaluation mode.
     """
 
     space: LabelSpace = field(default_factory=LabelSpace)
@@ -152,6 +175,7 @@ class Record:
     modules: dict[str, nn.Module] = field(default_factory=dict)
     operations: list[Call] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    forward: tuple[Operation, ...] = ()
     _values: dict[int, tuple[Tensor, Value]] = field(default_factory=dict)
 
     @property
@@ -209,7 +233,7 @@ class _Recorder(TorchDispatchMode):
         return outputs
 
 
-class _NoFastPath(TorchFunctionMode):
+class NoFastPath(TorchFunctionMode):
     """Its mere presence keeps PyTorch's attention layers from their fused inference path, which hides its parts."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -288,6 +312,7 @@ def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMod
     for name, tensor in [*twin.named_parameters(), *twin.named_buffers()]:
         record.bear(name, tensor)
     run(twin.eval(), example, record, rule_of, fake)
+    record.forward = tuple(_operation(call) for call in record.operations)
     training = any(name not in record.used for name, _ in twin.named_parameters())
     if training:
         # Parameters that only training uses (auxiliary classifiers) are cut with the channels they read.
@@ -299,6 +324,13 @@ def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMod
             training = False
         record.calls, record.uncounted = counted
     return Recording(record, model, fake, training)
+
+
+def _operation(call: Call) -> Operation:
+    outputs = zip(call.outputs, call.after, strict=True)
+    return Operation(
+        call.operator, call.module, tuple(Output(tuple(t.shape), t.element_size(), v.planes) for t, v in outputs)
+    )
 
 
 def two_of(example: Any) -> Any:
@@ -320,7 +352,7 @@ def run(
         example = pytree.tree_map_only(Tensor, fake.from_tensor, example)
     args, kwargs = call_arguments(example)
     recorder = _Recorder(record, rule_of, check)
-    with _path_followed(twin, record), torch.no_grad(), fake or nullcontext(), _NoFastPath(), recorder:
+    with _path_followed(twin, record), torch.no_grad(), fake or nullcontext(), NoFastPath(), recorder:
         outputs = twin(*args, **kwargs)
     for tensor in pytree.tree_leaves(outputs):
         if isinstance(tensor, Tensor):

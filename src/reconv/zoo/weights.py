@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from reconv.errors import ArtifactError, ConfigError, WeightsError
 from reconv.files import PathLike, read_bytes, read_metadata, read_tensors, write_tensors
-from reconv.provenance import Provenance, provenance_of
+from reconv.provenance import FILE_KEY, Provenance, file_metadata, provenance_of
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
-_METADATA_KEY = "reconv"
 _SHOWN = 3
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -91,14 +90,14 @@ def write_weights(model: nn.Module, path: PathLike) -> None:
 
 def weights_metadata(model: nn.Module) -> dict[str, str]:
     """The metadata by which a file of weights says which model it belongs to."""
-    return {_METADATA_KEY: json.dumps(provenance_of(model).to_json())}
+    return file_metadata(provenance_of(model))
 
 
 def recorded_provenance(path: PathLike) -> Provenance | None:
     """What `weights_metadata` says in this file; None for any other file."""
     if Path(path).suffix != ".safetensors":
         return None
-    text = read_metadata(path).get(_METADATA_KEY)
+    text = read_metadata(path).get(FILE_KEY)
     if text is None:
         return None
     try:

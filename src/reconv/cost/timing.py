@@ -1,0 +1,63 @@
+"""Forward passes, timed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds for one forward pass: median, and the quartiles around it, over `runs` runs."""
+
+    batch: int
+    median: float
+    low: float
+    high: float
+    runs: int
+
+
+def measure_latency(models: Sequence[nn.Module], images: Tensor, runs: int = 21, warmup: int = 3) -> list[Latency]:
+    """Time the forward passes of several models on the same images, taking turns so that noise hits all alike.
+
+    Args:
+        models: on the images' device; their modes are restored.
+        images: one batch [N, C, H, W].
+        runs: timed passes of each model. warmup: passes before them.
+
+    Returns:
+        One `Latency` a model, in seconds a batch.
+    """
+    modes = [model.training for model in models]
+    times: list[list[float]] = [[] for _ in models]
+    try:
+        for model in models:
+            model.eval()
+        with torch.inference_mode():
+            for turn in range(warmup + runs):
+                for model, seen in zip(models, times, strict=True):
+                    start = _now(images)
+                    model(images)
+                    if turn >= warmup:
+                        seen.append(_now(images) - start)
+                    else:
+                        _now(images)
+    finally:
+        for model, mode in zip(models, modes, strict=True):
+            model.train(mode)
+    result = []
+    for seen in times:
+        low, middle, high = statistics.quantiles(seen, n=4) if len(seen) > 1 else seen * 3
+        result.append(Latency(len(images), middle, low, high, runs))
+    return result
+
+
+def _now(tensor: Tensor) -> float:
+    if tensor.device.type == "cuda":
+        torch.cuda.synchronize(tensor.device)
+    return time.perf_counter()
