@@ -1,0 +1,111 @@
+"""What is done to a network after the cut: a table, each row a value.
+
+An arm mends (nothing, BatchNorm statistics, least squares), then trains (not at all, or by a protocol); a control
+starts the same small architecture from fresh weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeAlias
+
+from reconv.errors import ConfigError, unknown_name
+
+Mend: TypeAlias = Literal["nothing", "recalibrate", "repair"]
+MENDS = ("nothing", "recalibrate", "repair")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is done after the cut.
+
+    Args:
+        name: as tables show it.
+        mend: "nothing"; "recalibrate" refreshes BatchNorm's statistics; "repair" solves layers by least squares.
+        images: training images for that, without their labels.
+        protocol: of the training that follows, as `load_protocol` takes it; "" for none.
+        epochs: instead of the protocol's; None: those.
+        fresh: the training starts from random weights instead of those that were kept.
+    """
+
+    name: str
+    mend: Mend = "nothing"
+    images: int = 1000
+    protocol: str = ""
+    epochs: int | None = None
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mend not in MENDS:
+            raise unknown_name("arm's mend", self.mend, MENDS)
+        if self.images < 2:
+            raise ConfigError(f"arm {self.name}: images={self.images}; give at least 2")
+        if self.epochs is not None and (self.epochs < 1 or not self.protocol):
+            raise ConfigError(f"arm {self.name}: epochs={self.epochs}; give at least 1, and a protocol to train by")
+        if self.fresh and (not self.protocol or self.mend != "nothing"):
+            raise ConfigError(f"arm {self.name}: fresh weights are trained and not mended; give a protocol and no mend")
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a seed decides anything in it: the images drawn, the order of a training."""
+        return self.mend != "nothing" or bool(self.protocol)
+
+    def __str__(self) -> str:
+        """In words, for reports."""
+        start = "fresh weights" if self.fresh else "weights as cut"
+        mended = {
+            "nothing": "",
+            "recalibrate": f", BatchNorm statistics of {self.images:,} training images",
+            "repair": f", layers solved anew by least squares on {self.images:,} training images without labels",
+        }[self.mend]
+        epochs = "its own number of" if self.epochs is None else str(self.epochs)
+        return start + mended + (f", trained by the protocol {self.protocol} for {epochs} epochs" * bool(self.protocol))
+
+
+ARMS: dict[str, Arm] = {
+    row.name: row
+    for row in (
+        Arm("as cut"),
+        Arm("recalibrated", mend="recalibrate"),
+        Arm("repaired", mend="repair"),
+        Arm("short fine-tune", protocol="short", epochs=2),
+        Arm("repaired, short fine-tune", mend="repair", protocol="short", epochs=2),
+        Arm("paper's protocol", protocol="paper"),
+        Arm("from scratch", protocol="paper-base", fresh=True),
+    )
+}
+
+
+def arm_named(name: str, own: Mapping[str, Arm] | None = None) -> Arm:
+    """The arm of this name; hyphens count as spaces.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    table = ARMS | dict(own or {})
+    plain = {_plain(known): arm for known, arm in table.items()}
+    if _plain(name) not in plain:
+        raise unknown_name("arm", name, table)
+    return plain[_plain(name)]
+
+
+def arm_from_table(name: str, values: Mapping[str, Any]) -> Arm:
+    """An arm as a TOML table gives it: changes to the arm of this name, or a new one.
+
+    Raises:
+        ConfigError, UnknownNameError: keys or values that an arm does not have.
+    """
+    known = {field.name: str(field.type) for field in fields(Arm) if field.name != "name"}
+    for key, value in values.items():
+        if key not in known:
+            raise unknown_name(f"arm {name}: key", key, known)
+        kind = {"Mend": str, "str": str, "bool": bool}.get(known[key], int)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise ConfigError(f"arm {name}: {key} = {value!r}; give a value of type {kind.__name__}")
+    base = next((arm for arm in ARMS.values() if _plain(arm.name) == _plain(name)), Arm(name))
+    return replace(base, **values)
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())

@@ -1,0 +1,130 @@
+"""What the cells of one network share: network, images, scores, error curves, plans; each made once a process.
+
+Nothing here decides a result: every value is a function of the arguments that it is asked by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from reconv.data import DataSet, calibration_images, load_data
+from reconv.files import tensors_fingerprint
+from reconv.graph import ChannelGraph, trace
+from reconv.pipeline import load_network
+from reconv.plan import Budget, Plan, choose, choose_widths, unit_scores
+from reconv.provenance import provenance_of
+from reconv.refit import Curve, choose_by_curves, error_curves, gather_moments
+from reconv.refit import Settings as RepairSettings
+from reconv.saliency import Saliency, score
+from reconv.study.cell import Cell, Network
+from reconv.study.design import ALLOCATED, RECONSTRUCTION
+from reconv.training import device_named
+from reconv.training.evaluate import normalization_for
+from reconv.zoo import load_recipe
+
+_KEPT = 16  # of each kind; scores and curves are small
+
+
+class Bench:
+    """One network on one device, with everything that several cells need.
+
+    Args:
+        network: which. device: where cells compute.
+    """
+
+    def __init__(self, network: Network, device: str = "cpu") -> None:
+        self.network = network
+        self.device = device_named(device)
+        self.data: DataSet = load_data(network.data_set, network.data_root, download=True)
+        model = load_network(
+            network.model,
+            network.weights,
+            network.arguments,
+            channels=self.data.input_size[0],
+            classes=self.data.num_classes,
+        )
+        self.model = model.to(self.device).eval()
+        self.graph: ChannelGraph = trace(self.model, self.data.example().to(self.device))
+        self.scores = lru_cache(4 * _KEPT)(self._scores)
+        self.images = lru_cache(2)(self._images)
+        self._moments = lru_cache(1)(self._gathered)
+        self.curves = lru_cache(_KEPT)(self._curves)
+        self.plan = lru_cache(4)(self._plan)
+
+    def fingerprinted(self) -> Network:
+        """The network with the fingerprints that cells are known by."""
+        labels = {name: getattr(self.data, name).labels for name in ("train", "validation", "test")}
+        values = vars(self.network) | {
+            "fingerprint": tensors_fingerprint(self.model.state_dict()),
+            "labels": tensors_fingerprint(labels),
+        }
+        return Network(**values)
+
+    def _scores(self, criterion: str, seed: int) -> Saliency:
+        return score(self.graph, criterion, seed=seed)
+
+    def _images(self, number: int, seed: int) -> Tensor:
+        """Calibration images, normalized, on the network's device."""
+        normalization = normalization_for(self.model, self.data)
+        return calibration_images(self.data, number, seed, normalization=normalization).to(self.device)
+
+    def _gathered(self, number: int, seed: int) -> Mapping[str, object]:
+        return gather_moments(self.graph, self.images(number, seed), RepairSettings(seed=seed))
+
+    def _curves(self, criterion: str, number: int, seed: int, coupled: bool) -> Mapping[str, Curve]:
+        """Predicted error of each group as its channels go in the criterion's order."""
+        moments = self._moments(number, seed)
+        orders = None
+        if criterion != RECONSTRUCTION:
+            scores = self.scores(criterion, seed if criterion == "random" else 0)
+            orders = {group: values.argsort(kind="stable") for group, values in unit_scores(self.graph, scores).items()}
+        return error_curves(self.graph, moments, orders=orders, coupled=coupled)  # type: ignore[arg-type]
+
+    def plan_of(self, cell: Cell) -> Plan:
+        """The plan that a cell asks for, whatever its arm."""
+        return self.plan(
+            cell.criterion, cell.budget, cell.scheme, cell.coupled, cell.seed if cell.is_random else 0, cell.arm.images
+        )
+
+    def _plan(self, criterion: str, budget: str, scheme: str, coupled: bool, seed: int, number: int) -> Plan:
+        if scheme == ALLOCATED:
+            curves = self.curves(criterion, number, seed, coupled)
+            return choose_by_curves(self.graph, curves, Budget.parse([budget]))
+        scores = self.scores(criterion, seed if criterion == "random" else 0)
+        if budget.startswith("cfg"):
+            convolutions = {layer.name: layer.out_channels for layer in self.graph.layers if layer.kind == "conv"}
+            spec = provenance_of(self.model).spec
+            recipe = load_recipe(spec.name if spec else self.network.model, int(budget[3:]))
+            return choose_widths(self.graph, scores, recipe.widths(convolutions))
+        return choose(self.graph, scores, Budget.parse([budget]), scheme=scheme, coupled=coupled)  # type: ignore[arg-type]
+
+
+@lru_cache(2)
+def bench_for(network: Network, device: str) -> Bench:
+    """The bench of a network in this process; the last two are kept."""
+    return Bench(network, device)
+
+
+def random_twin(bench: Bench, seed: int) -> torch.nn.Module:
+    """The same architecture, whole, with random weights."""
+    data, network = bench.data, bench.network
+    fresh = load_network(
+        network.model,
+        None,
+        {**_arguments(bench), **network.arguments},
+        channels=data.input_size[0],
+        classes=data.num_classes,
+        seed=seed,
+    )
+    return fresh.to(bench.device)
+
+
+def _arguments(bench: Bench) -> dict[str, object]:
+    """What the weights said about the architecture, such as the kind of shortcut."""
+    spec = provenance_of(bench.model).spec
+    left_out = ("num_classes", "in_channels", "in_chans")
+    return {} if spec is None else {key: value for key, value in spec.arguments.items() if key not in left_out}

@@ -1,0 +1,124 @@
+"""One cell of a study: what decides its result, and the hash that it is kept by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from reconv.study.arms import Arm
+from reconv.training import load_protocol
+
+# Raised by hand whenever a change of the code changes what a cell computes: every older cell is then computed again.
+RESULTS_VERSION = 1
+
+WHOLE = Arm("whole")  # of a network that is not cut
+PEER = "torch-pruning:"  # begins the name of a criterion that another library cuts by
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network, and the images that it is for.
+
+    Args:
+        name: as tables show it. model, weights, arguments: as `load_network` takes them.
+        data_set, data_root: as `load_data` takes them.
+        fingerprint: of the weights. labels: fingerprint of the data set's labels, split by split.
+    """
+
+    name: str
+    model: str
+    weights: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    data_set: str = "cifar10"
+    data_root: str | None = None
+    fingerprint: str = ""
+    labels: str = ""
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.fingerprint, self.labels))
+
+    def to_json(self) -> dict[str, Any]:
+        """What of it decides results; where files lie does not."""
+        return {
+            "model": self.model,
+            "arguments": dict(self.arguments),
+            "weights": self.fingerprint,
+            "data_set": self.data_set,
+            "labels": self.labels,
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that decides one result.
+
+    Args:
+        network: what is cut; `criterion` "" leaves it whole.
+        criterion: a name in `CRITERIA`, "reconstruction", or one of a peer's.
+        budget: as `Budget.parse` takes it, such as "macs=0.5", or the paper's "cfg1".
+        scheme: "uniform", "global" or "allocated".
+        coupled: residual streams are cut too.
+        arm: what is done after the cut.
+        split: whose accuracy is counted.
+        seed: of everything random in it.
+    """
+
+    network: Network
+    criterion: str = ""
+    budget: str = ""
+    scheme: str = ""
+    coupled: bool = False
+    arm: Arm = WHOLE
+    split: str = "test"
+    seed: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is cut."""
+        return not self.criterion
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Its settings as a JSON object; a protocol with all its values, since its file may change."""
+        arm = asdict(self.arm)
+        if self.arm.protocol:
+            changed = {} if self.arm.epochs is None else {"epochs": self.arm.epochs}
+            protocol = asdict(load_protocol(self.arm.protocol, self.network.data_set, changed))
+            arm["protocol"] = {key: value for key, value in protocol.items() if key not in ("name", "description")}
+        del arm["name"]
+        if self.arm.mend == "nothing" and self.scheme != "allocated":
+            del arm["images"]
+        return {
+            "version": RESULTS_VERSION,
+            "network": self.network.to_json(),
+            "criterion": self.criterion,
+            "budget": self.budget,
+            "scheme": self.scheme,
+            "coupled": self.coupled,
+            "arm": arm,
+            "split": self.split,
+            "seed": self.seed if self.is_random else 0,
+        }
+
+    @property
+    def is_random(self) -> bool:
+        """Whether its seed decides anything."""
+        return self.arm.is_random or self.criterion.endswith("random") or self.scheme == "allocated"
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the identity as canonical JSON."""
+        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def __str__(self) -> str:
+        """One line, for progress."""
+        if self.is_whole:
+            return f"{self.network.name}, whole"
+        return (
+            f"{self.network.name} {self.criterion} {self.budget} {self.scheme}"
+            f"{' coupled' * self.coupled}, {self.arm.name}, seed {self.seed}"
+        )

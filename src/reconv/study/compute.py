@@ -1,0 +1,141 @@
+"""From a cell to its outcome: cut, do what the arm says, count."""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from reconv.cost import profile
+from reconv.graph import trace
+from reconv.pipeline.account import versions
+from reconv.plan import Plan
+from reconv.provenance import Provenance, attach, provenance_of
+from reconv.refit import Settings as RepairSettings
+from reconv.refit import repair
+from reconv.study.bench import Bench, bench_for, random_twin
+from reconv.study.cell import PEER, Cell
+from reconv.surgery import prune
+from reconv.training import Session, load_protocol, recalibrate, train
+from reconv.training.answers import answers
+from reconv.training.checkpoint import checkpoints_in
+from reconv.training.threads import one_thread
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell is computed, which does not change its result.
+
+    Args:
+        device: as `device_named` takes it. folder: for checkpoints of long trainings; None: none are kept.
+    """
+
+    device: str = "cpu"
+    folder: Path | None = None
+
+
+def compute(cell: Cell, place: Place = Place()) -> dict[str, Any]:
+    """A cell's record: its settings, its outcome, and what it was computed with.
+
+    On a CPU the outcome is the same to the bit wherever and whenever it is computed with the same libraries: one thread
+    does the arithmetic.
+    """
+    start, cpu = time.perf_counter(), time.process_time()
+    bench = bench_for(cell.network, place.device)
+    with one_thread():
+        small, history = finished_network(bench, cell, place)
+        found = answers(small, bench.data, cell.split)  # type: ignore[arg-type]  # checked by Study
+    cost = profile(trace(small, bench.data.example().to(bench.device)))
+    whole = profile(bench.graph)
+    outcome = {
+        "accuracy": found.top1,
+        "images": len(found.labels),
+        "loss": _loss(found.probabilities, found.labels),
+        "correct": pack(found.correct.numpy()),
+        "macs": [whole.macs, cost.macs],
+        "parameters": [whole.parameters, cost.parameters],
+        "widths": [layer.out_channels for layer in cost.layers],
+        "history": history,
+    }
+    seconds = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - cpu}
+    return {
+        "key": cell.key,
+        "name": cell.network.name,
+        "arm": cell.arm.name,
+        "cell": cell.identity,
+        "outcome": outcome,
+        "made": {**seconds, "device": str(bench.device), "versions": _versions()},
+    }
+
+
+def finished_network(bench: Bench, cell: Cell, place: Place = Place()) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """The network that a cell is about, and the epochs of its training."""
+    if cell.is_whole:
+        return bench.model, []
+    if cell.criterion.startswith(PEER):
+        from reconv.study.peers import cut_by_peer
+
+        small: nn.Module = cut_by_peer(bench, cell)
+        small = _mended(bench, cell, small, None)
+    else:
+        plan = bench.plan_of(cell)
+        twin = random_twin(bench, cell.seed) if cell.arm.fresh else bench.model
+        small = prune(twin, plan)
+        small = _mended(bench, cell, small, plan)
+    return _trained(bench, cell, small, place)
+
+
+def _mended(bench: Bench, cell: Cell, small: nn.Module, plan: Plan | None) -> nn.Module:
+    if cell.arm.mend == "nothing":
+        return small
+    images = bench.images(cell.arm.images, cell.seed)
+    if cell.arm.mend == "recalibrate":
+        return recalibrate(small, images)
+    assert plan is not None  # a peer's network is not repaired
+    settings = RepairSettings(seed=cell.seed)
+    return repair(small, plan=plan, reference=bench.model, images=images, settings=settings)
+
+
+def _trained(bench: Bench, cell: Cell, small: nn.Module, place: Place) -> tuple[nn.Module, list[dict[str, Any]]]:
+    if not cell.arm.protocol:
+        return small, []
+    changed = {} if cell.arm.epochs is None else {"epochs": cell.arm.epochs}
+    protocol = load_protocol(cell.arm.protocol, bench.data.name, changed)
+    if cell.arm.fresh:  # as every network of this study sees its images
+        known = provenance_of(small)
+        attach(small, Provenance(known.spec, known.edits, provenance_of(bench.model).normalization, known.notes))
+    folder = None if place.folder is None else place.folder / cell.key
+    session = Session(folder, resume=folder is not None, device=str(bench.device), progress=False)
+    done = train(small, bench.data, protocol, seed=cell.seed, session=session)
+    if folder is not None:
+        for file in checkpoints_in(folder):
+            file.unlink(missing_ok=True)
+    keep = ("epoch", "loss", "top1", "validation")
+    return done.model, [{key: row.to_json().get(key) for key in keep} for row in done.history]
+
+
+def _loss(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
+    right = probabilities[torch.arange(len(labels)), labels].double()
+    return float(-right.clamp_min(1e-12).log().mean())
+
+
+def pack(correct: np.ndarray[Any, Any]) -> str:
+    """One bit an image, as base64."""
+    return base64.b64encode(np.packbits(correct).tobytes()).decode()
+
+
+def unpack(text: str, images: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """What `pack` packed."""
+    bits = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
+    return np.unpackbits(bits, count=images).astype(np.bool_)
+
+
+def _versions() -> dict[str, str]:
+    known = versions()
+    return {key: known[key] for key in ("reconv", "torch", "python", "system", "processor")}

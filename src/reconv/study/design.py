@@ -1,0 +1,246 @@
+"""What a study asks: grids of settings, from a TOML file or the command line, and the cells that they come to.
+
+title = "..."               # every key but networks and grids may be left out
+split = "test"
+reference = "l1"            # the criterion that others are compared with
+latency = true
+
+[networks.resnet20]
+model = "resnet20"
+weights = "cifar10-resnet20.safetensors"
+data_set = "cifar10"
+
+[arms."short fine-tune"]    # changes an arm, or makes a new one
+epochs = 2
+
+[[grids]]                   # computed in this order
+networks = ["resnet20"]
+criteria = ["nuclear", "l1", "random"]
+budgets = ["macs=0.5"]
+schemes = ["uniform", "allocated"]
+arms = ["as cut", "recalibrated"]
+seeds = 1
+random_seeds = 5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from reconv.errors import ConfigError, unknown_name
+from reconv.files import PathLike, read_toml
+from reconv.plan import SCHEMES, Budget
+from reconv.saliency import criterion_named
+from reconv.study.arms import Arm, arm_from_table, arm_named
+from reconv.study.cell import PEER, Cell, Network
+
+ALLOCATED = "allocated"
+RECONSTRUCTION = "reconstruction"
+STUDY_SCHEMES = (*dict.fromkeys((*SCHEMES, ALLOCATED)),)
+_SPLITS = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A full product of settings.
+
+    Args:
+        networks: names in the study's table. criteria: of `CRITERIA`; "reconstruction" (allocated only, by predicted
+            error); "torch-pruning:l1" and its like, which the peer cuts (uniform only).
+        budgets: what may be left, such as "macs=0.5", or one of the paper's configurations, "cfg1".
+        schemes: "uniform", "global", "allocated". arms: names in the table of arms.
+        seeds: how many. random_seeds: how many for the random criterion; None: as many.
+        coupled: cut residual streams too.
+    """
+
+    networks: tuple[str, ...]
+    criteria: tuple[str, ...]
+    budgets: tuple[str, ...]
+    schemes: tuple[str, ...] = ("uniform",)
+    arms: tuple[str, ...] = ("as cut", "recalibrated")
+    seeds: int = 1
+    random_seeds: int | None = None
+    coupled: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("networks", "criteria", "budgets", "schemes", "arms"):
+            if not getattr(self, name):
+                raise ConfigError(f"study: a grid has no {name}; give at least one")
+        for name, value in (("seeds", self.seeds), ("random_seeds", self.random_seeds)):
+            if value is not None and value < 1:
+                raise ConfigError(f"study: {name}={value}; give at least 1")
+        object.__setattr__(self, "criteria", tuple(dict.fromkeys(map(_criterion, self.criteria))))
+        object.__setattr__(self, "budgets", tuple(dict.fromkeys(map(_budget, self.budgets))))
+        for scheme in self.schemes:
+            if scheme not in STUDY_SCHEMES:
+                raise unknown_name("scheme", scheme, STUDY_SCHEMES)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is asked.
+
+    Args:
+        title: of the report. networks: by name. grids: in the order in which they are computed.
+        arms: changed or added ones. split: whose accuracy is counted. reference: the criterion compared with.
+        latency: measure the small architectures' latency too. description: a sentence or two for the report.
+    """
+
+    title: str
+    networks: tuple[Network, ...]
+    grids: tuple[Grid, ...]
+    arms: tuple[Arm, ...] = ()
+    split: str = "test"
+    reference: str = "l1"
+    latency: bool = False
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.split not in _SPLITS:
+            raise unknown_name("split", self.split, _SPLITS)
+        object.__setattr__(self, "reference", _criterion(self.reference))
+        known = [network.name for network in self.networks]
+        for grid in self.grids:
+            for name in grid.networks:
+                if name not in known:
+                    raise unknown_name("study: network", name, known)
+            for name in grid.arms:
+                self.arm(name)
+        if not self.grids:
+            raise ConfigError("study: nothing to compute; give at least one [[grids]]")
+
+    def arm(self, name: str) -> Arm:
+        """The arm of this name, with the study's changes."""
+        return arm_named(name, {arm.name: arm for arm in self.arms})
+
+    def cells(self) -> list[Cell]:
+        """All cells in order, each once: first the whole networks, then grid by grid, seed by seed."""
+        found: dict[str, Cell] = {}
+        used = {name for grid in self.grids for name in grid.networks}
+        wholes = (Cell(network, split=self.split) for network in self.networks if network.name in used)
+        for cell in (*wholes, *(cell for grid in self.grids for cell in self._cells_of(grid))):
+            found.setdefault(cell.key, cell)
+        return list(found.values())
+
+    def _cells_of(self, grid: Grid) -> Iterator[Cell]:
+        by_name = {network.name: network for network in self.networks}
+        random_seeds = grid.random_seeds or grid.seeds
+        for name, seed in product(grid.networks, range(max(grid.seeds, random_seeds))):
+            for budget, scheme, criterion, arm in product(grid.budgets, grid.schemes, grid.criteria, grid.arms):
+                if seed >= (random_seeds if criterion == "random" else grid.seeds):
+                    continue
+                if why_not(criterion, scheme, self.arm(arm), budget, grid.coupled):
+                    continue
+                cell = Cell(by_name[name], criterion, budget, scheme, grid.coupled, self.arm(arm), self.split, seed)
+                if seed == 0 or cell.is_random:
+                    yield cell
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object, without paths of this machine."""
+        networks = {network.name: network.to_json() for network in self.networks}
+        return {
+            "title": self.title,
+            "description": self.description,
+            "split": self.split,
+            "reference": self.reference,
+            "latency": self.latency,
+            "networks": networks,
+            "arms": [asdict(arm) for arm in self.arms],
+            "grids": [asdict(grid) for grid in self.grids],
+        }
+
+
+def why_not(criterion: str, scheme: str, arm: Arm, budget: str, coupled: bool) -> str:
+    """Why this combination is left out of a product; "" where it is not."""
+    if criterion == RECONSTRUCTION and scheme != ALLOCATED:
+        return "reconstruction is a criterion of allocated widths"
+    if criterion.startswith(PEER):
+        if scheme != "uniform" or coupled or budget.startswith("cfg"):
+            return "the peer is asked for a share of MACs, uniform, residual streams whole"
+        if arm.mend == "repair" or arm.fresh:
+            return "a repair and fresh weights need a plan, which the peer does not give"
+    if budget.startswith("cfg") and (scheme != "uniform" or coupled):
+        return "a configuration says all widths"
+    return ""
+
+
+def _criterion(name: str) -> str:
+    if name.lower() == RECONSTRUCTION:
+        return RECONSTRUCTION
+    if name.lower().startswith(PEER):
+        from reconv.study.peers import peer_named
+
+        return peer_named(name)
+    return criterion_named(name).name
+
+
+def _budget(text: str) -> str:
+    if text.startswith("cfg") and text[3:].isdigit():
+        return text
+    return str(Budget.parse([text])).replace(", ", ",")
+
+
+def read_study(path: PathLike, *, weights_root: Path | None = None, data_root: str | None = None) -> Study:
+    """A study from a TOML file.
+
+    Args:
+        path: of the file; relative paths of weights in it are looked for in `weights_root`, or beside it.
+        weights_root, data_root: where weights and data sets lie on this machine.
+
+    Raises:
+        ReconvError: a file that cannot be read, or says what there is not.
+    """
+    place = Path(path)
+    values = read_toml(place)
+    root = weights_root or place.parent
+    own_arms = _table(values.pop("arms", {}), "arms")
+    arms = tuple(arm_from_table(name, _table(row, f"arms.{name}")) for name, row in own_arms.items())
+    networks = tuple(
+        _network(name, _table(row, f"networks.{name}"), root, data_root)
+        for name, row in _table(values.pop("networks", {}), "networks").items()
+    )
+    rows = values.pop("grids", [])
+    grids = tuple(_built(Grid, _table(row, "grids"), "grids", {"networks": [n.name for n in networks]}) for row in rows)
+    known = {f.name for f in fields(Study)} - {"networks", "grids", "arms"}
+    for key in values:
+        if key not in known:
+            raise unknown_name(f"{place.name}: key", key, known)
+    try:
+        return Study(**({"title": place.stem} | values), networks=networks, grids=grids, arms=arms)
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(f"{place}: a value of the wrong kind ({error}); see `reconv study --help`") from None
+
+
+def _network(name: str, row: Mapping[str, Any], root: Path, data_root: str | None) -> Network:
+    network: Network = _built(Network, row, f"networks.{name}", {"name": name, "model": name})
+    weights = network.weights
+    if weights is not None and weights != "pretrained" and not Path(weights).is_absolute():
+        weights = str(root / weights)
+    return replace(network, weights=weights, data_root=network.data_root or data_root)
+
+
+def _built(kind: Any, row: Mapping[str, Any], where: str, defaults: Mapping[str, Any]) -> Any:
+    known = {f.name for f in fields(kind)} - {"fingerprint", "labels"}
+    for key in row:
+        if key not in known:
+            raise unknown_name(f"{where}: key", key, known)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in ({**defaults, **row}).items()}
+    try:
+        return kind(**values)
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(f"{where}: a key is missing or of the wrong kind ({error}); give it") from None
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: {value!r}; write a table, [{where}]")
+    return value
+
+
+def grid_of(criteria: Sequence[str], budgets: Sequence[str], **others: Any) -> Grid:
+    """A grid from the command line's lists."""
+    return Grid(networks=("network",), criteria=tuple(criteria), budgets=tuple(budgets), **others)

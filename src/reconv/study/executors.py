@@ -1,0 +1,114 @@
+"""Where cells are computed: a table. Each executor takes cells and gives records as they are done, in any order."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeAlias
+
+from reconv.errors import ConfigError, ReconvError, unknown_name
+from reconv.study.cell import Cell
+from reconv.study.compute import Place, compute
+
+Record: TypeAlias = dict[str, Any]
+Result: TypeAlias = tuple[Cell, Record | ReconvError]
+Executor: TypeAlias = Callable[[Iterable[Cell], Place, int], Iterator[Result]]
+
+_AHEAD = 2  # cells a worker that are handed out in advance
+_RETRIES = 3  # of a cell whose worker died
+
+
+def _attempt(cell: Cell, place: Place) -> Record | ReconvError:
+    """What a user can cause comes back as a value, so that one cell's failure is not the study's."""
+    try:
+        return compute(cell, place)
+    except ReconvError as error:
+        return error
+
+
+def in_processes(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Result]:
+    """On this machine, `jobs` processes at a time; one: in this process. A cell whose process died is tried again."""
+    if jobs == 1:
+        for cell in cells:
+            yield cell, _attempt(cell, place)
+        return
+    todo = list(cells)
+    for _ in range(_RETRIES + 1):
+        left = list(todo)
+        try:
+            for cell, result in _in_a_pool(todo, place, jobs):
+                left.remove(cell)
+                yield cell, result
+            return
+        except BrokenProcessPool:
+            todo = left
+    raise ConfigError(f"--jobs {jobs}: worker processes die again and again (too little memory?); give fewer jobs")
+
+
+def _in_a_pool(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Result]:
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    waiting: dict[Future[Record | ReconvError], Cell] = {}
+    queue = iter(cells)
+    try:
+        while True:
+            while len(waiting) < _AHEAD * jobs and (cell := next(queue, None)) is not None:
+                waiting[pool.submit(_attempt, cell, place)] = cell
+            if not waiting:
+                return
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in (getattr(pool, "_processes", None) or {}).values():  # a long training is not waited for
+            process.terminate()
+
+
+def on_ray(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Result]:
+    """As Ray tasks, on the cluster that `RAY_ADDRESS` names or that this process is connected to, else on this machine.
+
+    A task whose worker or node dies is run again elsewhere. Weights and data must be at the same paths on every node.
+    """
+    ray = _ray()
+    if not ray.is_initialized():
+        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
+    options = {"num_cpus": 1, "max_retries": _RETRIES, "num_gpus": 1 if "cuda" in place.device else 0}
+    task = ray.remote(_attempt).options(**options)
+    elsewhere = Place(place.device, None)  # no folder is known to be shared
+    at_once = max(jobs, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD
+    waiting: dict[Any, Cell] = {}
+    queue = iter(cells)
+    while True:
+        while len(waiting) < at_once and (cell := next(queue, None)) is not None:
+            waiting[task.remote(cell, elsewhere)] = cell
+        if not waiting:
+            return
+        done, _ = ray.wait(list(waiting), num_returns=1)
+        for reference in done:
+            yield waiting.pop(reference), ray.get(reference)
+
+
+def _ray() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise ConfigError("--executor ray: ray is not installed; pip install 'reconv[ray]', or leave it out") from None
+
+
+EXECUTORS: dict[str, Executor] = {"processes": in_processes, "ray": on_ray}
+
+
+def executor_named(name: str) -> Executor:
+    """The executor of this name.
+
+    Raises:
+        UnknownNameError: there is none. ConfigError: its library is not installed.
+    """
+    if name not in EXECUTORS:
+        raise unknown_name("executor", name, EXECUTORS)
+    if name == "ray":
+        _ray()
+    return EXECUTORS[name]

@@ -1,0 +1,212 @@
+"""From a study's records to tables: one row a cell, and a summary over seeds with differences and their intervals."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from reconv.study.cell import RESULTS_VERSION
+from reconv.study.compute import unpack
+from reconv.study.statistics import Floats, Interval, Replicates, interval, mean_interval, spread
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """What a difference is taken within: all of a cell but its criterion and seed."""
+
+    network: str
+    arm: str
+    scheme: str
+    budget: str
+    coupled: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One criterion in one setting, over its seeds.
+
+    Args:
+        criterion, setting: what it is. cells: their hashes. seeds: theirs.
+        accuracy: mean fraction of images, and its interval. sd: over seeds, None of one.
+        difference: to the reference criterion in the same setting; None for itself or where that is missing.
+        macs, parameters: share that is left, mean over seeds.
+        widths: output channels of every layer, of the first seed.
+    """
+
+    setting: Setting
+    criterion: str
+    cells: tuple[str, ...]
+    seeds: tuple[int, ...]
+    accuracy: Interval
+    sd: float | None
+    difference: Interval | None
+    macs: float
+    parameters: float
+    widths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """One criterion against the reference, the mean over budgets and schemes.
+
+    Args:
+        network, arm, criterion: which. difference: in fractions of images. settings: how many it is the mean of.
+        wins, losses: settings whose own interval lies above, or below, zero.
+    """
+
+    network: str
+    arm: str
+    criterion: str
+    difference: Interval
+    settings: int
+    wins: int
+    losses: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All lines, and what they come to."""
+
+    lines: tuple[Line, ...]
+    pooled: tuple[Pooled, ...]
+    base: Mapping[str, Record]
+
+
+def current(records: Mapping[str, Record], study: Mapping[str, Any]) -> list[Record]:
+    """The records that a study's networks and this version of the code stand behind."""
+    weights = {name: row["weights"] for name, row in study["networks"].items()}
+    return [
+        record
+        for record in records.values()
+        if record["cell"]["version"] == RESULTS_VERSION
+        and record["cell"]["split"] == study["split"]
+        and weights.get(record["name"]) == record["cell"]["network"]["weights"]
+    ]
+
+
+def tidy(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """One flat row a cell, every seed by itself."""
+    rows = []
+    for record in records:
+        cell, outcome, made = record["cell"], record["outcome"], record["made"]
+        protocol = cell["arm"].get("protocol") or {}
+        rows.append(
+            {
+                "network": record["name"],
+                "data_set": cell["network"]["data_set"],
+                "split": cell["split"],
+                "criterion": cell["criterion"],
+                "budget": cell["budget"],
+                "scheme": cell["scheme"],
+                "coupled": cell["coupled"],
+                "arm": record["arm"],
+                "epochs": protocol.get("epochs", 0),
+                "images_for_mending": cell["arm"].get("images", 0) if cell["arm"]["mend"] != "nothing" else 0,
+                "seed": cell["seed"],
+                "accuracy": outcome["accuracy"],
+                "images": outcome["images"],
+                "loss": outcome["loss"],
+                "macs_before": outcome["macs"][0],
+                "macs_after": outcome["macs"][1],
+                "parameters_before": outcome["parameters"][0],
+                "parameters_after": outcome["parameters"][1],
+                "processor_seconds": round(made["processor_seconds"], 1),
+                "device": made["device"],
+                "torch": made["versions"]["torch"],
+                "reconv": made["versions"]["reconv"],
+                "key": record["key"],
+            }
+        )
+    order = ("network", "arm", "scheme", "budget", "criterion", "seed")
+    return sorted(rows, key=lambda row: tuple(str(row[key]) for key in order))
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def summarize(records: Sequence[Record], reference: str) -> Summary:
+    """Means over seeds, differences to the reference criterion, and their 95 % intervals."""
+    base = {record["name"]: record for record in records if not record["cell"]["criterion"]}
+    cut = [record for record in records if record["cell"]["criterion"]]
+    groups: dict[tuple[Setting, str], list[Record]] = defaultdict(list)
+    for record in cut:
+        cell = record["cell"]
+        setting = Setting(record["name"], record["arm"], cell["scheme"], cell["budget"], cell["coupled"])
+        groups[setting, cell["criterion"]].append(record)
+    replicates = _replicates(cut)
+    lines, parts = [], defaultdict(list)
+    for (setting, criterion), members in sorted(groups.items(), key=lambda item: item[0]):
+        members.sort(key=lambda record: int(record["cell"]["seed"]))
+        drawn = replicates[members[0]["name"]]
+        keys = tuple(str(record["key"]) for record in members)
+        found: tuple[float, Floats] | None = None
+        other = groups.get((setting, reference))
+        if other and criterion != reference:
+            found = drawn.difference(*_comparable(members, other))
+            parts[setting.network, setting.arm, criterion].append(found)
+        outcomes = [record["outcome"] for record in members]
+        lines.append(
+            Line(
+                setting,
+                criterion,
+                keys,
+                tuple(int(record["cell"]["seed"]) for record in members),
+                drawn.accuracy(keys),
+                spread([outcome["accuracy"] for outcome in outcomes]),
+                None if found is None else interval(*found),
+                _mean(outcome["macs"][1] / outcome["macs"][0] for outcome in outcomes),
+                _mean(outcome["parameters"][1] / outcome["parameters"][0] for outcome in outcomes),
+                tuple(outcomes[0]["widths"]),
+            )
+        )
+    pooled = []
+    for (network, arm, criterion), found_ones in parts.items():
+        singles = [interval(*part) for part in found_ones]
+        wins, losses = sum(one.low > 0 for one in singles), sum(one.high < 0 for one in singles)
+        pooled.append(Pooled(network, arm, criterion, mean_interval(found_ones), len(singles), wins, losses))
+    return Summary(tuple(lines), tuple(pooled), base)
+
+
+def _comparable(a: Sequence[Record], b: Sequence[Record]) -> tuple[list[str], list[str]]:
+    """The cells of the seeds that both have, if they have several in common; otherwise all of both."""
+    seeds = {record["cell"]["seed"] for record in a} & {record["cell"]["seed"] for record in b}
+    if len(seeds) > 1:
+        a, b = ([record for record in side if record["cell"]["seed"] in seeds] for side in (a, b))
+    return [str(record["key"]) for record in a], [str(record["key"]) for record in b]
+
+
+def _replicates(records: Sequence[Record]) -> dict[str, Replicates]:
+    """By network: all cells of one network have answered the same images."""
+    by_network: dict[str, dict[str, Any]] = defaultdict(dict)
+    for record in records:
+        outcome = record["outcome"]
+        by_network[record["name"]][record["key"]] = unpack(outcome["correct"], outcome["images"])
+    return {name: Replicates(correct) for name, correct in by_network.items()}
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return sum(known) / len(known)
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """As a JSON object; fractions, not percent."""
+    lines = [{key: value for key, value in asdict(line).items() if key not in ("cells",)} for line in summary.lines]
+    base = {
+        name: {"accuracy": record["outcome"]["accuracy"], "macs": record["outcome"]["macs"][0]}
+        for name, record in summary.base.items()
+    }
+    return {"base": base, "lines": lines, "pooled": [asdict(row) for row in summary.pooled]}

@@ -1,0 +1,73 @@
+"""What a model answers to each image of a split, where a count is not enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from reconv.data import DataSet, Split, evaluation_batches
+from reconv.errors import DataError
+from reconv.training.evaluate import SplitName, check_fits, device_of, evaluating, normalization_for
+from reconv.training.threads import map_in_threads
+
+_BATCH = {"cpu": 128, "cuda": 1024}
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A model's answers, image by image, in the split's order.
+
+    Attributes:
+        probabilities: float32 `[n, classes]`, softmax of the scores, on the CPU.
+        labels: int64 `[n]`, the right classes.
+    """
+
+    probabilities: Tensor
+    labels: Tensor
+
+    @property
+    def predicted(self) -> Tensor:
+        """int64 `[n]`: the class with the highest score."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def correct(self) -> Tensor:
+        """bool `[n]`: whether that is the right one."""
+        return self.predicted == self.labels
+
+    @property
+    def top1(self) -> float:
+        """The fraction that is right."""
+        return float(self.correct.double().mean())
+
+
+def answers(model: nn.Module, data: DataSet, split: SplitName = "test", *, batch_size: int | None = None) -> Answers:
+    """Run a model over a split, in evaluation mode, and keep what it says of each image.
+
+    Args:
+        model, data, split, batch_size: as for `evaluate`, whose `top1` this gives too.
+
+    Returns:
+        The answers, on the CPU.
+
+    Raises:
+        ConfigError: the model does not take such images or does not have as many classes.
+        DataError: the split is empty.
+    """
+    images: Split = getattr(data, split)
+    if len(images) == 0:
+        raise DataError(f"{data.name}: the {split} split has no images; load the data with another one.")
+    check_fits(model, data)
+    device = device_of(model)
+    size = batch_size or _BATCH.get(device.type, 256)
+    batches = evaluation_batches(images, normalization_for(model, data), size, device)
+    with evaluating(model):
+        parts = list(map_in_threads(lambda batch: _probabilities(model, batch[0]), batches, device))
+    return Answers(torch.cat(parts), images.labels.cpu())
+
+
+@torch.inference_mode()
+def _probabilities(model: nn.Module, images: Tensor) -> Tensor:
+    return model(images.contiguous(memory_format=torch.channels_last)).float().softmax(1).cpu()
