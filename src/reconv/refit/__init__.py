@@ -1,6 +1,9 @@
 """Repair a cut network in closed form, and choose channels and widths from the same statistics."""
 
 from reconv.refit.allocate import choose_by_curves as choose_by_curves
+from reconv.refit.criteria import IMAGE_CRITERIA as IMAGE_CRITERIA
+from reconv.refit.criteria import curves_of as curves_of
+from reconv.refit.criteria import image_saliency as image_saliency
 from reconv.refit.dead_leaves import dead_leaves as dead_leaves
 from reconv.refit.elimination import Curve as Curve
 from reconv.refit.elimination import error_curves as error_curves

@@ -23,6 +23,7 @@ from reconv.refit.elimination import Curve
 _SWEEPS = 20
 _BISECTIONS = 48
 _EXCHANGES = 100
+_LIMITS = ("macs", "params", "channels")
 
 
 class _Costs:
@@ -77,20 +78,30 @@ class _Costs:
         return max(ratios)
 
 
-def choose_by_curves(graph: ChannelGraph, curves: Mapping[str, Curve], budget: Budget) -> Plan:
+def choose_by_curves(
+    graph: ChannelGraph, curves: Mapping[str, Curve], budget: Budget, *, criterion: str = "reconstruction"
+) -> Plan:
     """Widths and channels with the least predicted error within a budget.
 
     Args:
         graph: of the network.
         curves: from `error_curves`; groups without a curve stay whole.
-        budget: what may be left at most.
+        budget: what may be left at most, in multiply-adds, parameters or channels.
+        criterion: whose order of channels the curves follow, for the plan to say.
 
     Returns:
         The plan; every group keeps at least one channel of every cell.
 
     Raises:
-        BudgetError: it cannot be met; says what is possible. ConfigError: no curve at all.
+        BudgetError: it cannot be met; says what is possible. ConfigError: no curve at all, or a budget of something
+            else.
     """
+    unknown = sorted(set(budget.limits) - set(_LIMITS))
+    if unknown:
+        raise ConfigError(
+            f"allocation: a budget of {', '.join(unknown)}; widths by error curves meet {', '.join(_LIMITS)} only, "
+            "take another scheme for the rest"
+        )
     groups = [group for group in graph.groups if group.name in curves]
     if not groups:
         raise ConfigError("allocation: no group of channels has an error curve; give curves of at least one group")
@@ -104,7 +115,7 @@ def choose_by_curves(graph: ChannelGraph, curves: Mapping[str, Curve], budget: B
         raise BudgetError(f"budget: {budget} cannot be met by the groups that have an error curve; ask for {limits}")
     if widest > 1:
         _bisect(state)
-    return state.plan()
+    return state.plan(criterion)
 
 
 def _bisect(state: _State) -> None:
@@ -228,7 +239,7 @@ class _State:
             self.set(name, self.removed[name] - change)
         return False
 
-    def plan(self) -> Plan:
+    def plan(self, criterion: str) -> Plan:
         rows = []
         for group in self.graph.groups:
             why = "" if group.name in self.units else group.reason or (STREAM if group.stream else "no error curve")
@@ -239,8 +250,8 @@ class _State:
             graph=self.graph,
             groups=tuple(rows),
             asked=f"keep {self.budget}",
-            criterion="reconstruction",
-            scheme="least predicted error",
+            criterion=criterion,
+            scheme="allocated",
             macs=(total_macs(self.graph.layers), total_macs(self.graph.layers, self.keep)),
             params=(total_parameters(self.graph, everything), total_parameters(self.graph, self.keep)),
         )

@@ -13,7 +13,7 @@ Source: the optimal brain surgeon (Hassibi & Stork, 1992) with the taps of a cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,22 +76,34 @@ class _Reader:
         self.P.addmm_(gain, rows, alpha=-1)
 
 
-def _readers(graph: ChannelGraph, group: ChannelGroup, moments: Mapping[str, Moments], ridge: float) -> list[_Reader]:
+def reads(
+    graph: ChannelGraph, group: ChannelGroup, moments: Mapping[str, Moments]
+) -> Iterator[tuple[Moments, int, list[list[int]]]]:
+    """Each layer (each group of a grouped one) that reads a group's channels.
+
+    Yields:
+        The layer's moments, which of its groups, and its inputs by the group's units.
+    """
     place = {int(unit): i for i, unit in enumerate(group.units)}
-    readers = []
     for name in group.consumers:
         layer = graph.layer(name)
         found = moments.get(name)
         if found is None or (layer.groups > 1 and layer.inputs.shape[1] == 1 and name in group.producers):
             continue  # a depthwise layer goes with its channels; what reads it next pays
-        gram, _ = damped(found.gram, ridge, found.constant)
         for g, row in enumerate(layer.inputs):
             blocks: list[list[int]] = [[] for _ in group.units]
             for column, unit in enumerate(row.tolist()):
                 if unit in place:
                     blocks[place[unit]] += range(column * found.taps, (column + 1) * found.taps)
             if any(blocks):
-                readers.append(_Reader(gram[g], found.matrix[g], blocks, found.energy))
+                yield found, g, blocks
+
+
+def _readers(graph: ChannelGraph, group: ChannelGroup, moments: Mapping[str, Moments], ridge: float) -> list[_Reader]:
+    readers = []
+    for found, g, blocks in reads(graph, group, moments):
+        gram, _ = damped(found.gram[g : g + 1], ridge, found.constant)
+        readers.append(_Reader(gram[0], found.matrix[g], blocks, found.energy))
     return readers
 
 
