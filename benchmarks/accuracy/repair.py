@@ -1,152 +1,332 @@
 """Accuracy of networks that were cut and repaired without training, on the CIFAR-10 test images.
 
     python benchmarks/accuracy/repair.py figures --weights DIR --data-root DIR
-    python benchmarks/accuracy/repair.py figures --source leaves --images 2000 --weights DIR --data-root DIR
-    python benchmarks/accuracy/repair.py table --model resnet20 --weights DIR --data-root DIR
+    python benchmarks/accuracy/repair.py figures --source leaves --weights DIR --data-root DIR
+    python benchmarks/accuracy/repair.py figures --model vgg16_bn --prune-cfg 1 --criterion nuclear ...
+    python benchmarks/accuracy/repair.py table --model resnet20 --images 500 --joint-rows 32000 ...
+    python benchmarks/accuracy/repair.py finetune --model resnet20 --keep 0.5 ...
+    python benchmarks/accuracy/repair.py networks
 
-`figures`: widths and channels from error curves, repaired; mean and spread over several draws of calibration images.
-`table`: criteria x (uniform, allocated) x (as cut, BatchNorm recalibrated, repaired).
-Every draw is printed. Seconds are of the processor (all threads) and of the clock. Labels serve the accuracy only.
+`figures`: repaired at each budget (or the paper's configuration); mean and spread over draws of calibration images.
+`table`: criteria x (uniform, the paper's configurations, allocated) x (as cut, BatchNorm recalibrated, repaired).
+`finetune`: one epoch with distillation from the network as cut, and from the repaired one.
+`networks`: torchvision networks with random weights; error of the logits as cut and repaired.
+
+Every cell is kept in `--out` as it is measured, and one that is there is not measured again. Seconds are of the
+processor (all threads) and of the clock. Labels serve the accuracy only (and the fine-tuning).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
+import resource
 import statistics
+import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from reconv.data import calibration_images, load_data
-from reconv.data.augment import normalize
-from reconv.data.dataset import DataSet
+from reconv.data import DataSet, calibration_images, load_data
+from reconv.data.splits import TensorSplit
+from reconv.files import write_json
 from reconv.graph import ChannelGraph, trace
-from reconv.plan import Budget, Plan, choose, unit_scores
+from reconv.plan import Budget, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.refit import (
-    Curve,
+    IMAGE_CRITERIA,
+    Moments,
     Settings,
     choose_by_curves,
+    curves_of,
     dead_leaves,
-    error_curves,
     gather_moments,
+    image_saliency,
     repair,
 )
-from reconv.saliency import score
+from reconv.saliency import Saliency, score
 from reconv.surgery import prune
+from reconv.training import load_protocol, train
+from reconv.training.evaluate import evaluate
 from reconv.training.recalibrate import recalibrate
-from reconv.zoo import load_model
+from reconv.zoo import load_model, load_recipe
 
-CRITERIA = ("spectral", "nuclear", "frobenius", "l1", "l2", "fpgm", "random")
+Cell = dict[str, Any]
+CRITERIA = ("spectral", "nuclear", "frobenius", "l1", "l2", "fpgm", "random", *reversed(IMAGE_CRITERIA))
 
 
-@torch.no_grad()
-def accuracy(model: nn.Module, data: DataSet, limit: int) -> float:
-    """Percent of the first `limit` test images that are classified correctly."""
-    right = 0
-    labels = data.test.labels[:limit]
-    parts = torch.arange(len(labels)).split(200)
-    for part, pixels in zip(parts, data.test.stream(parts, torch.device("cpu")), strict=True):
-        right += int((model(normalize(pixels, data.normalization)).argmax(1) == labels[part]).sum())
-    return 100 * right / len(labels)
+class Cells:
+    """Results by name in a JSON file, each written as soon as it is there."""
+
+    def __init__(self, file: Path, about: Cell):
+        self.file = file
+        self.cells: dict[str, Cell] = json.loads(file.read_text())["cells"] if file.is_file() else {}
+        self.about = about
+
+    def get(self, name: str, measure: Callable[[], Cell]) -> Cell:
+        """The cell of this name, measured now where it is not there."""
+        if name not in self.cells:
+            self.cells[name] = measure()
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.file, {"about": self.about, "cells": self.cells})
+            print(f"  {name}: {self.cells[name]}", flush=True)
+        return self.cells[name]
+
+
+class Bench:
+    """A network with its data, and what the studies do with them."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.options = options
+        self.model = load_model(options.model, weights=weights_of(options)).eval()
+        data = load_data("cifar10", options.data_root)
+        self.data = data.with_normalization(provenance_of(self.model).normalization)
+        self.graph = trace(self.model, self.data.example())
+
+    def settings(self, seed: int) -> Settings:
+        given = self.options
+        return Settings(points=given.points, joint=given.joint, joint_rows=given.joint_rows, seed=seed)
+
+    def images(self, seed: int) -> Tensor:
+        """Calibration images: of the training split, of other data, or from nothing."""
+        return drawn(self.options, self.data, seed)
+
+    def accuracy(self, model: nn.Module) -> float:
+        """Percent of the first test images that are classified correctly."""
+        first = torch.arange(min(self.options.test, len(self.data.test)))
+        return round(100 * evaluate(model, replace(self.data, test=self.data.test.subset(first))).top1, 2)
+
+    def saliency(self, criterion: str, seed: int, moments: dict[str, Moments]) -> Saliency:
+        if criterion in IMAGE_CRITERIA:
+            return image_saliency(self.graph, criterion, moments)
+        return score(self.graph, criterion, seed=seed)
+
+    def configured(self, saliency: Saliency, number: int) -> Plan:
+        """The paper's configuration; for a ResNet that it has none for, the fractions of ResNet-56's."""
+        channels = {layer.name: layer.out_channels for layer in self.graph.layers if layer.kind == "conv"}
+        recipe = load_recipe(self.options.model if self.options.model != "resnet20" else "resnet56", number)
+        there = tuple(p for p in recipe.skip if any(fnmatchcase(name, p) for name in channels))
+        return choose_widths(self.graph, saliency, replace(recipe, skip=there).widths(channels))
+
+    def plans(self, criterion: str, seed: int, moments: dict[str, Moments]) -> Iterator[tuple[str, Callable[[], Plan]]]:
+        """The plans of one criterion, by name."""
+        saliency = self.saliency(criterion, seed, moments)
+        curves = curves_of(self.graph, saliency, moments)
+        for keep in self.options.keep:
+            budget = Budget(macs=keep)
+            yield f"uniform {keep:g}", lambda budget=budget: choose(self.graph, saliency, budget)
+            yield f"allocated {keep:g}", lambda budget=budget: choose_by_curves(self.graph, curves, budget)
+        for number in self.options.prune_cfg:
+            yield f"cfg{number}", lambda number=number: self.configured(saliency, number)
+
+
+def weights_of(options: argparse.Namespace) -> Path:
+    places = [options.weights / f"{prefix}{options.model}.safetensors" for prefix in ("cifar10-", "")]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def drawn(options: argparse.Namespace, data: DataSet, seed: int) -> Tensor:
-    """Calibration images: of the training split, or from nothing."""
     if options.source == "noise":
         return torch.randn(options.images, *data.input_size, generator=torch.Generator().manual_seed(seed))
     if options.source == "leaves":
         return dead_leaves(options.images, data.input_size[1:], normalization=data.normalization, seed=seed)
+    if options.source == "digits":
+        return calibration_images(other_images(digits(), data), options.images, seed=seed)
+    if options.source == "fashion":
+        return calibration_images(other_images(fashion(options.fashion), data), options.images, seed=seed)
     return calibration_images(data, options.images, seed=seed)
 
 
-def settings(options: argparse.Namespace, seed: int) -> Settings:
-    return Settings(points=options.points, joint=options.joint, joint_rows=options.joint_rows, seed=seed)
+def digits() -> Tensor:
+    return load_data("digits").train.images  # type: ignore[attr-defined]
 
 
-def figures(options: argparse.Namespace, graph: ChannelGraph, data: DataSet) -> None:
-    found: dict[float, list[float]] = {keep: [] for keep in options.keep}
+def fashion(file: Path) -> Tensor:
+    """uint8 [60000, 1, 28, 28], from Debian's package dataset-fashion-mnist."""
+    import gzip
+
+    raw = gzip.decompress(file.read_bytes())
+    return torch.frombuffer(bytearray(raw[16:]), dtype=torch.uint8).view(-1, 1, 28, 28)
+
+
+def other_images(pixels: Tensor, like: DataSet) -> DataSet:
+    """Gray images, resized to those of a data set, in their place."""
+    size = like.input_size[1:]
+    resized = nn.functional.interpolate(pixels.float(), size, mode="bilinear").round().to(torch.uint8)
+    resized = resized.expand(-1, like.input_size[0], -1, -1)
+    return replace(like, train=TensorSplit(resized, torch.zeros(len(resized), dtype=torch.long)))
+
+
+def figures(options: argparse.Namespace) -> None:
+    bench = Bench(options)
+    cells = cells_of(options, "figures")
+    print(f"original: {cells.get('original', lambda: {'accuracy': bench.accuracy(bench.model)})}")
+    wanted = [f"allocated {keep:g}" for keep in options.keep] + [f"cfg{n}" for n in options.prune_cfg]
     for seed in range(options.draws):
-        cpu, clock = time.process_time(), time.perf_counter()
-        images = drawn(options, data, seed)
-        curves = error_curves(graph, gather_moments(graph, images, settings(options, seed)))
-        once = time.process_time() - cpu, time.perf_counter() - clock
-        for keep in options.keep:
-            cpu, clock = time.process_time(), time.perf_counter()
-            plan = choose_by_curves(graph, curves, Budget(macs=keep))
-            small = prune(graph.model, plan)
-            small = repair(small, plan=plan, reference=graph.model, images=images, settings=settings(options, seed))
-            seconds = once[0] + time.process_time() - cpu, once[1] + time.perf_counter() - clock
-            found[keep].append(accuracy(small, data, options.test))
-            print(
-                f"  draw {seed}: -{1 - plan.macs[1] / plan.macs[0]:.1%} MACs, {found[keep][-1]:.2f} %, "
-                f"{seconds[0]:.1f} s of the processor, {seconds[1]:.1f} s by the clock",
-                flush=True,
-            )
-    print(f"\n| {options.model}, {options.images} {options.source} | mean % | spread | draws |\n|---|---|---|---|")
-    for keep, values in found.items():
+        names = {plan: f"{plan}, {options.criterion}, draw {seed}" for plan in wanted}
+        if all(name in cells.cells for name in names.values()):
+            continue
+        images = bench.images(seed)
+        clock = Clock()
+        moments = gather_moments(bench.graph, images, bench.settings(seed))
+        plans = dict(bench.plans(options.criterion, seed, moments))
+        once = clock.read()
+        for plan, name in names.items():
+            cells.get(name, lambda plan=plan: repaired(bench, plans[plan], images, seed, once))
+    print(
+        f"\n| {options.model}, {options.images} {options.source} | mean % | spread | draws | s | peak MiB |\n"
+        + "|---" * 6
+        + "|"
+    )
+    for plan in wanted:
+        rows = [cells.cells[f"{plan}, {options.criterion}, draw {seed}"] for seed in range(options.draws)]
+        values = [row["accuracy"] for row in rows]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        print(f"| -{1 - keep:.0%} MACs | {statistics.mean(values):.2f} | {spread:.2f} | {len(values)} |")
+        seconds = statistics.mean(row["cpu s"] for row in rows), statistics.mean(row["clock s"] for row in rows)
+        print(
+            f"| {plan}: -{rows[0]['removed']:.1f} % MACs | {statistics.mean(values):.2f} | {spread:.2f} "
+            f"| {len(values)} | {seconds[0]:.1f} cpu, {seconds[1]:.1f} clock | {max(r['peak MiB'] for r in rows):.0f} |"
+        )
 
 
-def by_criterion(graph: ChannelGraph, name: str, seed: int, moments: dict, budget: Budget) -> dict[str, Plan]:
-    """Plans of one criterion: the same share everywhere, and widths from the error curves of its order."""
-    if name == "reconstruction":
-        curves = error_curves(graph, moments)
-        return {"allocated": choose_by_curves(graph, curves, budget)}
-    scores = score(graph, name, seed=seed)
-    orders = {group: values.argsort(kind="stable") for group, values in unit_scores(graph, scores).items()}
-    curves: dict[str, Curve] = error_curves(graph, moments, orders=orders)
-    return {"uniform": choose(graph, scores, budget), "allocated": choose_by_curves(graph, curves, budget)}
+class Clock:
+    """Seconds of the processor and by the clock since it was made."""
+
+    def __init__(self) -> None:
+        self.start = time.process_time(), time.perf_counter()
+
+    def read(self) -> tuple[float, float]:
+        return time.process_time() - self.start[0], time.perf_counter() - self.start[1]
 
 
-def table(options: argparse.Namespace, graph: ChannelGraph, data: DataSet) -> None:
-    images = drawn(options, data, 0)
-    moments = gather_moments(graph, images, settings(options, 0))
-    print("| criterion | widths | MACs | as cut | recalibrated | repaired |\n|---|---|---|---|---|---|")
-    for keep in options.keep:
-        for name in (*CRITERIA, "reconstruction"):
-            for widths, plan in by_criterion(graph, name, 0, moments, Budget(macs=keep)).items():
-                cut = prune(graph.model, plan)
-                made = repair(cut, plan=plan, reference=graph.model, images=images, settings=settings(options, 0))
-                row = [accuracy(m, data, options.test) for m in (cut, recalibrate(cut, images), made)]
-                removed = f"-{1 - plan.macs[1] / plan.macs[0]:.1%}"
-                print(f"| {name} | {widths} | {removed} | " + " | ".join(f"{v:.2f}" for v in row) + " |", flush=True)
+def repaired(bench: Bench, plan_of: Callable[[], Plan], images: Tensor, seed: int, once: tuple[float, float]) -> Cell:
+    """One repair: accuracy, seconds, and the most memory that the process has used."""
+    clock = Clock()
+    plan = plan_of()
+    small = prune(bench.model, plan)
+    small = repair(small, plan=plan, reference=bench.model, images=images, settings=bench.settings(seed))
+    cpu, wall = (a + b for a, b in zip(once, clock.read(), strict=True))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "accuracy": bench.accuracy(small),
+        "removed": removed(plan),
+        "cpu s": round(cpu, 1),
+        "clock s": round(wall, 1),
+        "peak MiB": round(peak),
+    }
+
+
+def removed(plan: Plan) -> float:
+    """Percent of the MACs."""
+    return round(100 * (1 - plan.macs[1] / plan.macs[0]), 2)
+
+
+def table(options: argparse.Namespace) -> None:
+    bench = Bench(options)
+    cells = cells_of(options, "table")
+    images = bench.images(0)
+    moments = gather_moments(bench.graph, images, bench.settings(0))
+    for criterion in options.criteria:
+        for seed in range(options.random_seeds if criterion == "random" else 1):
+            for name, plan_of in bench.plans(criterion, seed, moments):
+                label = f"{criterion}{f' {seed}' if criterion == 'random' else ''}, {name}"
+                cells.get(label, lambda plan_of=plan_of: three(bench, plan_of(), images))
+    print("| criterion | widths | MACs | as cut | recalibrated | repaired |\n" + "|---" * 6 + "|")
+    widths = [f"{how} {keep:g}" for keep in options.keep for how in ("uniform", "allocated")]
+    for name in [*widths, *(f"cfg{n}" for n in options.prune_cfg)]:
+        for criterion in options.criteria:
+            seeds = [f" {seed}" for seed in range(options.random_seeds)] if criterion == "random" else [""]
+            rows = [cells.cells[f"{criterion}{seed}, {name}"] for seed in seeds]
+            texts = [spread([row[key] for row in rows]) for key in ("as cut", "recalibrated", "repaired")]
+            print(f"| {criterion} | {name} | -{rows[0]['removed']:.1f} % | " + " | ".join(texts) + " |")
+
+
+def spread(values: list[float]) -> str:
+    mean = f"{statistics.mean(values):.2f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2f}"
+
+
+def three(bench: Bench, plan: Plan, images: Tensor) -> Cell:
+    """Accuracies as cut, with BatchNorm recalibrated, and repaired."""
+    cut = prune(bench.model, plan)
+    made = repair(cut, plan=plan, reference=bench.model, images=images, settings=bench.settings(0))
+    names = ("as cut", "recalibrated", "repaired")
+    values = [bench.accuracy(m) for m in (cut, recalibrate(cut, images), made)]
+    return {"removed": removed(plan), **dict(zip(names, values, strict=True))}
+
+
+def finetune(options: argparse.Namespace) -> None:
+    bench = Bench(options)
+    cells = cells_of(options, "finetune")
+    images = bench.images(0)
+    moments = gather_moments(bench.graph, images, bench.settings(0))
+    plans = dict(bench.plans(options.criterion, 0, moments))
+    protocol = load_protocol(options.protocol, bench.data.name, {"epochs": options.epochs})
+    for name in [f"allocated {keep:g}" for keep in options.keep]:
+        plan = plans[name]()
+        cut = prune(bench.model, plan)
+        small = repair(cut, plan=plan, reference=bench.model, images=images, settings=bench.settings(0))
+        for start, network in (("as cut", cut), ("recalibrated", recalibrate(cut, images)), ("repaired", small)):
+
+            def measure(network: nn.Module = network) -> Cell:
+                before, clock = bench.accuracy(network), Clock()
+                trained = train(network, bench.data, protocol, teacher=bench.model).model
+                return {"before": before, "after": bench.accuracy(trained), "clock s": round(clock.read()[1], 1)}
+
+            cells.get(f"{name}, {options.criterion}, {start}, {options.protocol} {options.epochs}", measure)
+
+
+def cells_of(options: argparse.Namespace, what: str) -> Cells:
+    about = {
+        "command": " ".join(["python", "benchmarks/accuracy/repair.py", *sys.argv[1:]]),
+        "processor": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} threads",
+        "versions": f"Python {platform.python_version()}, PyTorch {torch.__version__}",
+        "images": f"{options.images} {options.source}",
+        "settings": f"{options.points} points, {options.joint} joint iterations, {options.joint_rows} joint rows",
+        "test images": options.test,
+    }
+    name = f"{what}-{options.model}-{options.source}-{options.images}-{options.joint_rows}"
+    return Cells(options.out / f"{name}.json", about)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("figures", "table"))
-    parser.add_argument("--model", default="resnet56", help="resnet20 or resnet56")
-    parser.add_argument("--weights", type=Path, required=True, help="folder of cifar10-MODEL.safetensors")
+    parser.add_argument("what", choices=("figures", "table", "finetune"))
+    parser.add_argument("--model", default="resnet56", help="resnet20, resnet56 or vgg16_bn")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of (cifar10-)MODEL.safetensors")
     parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.5, 0.35], help="shares of the MACs")
-    parser.add_argument("--source", choices=("photographs", "leaves", "noise"), default="photographs")
+    parser.add_argument("--keep", type=float, nargs="*", default=[0.7, 0.5, 0.35], help="shares of the MACs")
+    parser.add_argument("--prune-cfg", type=int, nargs="*", default=[], help="the paper's configurations")
+    parser.add_argument("--criterion", default="reconstruction", help="of figures and finetune")
+    parser.add_argument("--criteria", nargs="*", default=CRITERIA, help="of the table")
+    parser.add_argument("--random-seeds", type=int, default=5)
+    parser.add_argument(
+        "--source", choices=("photographs", "leaves", "noise", "fashion", "digits"), default="photographs"
+    )
+    parser.add_argument(
+        "--fashion", type=Path, default=Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
+    )
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--points", type=int, default=Settings.points)
     parser.add_argument("--joint", type=int, default=Settings.joint)
     parser.add_argument("--joint-rows", type=int, default=Settings.joint_rows)
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--protocol", default="short")
+    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--test", type=int, default=10_000, help="test images")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/repair"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = load_model(options.model, weights=options.weights / f"cifar10-{options.model}.safetensors").eval()
-    data = load_data("cifar10", options.data_root).with_normalization(provenance_of(model).normalization)
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} threads; "
-        f"Python {platform.python_version()}, PyTorch {torch.__version__}; seeds 0 to {options.draws - 1}\n"
-        f"{options.model}, {options.images} images ({options.source}), {options.points} positions an image, "
-        f"{options.joint} joint iterations on {options.joint_rows} positions; {options.test} test images",
-        flush=True,
-    )
-    print(f"original: {accuracy(model, data, options.test):.2f} %", flush=True)
-    graph = trace(model, data.example())
-    {"figures": figures, "table": table}[options.what](options, graph, data)
+    {"figures": figures, "table": table, "finetune": finetune}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from reconv.graph import trace
 from reconv.plan import Budget, choose
-from reconv.refit import Settings, repair_with_report
+from reconv.refit import Settings, choose_by_curves, error_curves, gather_moments, repair, repair_with_report
 from reconv.refit.chains import LayerUse, find_chains
 from reconv.refit.joint import Member, Pair, refine
 from reconv.refit.rows import to_matrix
@@ -125,21 +125,21 @@ def test_jointly_is_closer(name: str) -> None:
     assert any(together[name].after < 0.97 * apart[name].after for name in followers)
 
 
-def test_precise_iterations_do_not_depend_on_the_threads() -> None:
+@pytest.mark.parametrize("memory", [1, 2 << 30])
+def test_the_number_of_threads_changes_nothing(memory: int) -> None:
     model = settled(Residual()).float()
     graph = trace(model, EXAMPLE.float())
-    plan = choose(graph, score(graph, "l2"), Budget(macs=0.4))
-    small, x = prune(model, plan), images(64).float()
-    threads, outputs = torch.get_num_threads(), []
+    x, settings = images(300).float(), Settings(points=64, batch=70, memory=memory)
+    threads, found = torch.get_num_threads(), []
     try:
-        for count in (1, 2):
+        for count in (1, 2, 3):
             torch.set_num_threads(count)
-            made = repair_with_report(
-                small, plan=plan, reference=model, images=x, settings=Settings(points=64, precise=True)
-            )[0]
-            torch.set_num_threads(1)
-            outputs.append(made(x))
+            plan = choose_by_curves(graph, error_curves(graph, gather_moments(graph, x, settings)), Budget(macs=0.4))
+            made = repair(prune(model, plan), plan=plan, reference=model, images=x, settings=settings)
+            assert torch.get_num_threads() == count
+            found.append((plan.groups, made.state_dict()))
     finally:
         torch.set_num_threads(threads)
-    assert next(made.parameters()).dtype == torch.float32
-    assert float((outputs[0] - outputs[1]).detach().norm() / outputs[1].detach().norm()) < 1e-4
+    for groups, tensors in found[1:]:
+        assert groups == found[0][0]
+        assert all(torch.equal(tensors[name], tensor) for name, tensor in found[0][1].items())

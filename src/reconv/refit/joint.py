@@ -13,6 +13,7 @@ to the identity (the Kronecker factors of the Gauss-Newton matrix). Three iterat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -20,10 +21,12 @@ import torch
 from torch import Tensor
 
 from reconv.refit.chains import LayerUse
+from reconv.refit.parallel import each
 from reconv.refit.rows import Sampler, from_matrix, input_rows, output_positions, tap_table
 from reconv.refit.solve import Bounds, by_group, damped
 
 _METRIC_ROWS = 16_000
+_PART_ROWS = 16_000  # positions that one thread works on at a time
 _LARGEST = 6_000  # inputs of a layer; wider ones are left to least squares alone
 _FEW = 32  # positions an input, below which the iterations are stopped by held out images
 _LEAST_ACTIVITY = 0.02  # of a channel between the layers, so that silent ones do not run away
@@ -37,11 +40,13 @@ class Member:
         use: a call of it; its weight has the shape that is looked for.
         matrix: where the search starts, [groups, inputs (+ constant), outputs], float64.
         constant: whether the last input is the constant one.
+        factor: Cholesky factor of the Gram matrix of what it reads, [groups, inputs, inputs]; found here if None.
     """
 
     use: LayerUse
     matrix: Tensor
     constant: bool
+    factor: Tensor | None = None
 
     def __call__(self, x: Tensor, weights: tuple[Tensor, Tensor | None]) -> Tensor:
         return self.use(input=x, weight=weights[0], bias=weights[1])
@@ -72,16 +77,15 @@ class Pair:
     target: Tensor
     gate: Bounds | None = None
 
-    def double(self) -> Pair:
-        """The same in float64."""
-        first, second = (
-            replace(m, use=replace(m.use, arguments={**m.use.arguments, "weight": m.use.weight.double()}))
-            for m in (self.first, self.second)
-        )
-        return replace(self, first=first, second=second, x=self.x.double(), target=self.target.double())
+    def channels_last(self) -> Pair:
+        """The same with images laid out as small convolutions are fastest."""
+        if self.x.dim() != 4 or self.target.dim() != 4:
+            return self
+        x, target = (t.contiguous(memory_format=torch.channels_last) for t in (self.x, self.target))
+        return replace(self, x=x, target=target)
 
 
-def refine(pair: Pair, iterations: int, ridge: float, batch: int = 100) -> tuple[Tensor, Tensor]:
+def refine(pair: Pair, iterations: int, ridge: float) -> tuple[Tensor, Tensor]:
     """Matrices of both layers after some iterations, float64; those at the start where nothing better is found.
 
     With few positions for the layers' inputs, the last fifth of the images does not take part, and the iterate that is
@@ -91,6 +95,8 @@ def refine(pair: Pair, iterations: int, ridge: float, batch: int = 100) -> tuple
     if not iterations or not pair.target.numel() or inputs > _LARGEST:
         return pair.first.matrix, pair.second.matrix
     held, positions = 0, pair.target.numel() // (pair.second.matrix.shape[0] * pair.second.matrix.shape[2])
+    batch = math.ceil(len(pair.x) * _PART_ROWS / positions)
+    pair = pair.channels_last()
     if positions < _FEW * inputs:
         held = len(pair.x) // 5
     whole, kept = pair, len(pair.x) - held
@@ -140,16 +146,18 @@ def _error_with_gradient(pair: Pair, matrices: tuple[Tensor, Tensor], energy: fl
     """The error as a share of the target's energy; its gradient is left in what the matrices depend on."""
     members = (pair.first, pair.second)
     outer = [member.weights(matrix) for member, matrix in zip(members, matrices, strict=True)]
-    inner = [tuple(None if t is None else t.detach().requires_grad_() for t in weights) for weights in outer]
-    total = 0.0
-    for x, target in zip(pair.x.split(batch), pair.target.split(batch), strict=True):
+
+    def part(images: tuple[Tensor, Tensor]) -> tuple[float, tuple[Tensor, ...]]:
+        x, target = images
+        inner = [tuple(None if t is None else t.detach().requires_grad_() for t in weights) for weights in outer]
         value = pair.second(pair.between(pair.first(x, inner[0])), inner[1])  # type: ignore[arg-type]
         error = _beyond(value - target, value, target, pair.gate).square().sum() / energy
-        error.backward()
-        total += float(error.detach())
+        return float(error.detach()), torch.autograd.grad(error, [t for w in inner for t in w if t is not None])
+
+    parts = list(each(part, zip(pair.x.split(batch), pair.target.split(batch), strict=True)))
     flat = [t for weights in outer for t in weights if t is not None]
-    torch.autograd.backward(flat, [t.grad for weights in inner for t in weights if t is not None])
-    return total
+    torch.autograd.backward(flat, [sum(grads[1:], grads[0]) for grads in zip(*(g for _, g in parts), strict=True)])
+    return sum(error for error, _ in parts)
 
 
 def _beyond(difference: Tensor, value: Tensor, target: Tensor, gate: Bounds | None) -> Tensor:
@@ -195,6 +203,8 @@ class _Metric:
 
 def _factor(member: Member, x: Tensor, ridge: float) -> Tensor:
     """Cholesky factor of the Gram matrix of what a layer reads, from some of its positions."""
+    if member.factor is not None:
+        return member.factor
     use = replace(member.use, arguments={**member.use.arguments, "input": x})
     shape = use.output_size()
     spatial = output_positions(shape, use.kind)

@@ -14,6 +14,7 @@ from reconv.errors import GraphError
 from reconv.plan import Plan
 from reconv.refit.chains import Chain, find_chains
 from reconv.refit.modes import evaluating
+from reconv.refit.parallel import in_parts
 from reconv.refit.report import RepairReport
 from reconv.refit.rows import Sampler
 from reconv.refit.settings import Settings, check_images
@@ -56,8 +57,9 @@ def repair_with_report(
     settings = settings or Settings()
     _check(small, plan, reference, images)
     repaired = copy.deepcopy(small)
-    with evaluating(reference), evaluating(repaired), torch.no_grad():
-        two = images[:2].to(next(repaired.parameters()).device)
+    device = next(repaired.parameters()).device
+    with evaluating(reference), evaluating(repaired), torch.no_grad(), in_parts(device):
+        two = images[:2].to(device)
         chains, left = find_chains(plan.graph, repaired, two)
         originals, _ = find_chains(plan.graph, reference, two)
         chains = {name: _shared(chain, originals[name]) for name, chain in chains.items() if name in originals}
@@ -66,10 +68,10 @@ def repair_with_report(
         largest = max((chain.numel for chain in chains.values()), default=0)
         needed = 4 * len(images) * _LIVE_SIGNALS * largest + Targets.bytes(plan, chains, len(images), settings)
         if needed <= settings.memory:
-            walk.run(images, Targets.of(reference, plan, chains, images, settings))
+            walk.run(images, Targets.of(reference, plan, chains, images, sampler, settings))
         else:
             for name, chain in chains.items():
-                walk.run_to(name, images, Targets.of(reference, plan, {name: chain}, images, settings))
+                walk.run_to(name, images, Targets.of(reference, plan, {name: chain}, images, sampler, settings))
     return repaired, RepairReport(tuple(walk.done), left)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ def _padding(use: LayerUse, axis: int, kernel: int, dilation: int) -> int:
     return _entry(use, "padding", axis, 0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sampler:
     """Which output positions of which layer are looked at: the same ones in both networks.
 
@@ -71,6 +71,7 @@ class Sampler:
     images: int
     points: int
     seed: int
+    _drawn: dict[tuple[str, int, int, int], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def positions(self, layer: str, items: int, count: int, least: int = 0) -> Tensor:
         """Positions of every item of a layer, [items, points], ascending.
@@ -82,6 +83,12 @@ class Sampler:
         points = max(math.ceil(self.points * self.images / items), math.ceil(least / items))
         if points >= count:
             return torch.arange(count).expand(items, count)
+        key = (layer, items, count, points)
+        if key not in self._drawn:
+            self._drawn[key] = self._draw(*key)
+        return self._drawn[key]
+
+    def _draw(self, layer: str, items: int, count: int, points: int) -> Tensor:
         generator = torch.Generator().manual_seed((zlib.crc32(layer.encode()) << 20) + self.seed)
         if count > 64 * points:  # a repeated position among so many does no harm
             drawn = torch.randint(count, (items, points), generator=generator)

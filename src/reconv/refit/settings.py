@@ -20,7 +20,6 @@ class Settings:
         gate_passes: passes for which a target beyond a ReLU's bound only asks for its side.
         joint: iterations in which two layers with only an activation between them are refined together; 0 for none.
         joint_rows: positions that these iterations look at.
-        precise: these iterations in float64: the same network for any number of threads, in three times the time.
         seed: of the positions.
         memory: bytes that signals may take; where all images at once need more, each layer has a pass of its own.
         batch: images at a time.
@@ -31,7 +30,6 @@ class Settings:
     gate_passes: int = 3
     joint: int = 6
     joint_rows: int = 64_000
-    precise: bool = False
     seed: int = 0
     memory: int = 2 << 30
     batch: int = 250

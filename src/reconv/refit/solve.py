@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from reconv.refit.parallel import each
+
 Bounds = tuple[float, float]
 _FEW = 8  # rows an input, below which the ridge matters
 _RIDGES = (1.0, 1e2, 1e4, 1e6)
@@ -43,19 +45,28 @@ class Problem:
 def by_group(a: Tensor, b: Tensor) -> Tensor:
     """a^T b / n for every group, summed in float64 over chunks: [groups, columns of a, columns of b]."""
     total = torch.zeros(a.shape[1], a.shape[2], b.shape[2], dtype=torch.float64, device=a.device)
-    for x, y in zip(a.split(4096), b.split(4096), strict=True):
-        if len(total) == 1:  # a plain product is much faster than a batch of one
-            total[0] += x[:, 0].T @ y[:, 0]
-        else:
-            total += torch.bmm(x.permute(1, 2, 0), y.transpose(0, 1))
+    for product in each(_product, zip(a.split(4096), b.split(4096), strict=True)):
+        total += product
     return total / len(a)
+
+
+def _product(pair: tuple[Tensor, Tensor]) -> Tensor:
+    x, y = pair
+    if x.shape[1] == 1:  # a plain product is much faster than a batch of one
+        return (x[:, 0].T @ y[:, 0])[None]
+    return torch.bmm(x.permute(1, 2, 0), y.transpose(0, 1))
 
 
 def apply(rows: Tensor, matrix: Tensor) -> Tensor:
     """rows @ matrix for every group, [n, groups, outputs], in the dtype of the rows."""
-    if len(matrix) == 1:
-        return (rows[:, 0] @ matrix[0].to(rows.dtype))[:, None]
-    return torch.bmm(rows.transpose(0, 1), matrix.to(rows.dtype)).transpose(0, 1)
+    matrix = matrix.to(rows.dtype)
+
+    def part(rows: Tensor) -> Tensor:
+        if len(matrix) == 1:
+            return (rows[:, 0] @ matrix[0])[:, None]
+        return torch.bmm(rows.transpose(0, 1), matrix).transpose(0, 1)
+
+    return torch.cat(list(each(part, rows.split(4096))))
 
 
 def damped(gram: Tensor, ridge: float, constant: bool) -> tuple[Tensor, Tensor]:
@@ -71,16 +82,25 @@ def damped(gram: Tensor, ridge: float, constant: bool) -> tuple[Tensor, Tensor]:
 
 
 def solve(problem: Problem, ridge: float = 1e-4, gate: Bounds | None = None, passes: int = 3) -> Tensor:
-    """The matrix that minimizes the problem, [groups, inputs, outputs], float64.
+    """The matrix that minimizes the problem, [groups, inputs, outputs], float64; see `solve_with_factor`."""
+    return solve_with_factor(problem, ridge, gate, passes)[0]
+
+
+def solve_with_factor(problem: Problem, ridge: float, gate: Bounds | None, passes: int) -> tuple[Tensor, Tensor | None]:
+    """The matrix that minimizes the problem, and what else that yields.
 
     Args:
         ridge: relative to the mean squared input; pulls toward the present matrix. With few rows for the inputs a
             larger one is taken where it does better on the last fifth of the rows.
         gate: bounds of the activation that reads the signal, or None.
         passes: of the gate.
+
+    Returns:
+        The matrix [groups, inputs, outputs], float64; the Cholesky factor of the Gram matrix with its ridge, None
+        where none was made.
     """
     few = len(problem.rows) < _FEW * problem.rows.shape[2]
-    fit = _fit(problem, _best_ridge(problem, ridge) if few else ridge)
+    fit, factor = _fit(problem, _best_ridge(problem, ridge) if few else ridge)
     matrix = fit(problem.target)
     if gate is not None:
         low, high = gate
@@ -90,7 +110,7 @@ def solve(problem: Problem, ridge: float = 1e-4, gate: Bounds | None = None, pas
             if high < float("inf"):
                 target = torch.where(problem.target > high, value.clamp(min=high), target)
             matrix = fit(target)
-    return matrix
+    return matrix, factor
 
 
 def _best_ridge(problem: Problem, ridge: float) -> float:
@@ -102,18 +122,18 @@ def _best_ridge(problem: Problem, ridge: float) -> float:
     rows, target = problem.rows[cut:], problem.target[cut:]
     errors = {}
     for factor in _RIDGES:
-        matrix = _fit(part, factor * ridge)(part.target)
+        matrix = _fit(part, factor * ridge)[0](part.target)
         errors[factor * ridge] = gated_error(apply(rows, matrix), target, None)
     return min(errors, key=errors.__getitem__)
 
 
-def _fit(problem: Problem, ridge: float) -> Callable[[Tensor], Tensor]:
+def _fit(problem: Problem, ridge: float) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
     """Least squares for any target, through the smaller of the two systems."""
     few = len(problem.rows) < problem.rows.shape[2]
-    return _from_few_rows(problem, ridge) if few else _from_gram(problem, ridge)
+    return (_from_few_rows(problem, ridge), None) if few else _from_gram(problem, ridge)
 
 
-def _from_gram(problem: Problem, ridge: float) -> Callable[[Tensor], Tensor]:
+def _from_gram(problem: Problem, ridge: float) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
     """Least squares for any target, through the normal equations."""
     gram, amount = damped(by_group(problem.rows, problem.rows), ridge, problem.constant)
     pull = amount * problem.start
@@ -126,7 +146,7 @@ def _from_gram(problem: Problem, ridge: float) -> Callable[[Tensor], Tensor]:
         right = by_group(problem.rows, target) + pull
         return torch.cholesky_solve(right, factor) if inverse is None else inverse @ right
 
-    return fit
+    return fit, factor if inverse is None else None
 
 
 def _from_few_rows(problem: Problem, ridge: float) -> Callable[[Tensor], Tensor]:

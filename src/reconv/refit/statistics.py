@@ -7,7 +7,9 @@ squares error of any choice of channels is known without another look at the ima
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ from reconv.graph.channels import ChannelGraph
 from reconv.refit import norms
 from reconv.refit.chains import Chain, Follower, LayerUse, find_chains, layer_names
 from reconv.refit.modes import evaluating
+from reconv.refit.parallel import each, in_parts
 from reconv.refit.rows import Sampler, input_rows, needed_rows, output_positions, signal_rows, tap_table
 from reconv.refit.settings import Settings, check_images
 from reconv.refit.solve import by_group
@@ -72,65 +75,98 @@ def gather_moments(
             name: graph.layer(name).inputs.shape[1] * graph.weight(graph.layer(name))[0, 0].numel() for name in chains
         }
         chains = {name: c for name, c in chains.items() if name in wanted and inputs[name] <= _LARGEST}
-        sampler = Sampler(len(images), settings.points, settings.seed)
-        gatherer = _Gatherer(graph, chains, sampler)
-        with gatherer:
-            for part in images.split(settings.batch):
-                gatherer.part = len(part)
-                model(part.to(device))
-        return gatherer.moments()
+        sums, sampler = _Sums(graph, chains), Sampler(len(images), settings.points, settings.seed)
+
+        def gather(start: int) -> None:
+            part = images[start : start + settings.batch].to(device)
+            number = start // settings.batch
+            with sums.part(), _Gatherer(sums, sampler, (start, len(part)), number):
+                model(part)
+
+        with in_parts(device):
+            for _ in each(gather, range(0, len(images), settings.batch)):
+                pass
+        return sums.moments()
 
 
-class _Gatherer(Follower):
-    def __init__(self, graph: ChannelGraph, chains: Mapping[str, Chain], sampler: Sampler):
-        super().__init__(layer_names(graph, graph.model), chains)
-        self.sampler = sampler
-        self.part = 0
-        self._modules: dict[str, Any] = dict(graph.model.named_modules())
-        self._grams: dict[str, Tensor] = {}
-        self._energy: dict[str, float] = {}
+class _Sums:
+    """What all parts of the images add up to: each adds in its turn, so that rounding is the same for all threads."""
+
+    def __init__(self, graph: ChannelGraph, chains: Mapping[str, Chain]):
+        self.graph, self.chains = graph, chains
+        self.names = layer_names(graph, graph.model)
+        self.modules: dict[str, Any] = dict(graph.model.named_modules())
+        self.uses: dict[str, tuple[LayerUse, bool]] = {}
         self._rows: dict[str, int] = {}
-        self._uses: dict[str, tuple[LayerUse, bool]] = {}
-        self._positions: dict[str, Tensor] = {}
-        self._seen: dict[str, int] = dict.fromkeys(chains, 0)
+        self._totals: dict[tuple[str, str], Tensor | float] = {}
+        self._turn: dict[tuple[str, str], int] = {}
+        self._changed = threading.Condition()
+        self._failed = False
 
-    def on_layer(self, chain: Chain, use: LayerUse, run: Any) -> Tensor:
-        signal: Tensor = run()
-        repeats = len(signal) // self.part
-        spatial = output_positions(signal, use.kind)
-        positions = self.sampler.positions(
-            chain.layer, repeats * self.sampler.images, spatial.numel(), needed_rows(use.weight, use.kind)
-        )
-        start = self._seen[chain.layer]
-        positions = positions[start : start + len(signal)].to(signal.device)
-        self._seen[chain.layer] = start + len(signal)
-        table = None if use.kind == "linear" else tap_table(use, spatial).to(signal.device)
-        constant = norms.has_constant(use.arguments.get("bias"), self._norm(chain))
-        rows = input_rows(use, table, positions, constant)
-        gram = by_group(rows, rows) * len(rows)
-        name = chain.layer
-        self._grams[name] = self._grams[name] + gram if name in self._grams else gram
-        self._rows[name] = self._rows.get(name, 0) + len(rows)
-        self._uses[name] = (use, constant)
-        self._positions[name] = positions
-        return signal
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """Work on a part; if it fails, no other waits for it."""
+        try:
+            yield
+        except BaseException:
+            with self._changed:
+                self._failed = True
+                self._changed.notify_all()
+            raise
 
-    def on_end(self, chain: Chain, signal: Tensor) -> Tensor:
-        use, _ = self._uses[chain.layer]
-        rows = signal_rows(signal, use.kind, self._positions.pop(chain.layer))
-        self._energy[chain.layer] = self._energy.get(chain.layer, 0.0) + float(rows.double().square().sum())
-        return signal
+    def add(self, key: tuple[str, str], number: int, value: Tensor | float, rows: int = 0) -> None:
+        """Add a part's share once those before it have added theirs."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._failed or self._turn.get(key, 0) == number)
+            self._totals[key] = value if number == 0 else self._totals[key] + value
+            self._rows[key[0]] = self._rows.get(key[0], 0) + rows
+            self._turn[key] = number + 1
+            self._changed.notify_all()
 
-    def _norm(self, chain: Chain) -> nn.Module | None:
-        return None if chain.norm is None else self._modules[chain.norm]
+    def norm(self, chain: Chain) -> nn.Module | None:
+        return None if chain.norm is None else self.modules[chain.norm]
 
     def moments(self) -> dict[str, Moments]:
         result = {}
-        for name, gram in self._grams.items():
-            use, constant = self._uses[name]
-            module = self._modules[name]
-            matrix = norms.read(module.weight, module.bias, self._norm(self.chains[name]), use.kind, use.groups)
+        for name, (use, constant) in self.uses.items():
+            module = self.modules[name]
+            matrix = norms.read(module.weight, module.bias, self.norm(self.chains[name]), use.kind, use.groups)
             n = self._rows[name]
             taps = use.weight[0, 0].numel() if use.weight.dim() > 2 else 1
-            result[name] = Moments(gram / n, matrix, max(self._energy[name] / n, 1e-300), taps, constant)
+            energy = max(float(self._totals[name, "energy"]) / n, 1e-300)
+            result[name] = Moments(torch.as_tensor(self._totals[name, "gram"]) / n, matrix, energy, taps, constant)
         return result
+
+
+class _Gatherer(Follower):
+    """Looks at some of the images: the first of them, and how many."""
+
+    def __init__(self, sums: _Sums, sampler: Sampler, part: tuple[int, int], number: int):
+        super().__init__(sums.names, sums.chains)
+        self.sums = sums
+        self.sampler = sampler
+        self.start, self.part = part
+        self.number = number
+        self._kinds: dict[str, str] = {}
+        self._positions: dict[str, Tensor] = {}
+
+    def on_layer(self, chain: Chain, use: LayerUse, run: Any) -> Tensor:
+        signal: Tensor = run()
+        repeats, spatial = len(signal) // self.part, output_positions(signal, use.kind)
+        positions = self.sampler.positions(
+            chain.layer, repeats * self.sampler.images, spatial.numel(), needed_rows(use.weight, use.kind)
+        )[repeats * self.start :][: len(signal)].to(signal.device)
+        table = None if use.kind == "linear" else tap_table(use, spatial).to(signal.device)
+        constant = norms.has_constant(use.arguments.get("bias"), self.sums.norm(chain))
+        rows = input_rows(use, table, positions, constant)
+        if self.number == 0:
+            self.sums.uses[chain.layer] = (use.on(use.input[:1]), constant)
+        self.sums.add((chain.layer, "gram"), self.number, by_group(rows, rows) * len(rows), len(rows))
+        self._kinds[chain.layer] = use.kind
+        self._positions[chain.layer] = positions
+        return signal
+
+    def on_end(self, chain: Chain, signal: Tensor) -> Tensor:
+        rows = signal_rows(signal, self._kinds[chain.layer], self._positions.pop(chain.layer))
+        self.sums.add((chain.layer, "energy"), self.number, float(rows.double().square().sum()))
+        return signal

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from reconv.plan import Plan
 from reconv.refit.chains import Chain, Follower, LayerUse, layer_names
+from reconv.refit.parallel import each
 from reconv.refit.rows import Sampler, needed_rows, output_positions, signal_rows
 from reconv.refit.settings import Settings
 
@@ -31,18 +32,27 @@ class Targets:
 
     @classmethod
     def of(
-        cls, model: nn.Module, plan: Plan, chains: Mapping[str, Chain], images: Tensor, settings: Settings
+        cls,
+        model: nn.Module,
+        plan: Plan,
+        chains: Mapping[str, Chain],
+        images: Tensor,
+        sampler: Sampler,
+        settings: Settings,
     ) -> Targets:
         """Look at the original network once."""
-        device = next(model.parameters()).device
-        seen = _Looking(model, plan, chains, Sampler(len(images), settings.points, settings.seed), settings)
-        with seen:
-            for part in images.split(settings.batch):
-                seen.part = len(part)
-                model(part.to(device))
+        device, names = next(model.parameters()).device, layer_names(plan.graph, model)
+
+        def look(start: int) -> _Looking:
+            part = images[start : start + settings.batch].to(device)
+            with (looking := _Looking(names, plan, chains, sampler, settings, (start, len(part)))):
+                model(part)
+            return looking
+
+        looks = list(each(look, range(0, len(images), settings.batch)))
         return cls(
-            {name: torch.cat(parts) for name, parts in seen.rows.items()},
-            {name: torch.cat(parts) for name, parts in seen.maps.items()},
+            {name: torch.cat([look.rows[name] for look in looks]) for name in looks[0].rows},
+            {name: torch.cat([look.maps[name] for look in looks if name in look.maps]) for name in looks[0].maps},
         )
 
     @staticmethod
@@ -58,16 +68,25 @@ class Targets:
 
 
 class _Looking(Follower):
-    def __init__(self, model: nn.Module, plan: Plan, chains: Mapping[str, Chain], sampler: Sampler, settings: Settings):
-        super().__init__(layer_names(plan.graph, model), chains)
+    """Looks at some of the images: the first of them, and how many."""
+
+    def __init__(
+        self,
+        names: Mapping[int, str],
+        plan: Plan,
+        chains: Mapping[str, Chain],
+        sampler: Sampler,
+        settings: Settings,
+        part: tuple[int, int],
+    ):
+        super().__init__(names, chains)
         self.plan = plan
         self.sampler = sampler
         self.settings = settings
-        self.part = 0
-        self.rows: dict[str, list[Tensor]] = {name: [] for name in chains}
-        self.maps: dict[str, list[Tensor]] = {}
+        self.start, self.part = part
+        self.rows: dict[str, Tensor] = {}
+        self.maps: dict[str, Tensor] = {}
         self._kinds: dict[str, tuple[str, int]] = {}
-        self._seen: dict[str, int] = dict.fromkeys(chains, 0)
 
     def on_layer(self, chain: Chain, use: LayerUse, run: Any) -> Tensor:
         self._kinds[chain.layer] = (use.kind, needed_rows(use.weight, use.kind))
@@ -76,17 +95,16 @@ class _Looking(Follower):
     def on_end(self, chain: Chain, signal: Tensor) -> Tensor:
         name = chain.layer
         kind, least = self._kinds[name]
-        items, count = len(signal) // self.part * self.sampler.images, output_positions(signal, kind).numel()
-        positions = self.sampler.positions(name, items, count, least)
-        start = self._seen[name]
+        repeats, count = len(signal) // self.part, output_positions(signal, kind).numel()
+        positions = self.sampler.positions(name, repeats * self.sampler.images, count, least)
+        start = repeats * self.start
         rows = signal_rows(signal, kind, positions[start : start + len(signal)].to(signal.device))
         keep = torch.from_numpy(np.flatnonzero(self.plan.keep[self.plan.graph.layer(name).outputs])).to(rows.device)
-        self.rows[name].append(rows[:, keep])
+        self.rows[name] = rows[:, keep]
         wanted = map_items(self.settings, count) - start
         if chain.follows and self.settings.joint and wanted > 0:
             channel = -1 if kind == "linear" else 1
-            self.maps.setdefault(name, []).append(signal[:wanted].index_select(channel, keep))
-        self._seen[name] = start + len(signal)
+            self.maps[name] = signal[:wanted].index_select(channel, keep)
         return signal
 
 

@@ -22,6 +22,7 @@ from reconv.plan import Plan
 from reconv.refit import norms
 from reconv.refit.chains import Chain, Follower, LayerUse, layer_names
 from reconv.refit.joint import Member, Pair, refine
+from reconv.refit.parallel import each
 from reconv.refit.report import LayerRepair
 from reconv.refit.rows import (
     Sampler,
@@ -33,7 +34,7 @@ from reconv.refit.rows import (
     tap_table,
 )
 from reconv.refit.settings import Settings
-from reconv.refit.solve import Problem, apply, gated_error, solve
+from reconv.refit.solve import Problem, apply, gated_error, solve_with_factor
 from reconv.refit.targets import Targets
 
 _EXACT = 1e-10  # a layer whose error is below this share of the energy has nothing to repair
@@ -75,6 +76,7 @@ class Walk(Follower):
         self._modules: dict[str, Any] = dict(model.named_modules())
         self._leads = {c.follows for c in chains.values() if c.follows in chains} if settings.joint else set()
         self._uses: dict[str, LayerUse] = {}  # of the layers in front, whole inputs
+        self._factors: dict[str, Tensor | None] = {}  # of the Gram matrices of what layers read
         self._pending: dict[str, _Pending] = {}
         self._only: str | None = None
         self._gathered: list[tuple[_Pending, Tensor]] = []
@@ -125,7 +127,7 @@ class Walk(Follower):
         table = None if use.kind == "linear" else tap_table(use, spatial).to(device)
         constant = norms.has_constant(use.arguments.get("bias"), self._norm(chain))
         parts = zip(use.input.split(self.settings.batch), positions.split(self.settings.batch), strict=True)
-        rows = torch.cat([input_rows(use.on(x), table, p, constant) for x, p in parts])
+        rows = torch.cat(list(each(lambda part: input_rows(use.on(part[0]), table, part[1], constant), parts)))
         self._pending[chain.layer] = _Pending(use, rows, constant, positions)
         return use.input.new_zeros(shape)
 
@@ -144,18 +146,29 @@ class Walk(Follower):
         matrix, use = self._solve(chain, pending, others), pending.use
         wanted = self._targets.maps.get(chain.layer)
         lead = self._uses.pop(chain.follows or "", None)
-        if matrix is not None and wanted is not None and lead is not None:
-            x = lead.on(lead.input[: len(wanted)])
-            self._refine(chain, use, x, signal[: len(wanted)])
-            front = self.chains[str(chain.follows)]
-            use = use.on(
-                torch.cat([self._read(chain, front, lead.on(p)) for p in lead.input.split(self.settings.batch)])
-            )
-            if chain.layer in self._leads:
-                self._uses[chain.layer] = use
-        for place, part in zip(signal.split(self.settings.batch), use.input.split(self.settings.batch), strict=True):
-            place.add_(self._signal(chain, use.on(part)))
+        if matrix is None or wanted is None:
+            lead = None
+        if lead is not None and wanted is not None:
+            self._refine(chain, use, lead.on(lead.input[: len(wanted)]), signal[: len(wanted)])
+        inputs = self._add(chain, use, lead, signal)
+        if inputs is not None:
+            self._uses[chain.layer] = use.on(inputs)
         return signal
+
+    def _add(self, chain: Chain, use: LayerUse, lead: LayerUse | None, signal: Tensor) -> Tensor | None:
+        """Add a layer's signal to the others; where that in front has changed, return what the layer now reads."""
+        whole, batch = (use if lead is None else lead).input, self.settings.batch
+
+        def add(part: tuple[Tensor, Tensor]) -> Tensor | None:
+            place, x = part
+            if lead is not None:
+                x = chain.through(self._signal(self.chains[str(chain.follows)], lead.on(x)))
+            place.add_(self._signal(chain, use.on(x)))
+            return x if lead is not None and chain.layer in self._leads else None
+
+        parts = list(each(add, zip(signal.split(batch), whole.split(batch), strict=True)))
+        changed = [part for part in parts if part is not None]
+        return torch.cat(changed) if changed else None
 
     def _gather_map(self, chain: Chain, signal: Tensor) -> None:
         wanted = self._targets.maps.get(chain.layer)
@@ -181,10 +194,6 @@ class Walk(Follower):
         norm = self._norm(chain)
         return signal if norm is None else norm(signal)
 
-    def _read(self, chain: Chain, front: Chain, lead: LayerUse) -> Tensor:
-        """What a layer reads, from what the layer in front of it reads."""
-        return chain.through(self._signal(front, lead))
-
     def _solve(self, chain: Chain, pending: _Pending, others: Tensor) -> Tensor | None:
         """Solve one layer and write it; None where it has nothing to repair."""
         start = self._matrix(chain, pending.use)
@@ -196,7 +205,9 @@ class Walk(Follower):
         if before <= _EXACT:
             return None
         problem = Problem(pending.rows, wanted, start, pending.constant)
-        matrix = solve(problem, self.settings.ridge, gate, self.settings.gate_passes)
+        matrix, factor = solve_with_factor(problem, self.settings.ridge, gate, self.settings.gate_passes)
+        if chain.layer in self._leads or chain.follows in self._leads:
+            self._factors[chain.layer] = factor
         value = apply(pending.rows, matrix)
         after = gated_error(value, wanted, gate) / energy
         self.done.append(LayerRepair(chain.layer, before, after, len(wanted)))
@@ -205,10 +216,9 @@ class Walk(Follower):
 
     def _write(self, chain: Chain, use: LayerUse, matrix: Tensor, value: Tensor) -> None:
         """Give the layer its matrix; `value` [n, outputs] are its signals on the calibration set."""
-        value = value.double()
+        variance, mean = (moment.double() for moment in torch.var_mean(value, 0, correction=0))
         if norms.has_constant(use.arguments.get("bias"), self._norm(chain)):
-            value = value - matrix[:, -1].flatten()
-        variance, mean = torch.var_mean(value, 0, correction=0)
+            mean = mean - matrix[:, -1].flatten()
         norms.write(matrix, (mean, variance), self._modules[chain.layer], self._norm(chain), use.kind)
 
     def _refine(self, chain: Chain, use: LayerUse, lead: LayerUse, others: Tensor) -> None:
@@ -217,7 +227,7 @@ class Walk(Follower):
         first, second = self._member(front, lead), self._member(chain, use)
         gate = None if chain.adds or not self.settings.gate_passes else chain.gate
         pair = Pair(first, second, chain.through, lead.input, original - others, gate)
-        found = refine(pair.double() if self.settings.precise else pair, self.settings.joint, self.settings.ridge)
+        found = refine(pair, self.settings.joint, self.settings.ridge)
         signal = first(lead.input, first.weights(found[0]))
         self._write(front, lead, found[0], _flat(signal, lead.kind))
         signal = second(chain.through(signal), second.weights(found[1]))
@@ -229,7 +239,7 @@ class Walk(Follower):
     def _member(self, chain: Chain, use: LayerUse) -> Member:
         module, constant = self._modules[chain.layer], norms.has_constant(use.arguments.get("bias"), self._norm(chain))
         use = replace(use, arguments={**use.arguments, "weight": module.weight.detach()})
-        return Member(use, self._matrix(chain, use), constant)
+        return Member(use, self._matrix(chain, use), constant, self._factors.pop(chain.layer, None))
 
 
 def _flat(signal: Tensor, kind: str) -> Tensor:
