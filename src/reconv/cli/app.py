@@ -19,14 +19,17 @@ from typer.core import TyperGroup
 
 from reconv import __version__
 from reconv.cli import (
+    compare,
     evaluate,
     finetune,
     inspect,
     listing,
     profile,
     prune,
+    report,
     run,
     saliency,
+    study,
     train,
 )
 from reconv.cli.stopped import Stopped
@@ -41,6 +44,9 @@ SUBCOMMANDS = {
     "evaluate": evaluate,
     "profile": profile,
     "inspect": inspect,
+    "compare": compare,
+    "study": study,
+    "report": report,
     "list": listing,
 }
 

@@ -17,17 +17,22 @@ from reconv.graph import ChannelGraph
 from reconv.pipeline.config import RunConfig, Schooling
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary
-from reconv.report import Curve, LayerFacts, Measures, RunFacts, Untouched
+from reconv.plan import Plan
+from reconv.report import Curve, LayerFacts, LayerTime, Measures, RunFacts, Tested, Untouched
+from reconv.saliency import Saliency
 from reconv.training import EpochRecord
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Before and after: sizes of the saved networks in bytes, accuracies on the test images, latencies."""
+    """Before and after: sizes of the saved networks in bytes, accuracies on the test images, latencies; and what both
+    networks answered."""
 
     file_bytes: tuple[int, int]
     accuracies: tuple[float, ...] = ()
     latencies: tuple[tuple[Latency, ...], tuple[Latency, ...]] = ((), ())
+    layer_times: tuple[LayerTime, ...] = ()
+    tested: Tested | None = None
 
 
 def account(
@@ -55,7 +60,7 @@ def account(
         asked=_asked(config, cut),
         before=before,
         after=after,
-        layers=tuple(_layers(graph, cut)),
+        layers=tuple(layers_of(graph, cut.saliency, cut.plan)),
         untouched=tuple(
             Untouched(row.layers, row.size, row.why) for row in cut.plan.groups if row.why and len(row.kept) == row.size
         ),
@@ -69,6 +74,8 @@ def account(
         },
         notes=tuple(diary.notes),
         verified=cut.error,
+        layer_times=measured.layer_times,
+        tested=measured.tested,
     )
 
 
@@ -92,14 +99,15 @@ def _described(schooling: Schooling) -> str:
     return schooling.protocol + (f", {schooling.epochs} epochs" if schooling.epochs else "")
 
 
-def _layers(graph: ChannelGraph, cut: CutNetwork) -> list[LayerFacts]:
-    keep = cut.plan.keep
-    why = {layer: row.why for row in cut.plan.groups for layer in row.layers}
-    forward = cut.saliency.direction == "forward"
+def layers_of(graph: ChannelGraph, saliency: Saliency, plan: Plan) -> list[LayerFacts]:
+    """Every layer with its scores and what was kept."""
+    keep = plan.keep
+    why = {layer: row.why for row in plan.groups for layer in row.layers}
+    forward = saliency.direction == "forward"
     facts = []
     for layer in graph.layers:
         kept = keep[layer.outputs]
-        scores = cut.saliency.values.get(layer.name) if forward else None
+        scores = saliency.values.get(layer.name) if forward else None
         facts.append(
             LayerFacts(
                 name=layer.name,

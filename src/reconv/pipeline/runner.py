@@ -16,6 +16,7 @@ from reconv.graph import ChannelGraph, trace
 from reconv.pipeline import stages
 from reconv.pipeline.account import Measured, account
 from reconv.pipeline.config import RunConfig
+from reconv.pipeline.examine import examine
 from reconv.pipeline.folder import RunFolder
 from reconv.pipeline.inputs import example_of, given_network, is_trained, load_images
 from reconv.pipeline.stages import CutNetwork
@@ -23,7 +24,7 @@ from reconv.pipeline.watch import Diary, Watcher
 from reconv.plan import Plan
 from reconv.report import RunFacts, render
 from reconv.saliency import Saliency, criterion_named, score
-from reconv.training import Trained, device_named, evaluate, load_protocol
+from reconv.training import Trained, device_named, load_protocol
 from reconv.training.threads import few_threads
 
 BASE, FINETUNE = "base training", "fine-tuning"
@@ -114,13 +115,7 @@ def _run(
 
     measured = Measured((bytes_before, bytes_after))
     if manner.measure and data is not None:
-        with diary.stage("test") as stage:
-            accuracies = [evaluate(network, data, "test").top1 for network in (base, small)]
-            stage.note = f"{len(data.test):,} images, once"
-        with diary.stage("measure latency") as stage:
-            latencies = stages.latencies((base, small), data, device)
-            stage.note = f"batches of {' and '.join(map(str, stages.BATCHES))}, the two networks in turns"
-        measured = Measured((bytes_before, bytes_after), tuple(accuracies), latencies)
+        measured = examine(measured, graph, small, data, device, diary)
     histories = {name: place.history(name) for name in (BASE, FINETUNE)}
     facts = account(config, graph, cut, measured, diary, histories, manner.command)
     write_json(place.metrics, facts.to_json())

@@ -191,7 +191,7 @@ def latencies(
     """For each network one entry a batch size; as many passes as the time allows."""
     rows = []
     for batch in BATCHES:
-        images = _random_images(data, batch, device)
+        images = random_images(data, batch, device)
         start = time.perf_counter()
         measure_latency(models, images, runs=1, warmup=1)
         once = (time.perf_counter() - start) / 2
@@ -200,7 +200,7 @@ def latencies(
     return before, after
 
 
-def _random_images(data: DataSet, batch: int, device: torch.device) -> Tensor:
+def random_images(data: DataSet, batch: int, device: torch.device) -> Tensor:
     """Standard normal images, for timing; zeros would be too easy for some kernels."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(batch, *data.input_size, generator=generator).to(device)

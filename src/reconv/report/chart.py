@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from reconv.report.facts import Curve, LayerFacts
+from reconv.report.facts import Curve, LayerFacts, LayerTime
 from reconv.report.numbers import ticks
 
 
@@ -41,24 +41,99 @@ def score_bars(layer: LayerFacts, width: float = 600, height: float = 90) -> Bar
     return Bars(width, height, "".join(paths[True]), "".join(paths[False]), max(step * 0.8, 0.5), cut)
 
 
+LEVELS = 5  # steps of color from the lowest score of a layer to its highest
+
+
+@dataclass(frozen=True)
+class Run:
+    """Channels of one layer with about the same score: a piece of its column, `y` downwards from the top."""
+
+    y: float
+    height: float
+    level: int
+    kind: str
+
+
 @dataclass(frozen=True)
 class Column:
-    """One layer in the strip: heights before and after, on a common baseline."""
+    """One layer in the strip: heights before and after on a common baseline, and its channels from the baseline up."""
 
     x: float
     width: float
     before: float
     after: float
     layer: LayerFacts
+    runs: tuple[Run, ...]
 
 
 def strip(layers: Sequence[LayerFacts], width: float = 1000, height: float = 150) -> list[Column]:
-    """The network as columns, one a layer, as high as it has channels."""
-    top = max((layer.before for layer in layers), default=1)
+    """The network as columns, one a layer, as high as the root of its number of channels.
+
+    The root, since channels differ by powers of two from stage to stage: the narrow layers stay visible.
+    """
+    top = math.sqrt(max((layer.before for layer in layers), default=1))
     step = width / max(len(layers), 1)
+    columns = []
+    for i, layer in enumerate(layers):
+        tall = height * math.sqrt(layer.before) / top
+        after = tall * layer.after / layer.before
+        runs = tuple(_runs(layer, tall, height))
+        columns.append(Column(i * step + 0.1 * step, 0.8 * step, tall, after, layer, runs))
+    return columns
+
+
+def _runs(layer: LayerFacts, tall: float, height: float) -> list[Run]:
+    """A layer's channels, kept ones below, each part with its highest scores below."""
+    kept_kind = "still" if layer.is_whole else "kept"
+    if not layer.scores:
+        after = tall * layer.after / layer.before
+        whole = [Run(height - after, after, LEVELS - 1, kept_kind), Run(height - tall, tall - after, 1, "gone")]
+        return [run for run in whole if run.height > 0]
+    known = [score for score in layer.scores if math.isfinite(score)] or [0.0]
+    low, high = min(known), max(known)
+    each = tall / layer.before
+    order = sorted(range(len(layer.scores)), key=lambda i: (not layer.kept[i], -layer.scores[i]))
+    found: list[tuple[int, str, int]] = []
+    for channel in order:
+        score = layer.scores[channel] if math.isfinite(layer.scores[channel]) else low
+        share = (score - low) / (high - low) if high > low else 1.0
+        level = min(LEVELS - 1, max(0, int(share * LEVELS)))
+        kind = kept_kind if layer.kept[channel] else "gone"
+        if found and found[-1][:2] == (level, kind):
+            found[-1] = (level, kind, found[-1][2] + 1)
+        else:
+            found.append((level, kind, 1))
+    runs, base = [], height
+    for level, kind, number in found:
+        base -= number * each
+        runs.append(Run(base, number * each, level, kind))
+    return runs
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One layer's times before and after, as heights of two bars."""
+
+    x: float
+    width: float
+    before: float
+    after: float
+    time: LayerTime
+
+
+def time_bars(times: Sequence[LayerTime], width: float = 1000, height: float = 150) -> list[Pair]:
+    """Times layer by layer, drawn to the slowest."""
+    top = max((max(time.before.median, time.after.median) for time in times), default=1.0) or 1.0
+    step = width / max(len(times), 1)
     return [
-        Column(i * step + 0.1 * step, 0.8 * step, height * layer.before / top, height * layer.after / top, layer)
-        for i, layer in enumerate(layers)
+        Pair(
+            i * step + 0.1 * step,
+            0.4 * step,
+            height * time.before.median / top,
+            height * time.after.median / top,
+            time,
+        )
+        for i, time in enumerate(times)
     ]
 
 

@@ -5,11 +5,13 @@ Every number carries its unit in its name or its comment; `None` is what was not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reconv.cost import Latency
+from reconv.report.tested import Tested
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,16 @@ class LayerFacts:
         """Whether no channel was cut here."""
         return self.before == self.after
 
+    @property
+    def lowest_kept(self) -> float:
+        """The lowest score among kept channels; NaN without scores."""
+        return min((s for s, kept in zip(self.scores, self.kept, strict=True) if kept), default=math.nan)
+
+    @property
+    def highest_removed(self) -> float:
+        """The highest score among removed channels; NaN without scores."""
+        return max((s for s, kept in zip(self.scores, self.kept, strict=True) if not kept), default=math.nan)
+
 
 @dataclass(frozen=True)
 class Untouched:
@@ -84,6 +96,32 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Round:
+    """One round of iterative pruning.
+
+    Args:
+        number: from 1. macs, parameters: that it left.
+        as_cut: accuracy on the validation split after the cut; None: there is no such split.
+        after: the same after the training that followed, the fine-tuning in the last round.
+    """
+
+    number: int
+    macs: int
+    parameters: int
+    as_cut: float | None = None
+    after: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer's own forward within passes of both networks: seconds a pass, medians."""
+
+    name: str
+    before: Latency
+    after: Latency
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """Everything the report of one run shows.
 
@@ -92,8 +130,10 @@ class RunFacts:
         before, after: the two networks. layers: in the order of the forward pass.
         untouched: tied channels that were left alone. curves: of the trainings. stages: what was done.
         command: that does it again. versions, hashes: of software, hardware and weights, by name.
-        notes: sentences the reader should know.
+        notes: sentences the reader should know. rounds: of iterative pruning, where there were several.
         verified: largest difference between removed and zeroed, relative, in float64; None: not looked for.
+        layer_times: of the layers, one by one, where they were measured. tested: both networks' answers to the test
+            images; None where they were not asked.
     """
 
     title: str
@@ -108,7 +148,10 @@ class RunFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    rounds: tuple[Round, ...] = ()
     verified: float | None = None
+    layer_times: tuple[LayerTime, ...] = ()
+    tested: Tested | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object, without the scores, which have a file of their own."""

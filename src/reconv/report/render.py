@@ -6,25 +6,70 @@ from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reconv.report import chart, numbers
-from reconv.report.facts import LayerFacts, RunFacts
+from reconv.report import chart, numbers, plots
+from reconv.report.facts import LayerFacts, LayerTime, RunFacts
+from reconv.report.plots import Plot, Point, Series, marker
+from reconv.report.study_facts import StudyFacts
+from reconv.report.tested import Tested
 
 
-def render(facts: RunFacts) -> str:
+def render(facts: RunFacts, study: Sequence[Series] = ()) -> str:
     """The report of a run.
 
     Args:
-        facts: what to tell.
+        facts: what to tell. study: other points of accuracy (%) against MACs (%), from a study of the same network.
 
     Returns:
         A complete HTML document; its Content-Security-Policy forbids every request, and all text is escaped.
     """
-    return _environment().get_template("report.html.jinja").render(facts=facts)
+    return _environment().get_template("report.html.jinja").render(facts=facts, trade=_trade(facts, study))
+
+
+def _trade(facts: RunFacts, study: Sequence[Series]) -> Plot | None:
+    """Accuracy against MACs: both networks of the run, among a study's."""
+    before, after = facts.before, facts.after
+    if before.accuracy is None or after.accuracy is None:
+        return None
+    ends = [Point(100 * m.macs / before.macs, 100 * m.accuracy) for m in (after, before) if m.accuracy is not None]
+    of_run = Series("this run: after, before", tuple(ends), 8, line=not study, strong=True)
+    source = f" Small marks: {len(study)} series of a study of the same network." if study else ""
+    return Plot(
+        "Accuracy against MACs",
+        "MACs left, % of the network before",
+        "top-1 accuracy on the test images, %",
+        (*study, of_run),
+        f"Large marks: this run, measured.{source}",
+    )
 
 
 def render_scores(title: str, layers: Mapping[str, Sequence[LayerFacts]]) -> str:
     """The scores of every layer, by criterion, as one HTML document like the report."""
     return _environment().get_template("scores.html.jinja").render(title=title, criteria=layers)
+
+
+def render_study(facts: StudyFacts) -> str:
+    """The report of a study, as one HTML document like a run's."""
+    return _environment().get_template("study.html.jinja").render(facts=facts)
+
+
+def render_plot(plot: Plot, width: float = 520, height: float = 300) -> str:
+    """One plot as an SVG file of its own, light and dark, with its legend inside."""
+    template = _environment().get_template("plot.svg.jinja")
+    return template.render(plot=plot, drawing=plots.draw(plot, width, height))
+
+
+def _marker_at(style: int) -> str:
+    return marker(plots.SHAPES[style % len(plots.SHAPES)], 0, 0, 5.5)
+
+
+def _slowest(times: Sequence[LayerTime]) -> float:
+    return max(max(time.before.median, time.after.median) for time in times)
+
+
+def _heat(images: int, found: Tested, truth: str) -> int:
+    """How dark a cell is: the share of its class, in percent."""
+    of_class = sum(pair.after for pair in found.confusions if pair.truth == truth)
+    return round(100 * images / of_class) if of_class else 0
 
 
 def _environment() -> Environment:
@@ -39,6 +84,14 @@ def _environment() -> Environment:
         count=numbers.count, size=numbers.size, percent=numbers.percent, duration=numbers.duration
     )
     environment.globals.update(
-        ratio=numbers.ratio, score_bars=chart.score_bars, strip=chart.strip, line_chart=chart.line_chart
+        ratio=numbers.ratio,
+        score_bars=chart.score_bars,
+        strip=chart.strip,
+        line_chart=chart.line_chart,
+        draw=plots.draw,
+        marker_at=_marker_at,
+        time_bars=chart.time_bars,
+        slowest=_slowest,
+        heat=_heat,
     )
     return environment

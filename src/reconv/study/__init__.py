@@ -4,20 +4,28 @@ from reconv.study.arms import ARMS, Arm
 from reconv.study.cell import Cell, Network
 from reconv.study.design import Grid, Study, read_study
 from reconv.study.executors import EXECUTORS, executor_named
-from reconv.study.runner import Progress, run_study
+from reconv.study.runner import Finished, Progress, run_study
 from reconv.study.store import Store
+from reconv.study.story import points_of_network, study_facts
+from reconv.study.tables import as_csv, summary_json, tidy
 
 __all__ = [
     "ARMS",
     "EXECUTORS",
     "Arm",
     "Cell",
+    "Finished",
     "Grid",
     "Network",
     "Progress",
     "Store",
     "Study",
+    "as_csv",
     "executor_named",
+    "points_of_network",
     "read_study",
     "run_study",
+    "study_facts",
+    "summary_json",
+    "tidy",
 ]

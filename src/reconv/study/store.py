@@ -94,11 +94,15 @@ class Store:
                 ) from None
             yield record
 
-    def pack(self, target: Path) -> int:
-        """Write all outcomes into one file `cells.jsonl` of another folder; returns how many."""
+    def copy_to(self, target: Path) -> int:
+        """The study in another folder, all outcomes in one file `cells.jsonl`; returns how many."""
         records = sorted(self.records().values(), key=lambda record: str(record["key"]))
         lines = (json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":")) for record in records)
         write_atomically(target / _PACKED, "".join(line + "\n" for line in lines))
+        for name in (_STUDY, "networks.json", "latency.json"):
+            if (self.path / name).is_file():
+                write_json(target / name, read_json(self.path / name))
+        write_atomically(target / _MARKER, "")
         return len(records)
 
     def read(self, name: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from reconv.significance import Floats, Interval, Replicates, interval, mean_interval, spread
 from reconv.study.cell import RESULTS_VERSION
 from reconv.study.compute import unpack
-from reconv.study.statistics import Floats, Interval, Replicates, interval, mean_interval, spread
 
 Record = Mapping[str, Any]
 

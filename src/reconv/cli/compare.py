@@ -1,0 +1,129 @@
+"""`reconv compare`: two networks side by side."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reconv.cli import options
+
+EXAMPLES = (
+    "reconv compare runs/one runs/two",
+    "reconv compare resnet56=W.safetensors runs/one --data-set CIFAR10",
+    "reconv compare P/base P/model --data-set digits --json comparison.json",
+)
+
+First = Annotated[
+    str,
+    typer.Argument(
+        metavar="A",
+        help="A run's folder, a saved model, or a model's name with its weights: NAME=FILE.",
+        show_default=False,
+    ),
+]
+Second = Annotated[str, typer.Argument(metavar="B", help="The same.", show_default=False)]
+DataSet = Annotated[
+    str | None,
+    typer.Option("--data-set", "-d", help="Whose images; of two runs: theirs, unless given.", rich_help_panel="Data"),
+]
+Split = Annotated[str, typer.Option("--split", help="validation or test.", rich_help_panel="Data")]
+Json = Annotated[
+    Path | None, typer.Option("--json", help="Write every figure to this file too.", rich_help_panel="Output")
+]
+
+
+def command(
+    first: First,
+    second: Second,
+    data_set: DataSet = None,
+    data_root: options.DataRoot = None,
+    split: Split = "test",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    json_file: Json = None,
+) -> None:
+    """Accuracy on the same images, MACs, latency in turns, and layer by layer."""
+    from reconv import pipeline
+    from reconv.cli import common, console
+    from reconv.errors import unknown_name
+    from reconv.files import write_json
+    from reconv.pipeline.compare import compare
+    from reconv.training import device_named
+
+    if split not in ("validation", "test"):
+        raise unknown_name("split", split, ("validation", "test"))
+    where = device_named(device)
+    names = (first, second)
+    images = data_set or _images_of(names)
+    progress = console.Progress()
+    diary = pipeline.Diary(progress)
+    networks: list[Any] = []
+    data = None
+    for name in names:
+        model, _, weights = name.partition("=")
+        config = pipeline.RunConfig(
+            model=model, weights=weights or None, data_set=images, data_root=common.text(data_root), seed=seed
+        )
+        data = data or pipeline.load_images(config)
+        if not pipeline.is_trained(config):
+            progress.note(f"{name}: no weights given (NAME=FILE gives them); the network's are random.")
+        networks.append(pipeline.given_network(config, data, diary).to(where).eval())
+    assert data is not None  # there are two names
+    found = compare((networks[0], networks[1]), names, data, where, diary, split)
+    _show(found)
+    if json_file is not None:
+        write_json(json_file, asdict(found))
+
+
+def _images_of(names: tuple[str, str]) -> str:
+    """The data set of the first of them that is a run."""
+    from reconv.errors import ConfigError
+    from reconv.files import read_json
+
+    for name in names:
+        for place in (Path(name), Path(name).parent):
+            file = place / "config.json"
+            if file.is_file():
+                return str(read_json(file)["data_set"])
+    raise ConfigError("reconv compare: on which images? Neither is a run; give --data-set")
+
+
+def _show(found: Any) -> None:
+    from reconv.cli import console
+    from reconv.report import numbers
+
+    out, a, b = console.stdout(), found.a, found.b
+    count, percent = numbers.count, numbers.percent
+    rows = [
+        (f"top-1, {found.images:,} {found.split} images", percent(a.accuracy), percent(b.accuracy), ""),
+        ("MACs an image", count(a.macs), count(b.macs), numbers.ratio(a.macs, b.macs)),
+        ("parameters", count(a.parameters), count(b.parameters), numbers.ratio(a.parameters, b.parameters)),
+    ]
+    for one, other in zip(a.latency, b.latency, strict=True):
+        ratio = numbers.ratio(one.median, other.median)
+        rows.append(
+            (f"latency, batch {one.batch}", numbers.duration(one.median), numbers.duration(other.median), ratio)
+        )
+    out.print(console.table("", ("", f"A: {a.name}", f"B: {b.name}", "A / B"), rows))
+    d = found.difference
+    verdict = "beyond noise" if d.excludes_zero else "within noise"
+    out.print(
+        f"B is right on {100 * d.value:+.2f} points of the images more than A (95 % interval {100 * d.low:+.2f} to "
+        f"{100 * d.high:+.2f}, paired bootstrap): {verdict}. Only A was right on {found.only_a:,} images, only B on "
+        f"{found.only_b:,}; McNemar's exact test: p = {found.p_value:.2g}.",
+        soft_wrap=True,
+    )
+    layers = [
+        (
+            row.name,
+            *(("" if n is None else f"{n:,}") for n in row.channels),
+            *(("" if n is None else numbers.count(n)) for n in row.macs),
+            *(("" if s is None else numbers.duration(s)) for s in row.seconds),
+        )
+        for row in found.layers
+    ]
+    titles = ("layer", "channels A", "B", "MACs A", "B", "time A", "B")
+    out.print(console.table("Layer by layer; time: of 16 images, the layer alone", titles, layers))

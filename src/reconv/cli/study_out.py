@@ -1,0 +1,79 @@
+"""What `reconv study` prints and writes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.markup import escape
+
+from reconv.cli import console
+from reconv.files import write_atomically, write_json
+from reconv.report import StudyFacts, numbers, render_study
+from reconv.study import Cell, Finished, Progress, Store, as_csv, study_facts, summary_json, tidy
+
+
+class Lines(Progress):
+    """A line a cell, on standard error, with how many are left."""
+
+    def __init__(self) -> None:
+        self._console = console.stderr()
+        self._left = 0
+        self._start = time.perf_counter()
+        self._computed = 0
+
+    def begin(self, known: int, missing: int) -> None:
+        self._left, self._start = missing, time.perf_counter()
+        self._console.print(f"{known:,} cells known, {missing:,} to compute", soft_wrap=True)
+
+    def done(self, cell: Cell, accuracy: float | None, seconds: float, why: str) -> None:
+        self._left -= 1
+        self._computed += 1
+        what = f"[green]\u2713[/green] {numbers.percent(accuracy):>9}" if not why else "[yellow]-[/yellow]"
+        pace = (time.perf_counter() - self._start) / self._computed
+        left = f"{self._left:,} left, about {numbers.duration(self._left * pace)}" if self._left else "last one"
+        detail = escape(f"{cell}: {why}" if why else f"{cell}  {numbers.duration(seconds)}  ({left})")
+        self._console.print(f"{what}  {detail}", soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        self._console.print(escape(text), soft_wrap=True)
+
+
+def say(done: Finished) -> None:
+    """How much was known, computed, and could not be."""
+    out = console.stdout()
+    parts = [f"{done.known:,} cells known", f"{done.computed:,} computed in {numbers.duration(done.seconds)}"]
+    parts += [f"{len(done.failed):,} that cannot be"] if done.failed else []
+    out.print(", ".join(parts), markup=False)
+    for cell, why in done.failed[:10]:
+        out.print(f"  {cell}: {why}", markup=False, soft_wrap=True)
+
+
+def write(store: Store, *, command: str, pack: Path | None) -> None:
+    """Tables, summary and report into the study's folder, and into the folder of a pack; prints what they say."""
+    facts, summary, records = study_facts(store, command)
+    rows = tidy(records)
+    page = render_study(facts)
+    for place in filter(None, (store.path, pack)):
+        write_atomically(place / "results.csv", as_csv(rows))
+        write_json(place / "results.json", rows)
+        write_json(place / "summary.json", summary_json(summary))
+        write_atomically(place / "report.html", page)
+    if pack is not None and pack != store.path:
+        store.copy_to(pack)
+    _print(facts)
+    size = numbers.size(len(page.encode()))
+    console.stdout().print(f"report  {store.path / 'report.html'}  ({size})", markup=False, soft_wrap=True)
+
+
+def _print(facts: StudyFacts) -> None:
+    out = console.stdout()
+    for section in facts.sections:
+        for table in section.tables:
+            title = f"{section.title}, {table.title}"
+            cells = [(name, *(" ".join(filter(None, (e.text, e.below))) for e in row)) for name, row in table.rows]
+            out.print(console.table(title, ("", *table.columns), cells))
+    for name, text in facts.review.items():
+        out.print(f"[bold]{escape(name)}[/bold]: {escape(text)}", soft_wrap=True)
+    for text in facts.findings:
+        out.print(f"- {text}", markup=False, soft_wrap=True)

@@ -1,0 +1,123 @@
+"""Two networks side by side, on the same images and in turns by the clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from reconv.cost import Latency, profile
+from reconv.data import DataSet
+from reconv.files import tensors_fingerprint
+from reconv.graph import trace
+from reconv.pipeline import stages
+from reconv.pipeline.layer_times import layer_latencies
+from reconv.pipeline.watch import Diary
+from reconv.significance import Interval, Replicates, interval, mcnemar
+from reconv.training.answers import answers
+from reconv.training.evaluate import evaluating
+
+_LAYER_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: accuracy (fraction of images), MACs an image, parameters, latency, fingerprint of its weights."""
+
+    name: str
+    accuracy: float
+    macs: int
+    parameters: int
+    latency: tuple[Latency, ...]
+    weights: str
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """A layer of either or both: output channels, MACs, and the median seconds of its own forward; None: not there."""
+
+    name: str
+    channels: tuple[int | None, int | None]
+    macs: tuple[int | None, int | None]
+    seconds: tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two networks on the same images.
+
+    Args:
+        a, b: the two. split, images: which images, how many.
+        difference: accuracy of b less that of a, with its 95 % bootstrap interval, paired by images.
+        only_a, only_b: images that only one of them got right. p_value: McNemar's exact test of that.
+        layers: of both, by name.
+    """
+
+    a: Side
+    b: Side
+    split: str
+    images: int
+    difference: Interval
+    only_a: int
+    only_b: int
+    p_value: float
+    layers: tuple[LayerPair, ...]
+
+
+def compare(
+    models: tuple[nn.Module, nn.Module],
+    names: tuple[str, str],
+    data: DataSet,
+    device: torch.device,
+    diary: Diary,
+    split: str = "test",
+) -> Comparison:
+    """Compare two networks.
+
+    Args:
+        models: on the device. names: what they are called. data, split: the images. diary: is told.
+
+    Raises:
+        ConfigError: one of them does not take these images. DataError: the split is empty.
+    """
+    with diary.stage("evaluate") as stage:
+        found = [answers(model, data, split) for model in models]  # type: ignore[arg-type]  # checked by the caller
+        stage.note = f"{len(found[0].labels):,} {split} images"
+    with diary.stage("measure latency") as stage:
+        latencies = stages.latencies(models, data, device)
+        stage.note = "the two networks in turns"
+    correct = [one.correct.numpy() for one in found]
+    only_a, only_b, p_value = mcnemar(*correct)
+    replicates = Replicates(dict(zip("ab", correct, strict=True)))
+    profiles = [profile(trace(model, data.example().to(device))) for model in models]
+    a, b = (
+        Side(
+            names[i],
+            found[i].top1,
+            profiles[i].macs,
+            profiles[i].parameters,
+            latencies[i],
+            tensors_fingerprint(models[i].state_dict()),
+        )
+        for i in (0, 1)
+    )
+    layers = [{row.name: row for row in one.layers} for one in profiles]
+    order = dict.fromkeys([*layers[0], *layers[1]])
+    images = stages.random_images(data, _LAYER_BATCH, device)
+    with evaluating(models[0]), evaluating(models[1]):
+        times = layer_latencies(models, order, images)
+    pairs = []
+    for name in order:
+        rows = [one.get(name) for one in layers]
+        seconds = [one[name].median if name in one else None for one in times]
+        pairs.append(
+            LayerPair(
+                name,
+                (rows[0] and rows[0].out_channels, rows[1] and rows[1].out_channels),
+                (rows[0] and rows[0].macs, rows[1] and rows[1].macs),
+                (seconds[0], seconds[1]),
+            )
+        )
+    difference = interval(*replicates.difference(["b"], ["a"]))
+    return Comparison(a, b, split, len(found[0].labels), difference, only_a, only_b, p_value, tuple(pairs))

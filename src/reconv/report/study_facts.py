@@ -1,0 +1,94 @@
+"""What the report of a study tells: plain values, texts already with their units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconv.report.plots import Plot
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number of a table: its text, what is said below it, and how it is meant.
+
+    Args:
+        kind: "" plain, "better" or "worse" than the reference beyond noise, "noise" within it.
+    """
+
+    text: str
+    below: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with one header row and row headers.
+
+    Args:
+        caption: what the numbers are, with unit and origin.
+    """
+
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Entry, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Numbers between -1 and 1 for every pair of names; None where there is none."""
+
+    title: str
+    caption: str
+    names: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Kept output channels, layer by layer, of several plans.
+
+    Args:
+        layers: names. before: channels of each. rows: name of the plan -> channels kept of each.
+    """
+
+    title: str
+    caption: str
+    layers: tuple[str, ...]
+    before: tuple[int, ...]
+    rows: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One network: its pictures and tables."""
+
+    title: str
+    lead: str
+    plots: tuple[Plot, ...] = ()
+    speed: tuple[Plot, ...] = ()
+    tables: tuple[Table, ...] = ()
+    agreement: Matrix | None = None
+    widths: tuple[Widths, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """Everything the report of a study shows.
+
+    Args:
+        findings: plain sentences, each with its interval. claims: the table that they rest on.
+        review: what a careful reviewer asks for, by name. sections: a network each.
+        missing: what was asked and is not computed. versions: of software and hardware, by name.
+    """
+
+    title: str
+    description: str
+    findings: tuple[str, ...]
+    review: Mapping[str, str]
+    claims: tuple[Table, ...] = ()
+    sections: tuple[Section, ...] = ()
+    missing: tuple[str, ...] = ()
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
