@@ -182,3 +182,21 @@ def test_names_that_are_none_are_refused(tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(DataError, match="not a folder"):
         load_data(str(file))
+
+
+def test_an_image_that_breaks_later_is_named_and_left_blank_in_training_only(tmp_path: Path) -> None:
+    data = load_data(str(tree(tmp_path)), image_size=16, validation=0)
+    (tmp_path / "train" / "green" / "3.jpg").write_bytes(b"gone")
+    (tmp_path / "val" / "green" / "3.jpg").write_bytes(b"gone")
+    batches = TrainingBatches(data.train, data.normalization, 18)
+    with pytest.warns(DataWarning, match=r"green/3.jpg \(cannot identify.*\): cannot be read; it is left blank"):
+        images, labels = next(iter(batches.epoch(0)))
+    assert len(images) == len(labels) == 18
+    assert (images.flatten(1).std(1) < 1.1).all()
+    with pytest.raises(DataError, match=r"green/3.jpg .* cannot be read; replace or remove it"):
+        list(data.test.stream([torch.arange(18)], torch.device("cpu")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        alone = list(data.train.stream([torch.tensor([9])], torch.device("cpu"), blank_faults=True))
+    assert alone[0].shape == (1, 3, 16, 16)
+    assert not alone[0].any()

@@ -7,8 +7,10 @@ on stderr and exit code 2; anything else is a fault of ours and keeps its traceb
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +27,7 @@ from reconv.cli import (
     inspect,
     listing,
     profile,
+    protocols,
     prune,
     report,
     run,
@@ -48,6 +51,7 @@ SUBCOMMANDS = {
     "study": study,
     "report": report,
     "list": listing,
+    "protocols": protocols,
 }
 
 # The base of every usage error, whether typer stands on click or brings its own copy of it.
@@ -113,13 +117,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"] or ["--help"]
     try:
-        return int(build_app()(words, prog_name="reconv", standalone_mode=False) or 0)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return int(build_app()(words, prog_name="reconv", standalone_mode=False) or 0)
     except Stopped as stop:
         return _say(_how_to_go_on(words, stop.folder), EXIT_INTERRUPTED)
     except (ReconvError, OSError, CommandLineError) as error:
         if debug:
             raise
         return _say(f"error: {_message(error, words)}", EXIT_BAD_INPUT)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """A warning of ours is a note; others as Python shows them."""
+    if category.__module__.startswith("reconv."):
+        print(f"note: {message}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, *where[:2]), end="", file=sys.stderr)
 
 
 def _message(error: BaseException, words: Sequence[str]) -> str:
@@ -153,5 +167,7 @@ def _how_to_go_on(words: Sequence[str], folder: Path | None) -> str:
 
 
 def _say(message: str, code: int) -> int:
-    print(" ".join(message.split()), file=sys.stderr)
+    """One line on standard error; processes other than the first say which they are."""
+    rank = int(os.environ.get("RANK", "0"))
+    print(f"process {rank}: " * (rank > 0) + " ".join(message.split()), file=sys.stderr)
     return code

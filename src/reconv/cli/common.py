@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reconv.errors import ConfigError, unknown_name
-from reconv.pipeline import Cut
+from reconv.pipeline import Cut, Schooling
+from reconv.pipeline.inputs import SHIPPED
 from reconv.plan import SCHEMES, Budget
 from reconv.saliency import criterion_named
+from reconv.training import parse_overrides, process_count
+from reconv.zoo import find_trained
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,44 @@ class CutOptions:
         )
 
 
+def schooling(
+    protocol: str,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    changes: Sequence[str] | None = None,
+    *,
+    compiled: bool = False,
+    teacher: str | None = None,
+) -> Schooling:
+    """A training as options say it.
+
+    Raises:
+        ConfigError: a change that is none, or that an option of its own says otherwise. UnknownNameError: of a key.
+    """
+    keys = parse_overrides(changes or ())
+    if compiled:
+        keys["compile"] = True
+    for key, option in (("epochs", epochs), ("batch_size", batch_size)):
+        if key in keys and option is not None and keys[key] != option:
+            raise ConfigError(f"{key}: {option} and, by --set, {keys[key]}; give one of them")
+    return Schooling(protocol, epochs, batch_size, keys, teacher)
+
+
+def starting_weights(
+    given: Path | None, model: str, data_set: str, arguments: Mapping[str, Any] | None = None
+) -> str | None:
+    """The weights that a network starts from: those given, else those that come with reconv, else none.
+
+    Args:
+        given: a file; "none" or "scratch" for random weights although trained ones come with reconv.
+        model, data_set: names.
+        arguments: of the model; with any, those that come with reconv do not fit.
+    """
+    if given is not None:
+        return None if str(given).lower() in ("none", "scratch") else str(given)
+    return SHIPPED if not arguments and find_trained(model, data_set) else None
+
+
 def text(path: Path | None) -> str | None:
     """A path as the configuration holds it."""
     return None if path is None else str(path)
@@ -74,15 +115,30 @@ def output_path(given: Path | None, resume: bool, *words: str) -> Path:
     """The folder to write to: the one given, else the first free `runs/<words>`.
 
     Raises:
-        ConfigError: `--resume` without a folder.
+        ConfigError: `--resume`, or several processes, without a folder.
     """
     if given is not None:
         return given
+    if process_count() > 1:
+        raise ConfigError(f"{process_count()} processes: they have to agree on a folder; give --save-path P")
     if resume:
         raise ConfigError("--resume: of which run? Give its folder: --save-path P")
     name = "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in Path(word).name) for word in words)
     numbered = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 1_000_000))
     return next(path for path in numbered if not path.exists())
+
+
+def check_one_process(command: str) -> None:
+    """Refuse to do the same work in each of several processes.
+
+    Raises:
+        ConfigError: a launcher started several.
+    """
+    if process_count() > 1:
+        raise ConfigError(
+            f"{command}: {process_count()} processes; train and finetune share their work among several, "
+            f"{command} is done by one: start it without the launcher"
+        )
 
 
 def this_command() -> str:

@@ -41,7 +41,7 @@ def command(
         raise ConfigError(f"--batch-size: {batch_size}; give at least 1")
     config = pipeline.RunConfig(
         model=model,
-        weights=common.text(weights),
+        weights=common.starting_weights(weights, model, data_set, common.model_arguments(shortcut)),
         arguments=common.model_arguments(shortcut),
         data_set=data_set,
         data_root=common.text(data_root),

@@ -12,7 +12,7 @@ from reconv.cli import options
 EXAMPLES = (
     "reconv finetune --refine P --data-set imagenet --data-root DATA --save-path Q",
     "reconv finetune --refine P DATA --protocol paper-imagenet --save-path Q",
-    "reconv finetune --refine P/model --data-set CIFAR10 --protocol short --save-path Q",
+    "reconv finetune --refine P/model --data-set CIFAR10 --protocol short --teacher P/base --save-path Q",
 )
 
 Refine = Annotated[
@@ -32,16 +32,23 @@ def command(
     protocol: options.Protocol = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
+    changes: options.Set = None,
+    compiled: options.Compile = False,
+    teacher: options.Teacher = None,
+    tracker: options.Tracker = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     save_path: options.SavePath = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
 ) -> None:
-    """Train a saved network on, with a small learning rate; the last epoch's is kept."""
+    """Train a saved network on, with a small learning rate; the last epoch's is kept, and tested once.
+
+    Under `torchrun` or `accelerate launch` several processes share every batch.
+    """
     from reconv.cli import common, schooling
     from reconv.errors import ConfigError
-    from reconv.pipeline import RunConfig, Schooling
+    from reconv.pipeline import RunConfig
 
     if (data is None) == (data_set is None):
         raise ConfigError("images: give either a folder DATA or --data-set NAME")
@@ -49,9 +56,11 @@ def command(
         model=str(refine),
         data_set=data_set or str(data),
         data_root=common.text(data_root),
-        finetune=Schooling(protocol or "default-finetune", epochs, batch_size),
+        finetune=common.schooling(
+            protocol or "default-finetune", epochs, batch_size, changes, compiled=compiled, teacher=teacher
+        ),
         seed=seed,
         device=device,
     )
     folder = common.output_path(save_path, resume, "finetune", refine.name, config.data_set)
-    schooling.school(config, folder, "fine-tuning", overwrite=overwrite, resume=resume)
+    schooling.school(config, folder, "fine-tuning", overwrite=overwrite, resume=resume, trackers=tracker)

@@ -8,7 +8,7 @@ import typer
 
 from reconv.cli import names
 
-KINDS = ("models", "criteria", "data-sets", "protocols", "recipes")
+KINDS = ("models", "trained", "criteria", "data-sets", "protocols", "recipes")
 EXAMPLES = ("reconv list criteria", "reconv list models --source timm")
 
 Kind = Annotated[str, typer.Argument(help=", ".join(KINDS), autocompletion=names.offer(KINDS), show_default=False)]
@@ -16,15 +16,16 @@ Source = Annotated[str, typer.Option("--source", help="Of models: reconv, torchv
 
 
 def command(kind: Kind, source: Source = "reconv") -> None:
-    """The names of models, criteria, data sets, protocols or recipes."""
+    """The names of models, trained networks that come with reconv, criteria, data sets, protocols or recipes."""
     from reconv.cli import console
     from reconv.errors import unknown_name
 
     rows = {
         "models": lambda: [(name, "") for name in _models(source)],
+        "trained": _trained,
         "criteria": _criteria,
         "data-sets": _data_sets,
-        "protocols": _protocols,
+        "protocols": protocols,
         "recipes": _recipes,
     }
     if kind not in rows:
@@ -36,6 +37,12 @@ def _models(source: str) -> tuple[str, ...]:
     from reconv.zoo import model_names
 
     return model_names(source)
+
+
+def _trained() -> list[tuple[str, str]]:
+    from reconv.zoo import trained_nets
+
+    return [(net.model, str(net)) for net in trained_nets()]
 
 
 def _criteria() -> list[tuple[str, str]]:
@@ -50,7 +57,8 @@ def _data_sets() -> list[tuple[str, str]]:
     return [*((name, "") for name in data_set_names()), ("a path", "folder with train/ and val/, one folder a class")]
 
 
-def _protocols() -> list[tuple[str, str]]:
+def protocols() -> list[tuple[str, str]]:
+    """Names and descriptions of the training protocols."""
     from reconv.training import load_protocol, protocol_names
 
     return [(name, load_protocol(name).description) for name in protocol_names()]

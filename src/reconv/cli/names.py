@@ -18,7 +18,7 @@ DATA_SETS = ("digits", "cifar10", "cifar100", "imagenet")
 METRICS = ("spec", "nuc", "fro", "l1", "l2", "fpgm", "bn", "random")
 DIRECTIONS = ("forward", "backward")
 SCHEMES = ("uniform", "global")
-PROTOCOLS = ("paper", "modern")
+PROTOCOLS = ("paper", "paper-base", "paper-cifar", "paper-imagenet", "modern", "fast", "short")
 
 
 def offer(names: Sequence[str]) -> Callable[[str], list[str]]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from reconv.cli import common, console
 from reconv.graph import ChannelGraph, trace
 from reconv.pipeline import example_of, load_network
+from reconv.pipeline.inputs import SHIPPED
 from reconv.provenance import provenance_of
 from reconv.training import device_named
+from reconv.zoo import find_trained
 
 
 def traced(
@@ -21,10 +23,13 @@ def traced(
 ) -> ChannelGraph:
     """The network that the options name, traced with images of the data set's shape."""
     example, classes = example_of(data_set, image_size)
-    network = load_network(
-        model, common.text(weights), common.model_arguments(shortcut), channels=example.shape[1], classes=classes
-    )
-    for note in provenance_of(network).notes:
+    arguments = common.model_arguments(shortcut)
+    given = common.starting_weights(weights, model, data_set, arguments)
+    notes: tuple[str, ...] = ()
+    if given == SHIPPED and (net := find_trained(model, data_set)):
+        given, notes = str(net.weights), (f"the weights are those of {net}.",)
+    network = load_network(model, given, arguments, channels=example.shape[1], classes=classes)
+    for note in (*notes, *provenance_of(network).notes):
         console.Progress().note(note)
     where = device_named(device)
     return trace(network.to(where), example.to(where))

@@ -26,7 +26,12 @@ Model = Annotated[
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option("--weights", "-w", help="Trained weights: .safetensors, .pth, .th, .tar.", rich_help_panel=_MODEL),
+    typer.Option(
+        "--weights",
+        "-w",
+        help="Trained weights: .safetensors, .pth, .th, .tar; none for random ones, where reconv ships trained ones.",
+        rich_help_panel=_MODEL,
+    ),
 ]
 Shortcut = Annotated[
     str | None,
@@ -138,6 +143,37 @@ Protocol = Annotated[
         "--protocol",
         help="Training protocol: paper, modern (`reconv list protocols`), or a TOML file.",
         autocompletion=names.offer(names.PROTOCOLS),
+        rich_help_panel=_TRAIN,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A key of the protocol, as schedule=cosine, learning_rate=0.01, compile=true; may be given several times.",
+        rich_help_panel=_TRAIN,
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Train through torch.compile; short for --set compile=true.", rich_help_panel=_TRAIN
+    ),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher",
+        help="Learn its scores too: a saved network, or base, the network before the cut "
+        "(--set distillation=0.5 is its weight, temperature=4).",
+        rich_help_panel=_TRAIN,
+    ),
+]
+Tracker = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        help="Tell this tracker of Accelerate's each epoch: tensorboard, wandb, mlflow, ...; several may be given.",
         rich_help_panel=_TRAIN,
     ),
 ]

@@ -47,6 +47,9 @@ def command(
     protocol: options.Protocol = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
+    changes: options.Set = None,
+    teacher: options.Teacher = None,
+    tracker: options.Tracker = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     save_path: options.SavePath = None,
@@ -58,18 +61,21 @@ def command(
     from reconv.cli import common, console
     from reconv.errors import ConfigError
 
+    common.check_one_process("prune")
     wanted = data_set.lower() != "imagenet" if finetune is None else finetune
     if not wanted and epochs:
         raise ConfigError(f"--epochs {epochs}: nothing is fine-tuned here; give --finetune, or leave --epochs out")
     cut = common.CutOptions(metric, direction, exact, scores, budget, prune_cfg, scheme, coupled, rev)
     config = pipeline.RunConfig(
         model=model,
-        weights=common.text(weights),
+        weights=common.starting_weights(weights, model, data_set, common.model_arguments(shortcut)),
         arguments=common.model_arguments(shortcut),
         data_set=data_set,
         data_root=common.text(data_root),
         cut=cut.cut(),
-        finetune=pipeline.Schooling(protocol or "default-finetune", epochs if wanted else 0, batch_size),
+        finetune=common.schooling(
+            protocol or "default-finetune", epochs if wanted else 0, batch_size, changes, teacher=teacher
+        ),
         verify=verify,
         recalibrate=recalibrate,
         repair=repair,
@@ -87,6 +93,7 @@ def command(
         measure=False,
         watcher=console.Progress(),
         command=common.this_command(),
+        trackers=tuple(tracker or ()),
     )
     with console.resumable(folder):
         result = pipeline.run(config, folder, manner)

@@ -11,6 +11,7 @@ from reconv.cli import names, options
 EXAMPLES = (
     "reconv run",
     "reconv run --budget macs=0.3 --coupled --metric l1",
+    "reconv run --budget macs=0.2 --rounds 4 --repair 1000",
     "reconv run --model resnet56 --weights W.safetensors --data-set CIFAR10 --metric nuc --prune-cfg 2 --epochs 1",
 )
 
@@ -24,6 +25,27 @@ BaseProtocol = Annotated[
     ),
 ]
 BaseEpochs = Annotated[int | None, typer.Option("--base-epochs", help="Epochs of that.", rich_help_panel="Training")]
+BaseSet = Annotated[
+    list[str] | None, typer.Option("--base-set", help="A key of its protocol, as --set.", rich_help_panel="Training")
+]
+Rounds = Annotated[
+    int,
+    typer.Option(
+        "--rounds",
+        help="Approach the budget in this many equal steps, with a short training after each.",
+        rich_help_panel="What to cut",
+    ),
+]
+RoundProtocol = Annotated[
+    str,
+    typer.Option(
+        "--round-protocol",
+        help="How the network is trained after each round but the last.",
+        autocompletion=names.offer(names.PROTOCOLS),
+        rich_help_panel="Training",
+    ),
+]
+RoundEpochs = Annotated[int | None, typer.Option("--round-epochs", help="Epochs of that.", rich_help_panel="Training")]
 
 
 def command(
@@ -44,11 +66,18 @@ def command(
     verify: options.Verify = None,
     recalibrate: options.Recalibrate = 0,
     repair: options.Repair = 0,
+    rounds: Rounds = 1,
     base_protocol: BaseProtocol = "default",
     base_epochs: BaseEpochs = None,
+    base_set: BaseSet = None,
+    round_protocol: RoundProtocol = "default-between",
+    round_epochs: RoundEpochs = None,
     protocol: options.Protocol = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
+    changes: options.Set = None,
+    teacher: options.Teacher = None,
+    tracker: options.Tracker = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     save_path: options.SavePath = None,
@@ -63,16 +92,19 @@ def command(
     from reconv.cli import common, console
     from reconv.plan import Budget
 
+    common.check_one_process("run")
     cut = common.CutOptions(metric, direction, exact, scores, budget, prune_cfg, scheme, coupled, rev)
     config = pipeline.RunConfig(
         model=model,
-        weights=common.text(weights),
+        weights=common.starting_weights(weights, model, data_set, common.model_arguments(shortcut)),
         arguments=common.model_arguments(shortcut),
         data_set=data_set,
         data_root=common.text(data_root),
         cut=cut.cut(default=Budget(macs=0.5)),
-        base=pipeline.Schooling(base_protocol, base_epochs),
-        finetune=pipeline.Schooling(protocol or "default-finetune", epochs, batch_size),
+        base=common.schooling(base_protocol, base_epochs, changes=base_set),
+        finetune=common.schooling(protocol or "default-finetune", epochs, batch_size, changes, teacher=teacher),
+        rounds=rounds,
+        between=common.schooling(round_protocol, round_epochs, teacher=teacher),
         verify=verify,
         recalibrate=recalibrate,
         repair=repair,
@@ -81,7 +113,11 @@ def command(
     )
     folder = common.output_path(save_path, resume, model, data_set, config.cut.criterion)
     manner = pipeline.Manner(
-        overwrite=overwrite, resume=resume, watcher=console.Progress(), command=common.this_command()
+        overwrite=overwrite,
+        resume=resume,
+        watcher=console.Progress(),
+        command=common.this_command(),
+        trackers=tuple(tracker or ()),
     )
     with console.resumable(folder):
         result = pipeline.run(config, folder, manner)

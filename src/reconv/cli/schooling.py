@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from reconv import pipeline
 from reconv.cli import console
 from reconv.report import numbers
+from reconv.training import is_first_process
 
 
-def school(config: pipeline.RunConfig, folder: Path, stage: str, *, overwrite: bool, resume: bool) -> None:
+def school(
+    config: pipeline.RunConfig,
+    folder: Path,
+    stage: str,
+    *,
+    overwrite: bool,
+    resume: bool,
+    trackers: Sequence[str] | None = None,
+) -> None:
     """Train as the configuration's fine-tuning says, and show the last epoch's figures."""
-    manner = pipeline.Manner(overwrite=overwrite, resume=resume, watcher=console.Progress())
+    watcher = console.Progress() if is_first_process() else pipeline.Watcher()
+    manner = pipeline.Manner(overwrite=overwrite, resume=resume, watcher=watcher, trackers=tuple(trackers or ()))
     with console.resumable(folder):
-        trained = pipeline.train_only(config, folder, stage, manner)
+        trained, tested = pipeline.train_only(config, folder, stage, manner)
+    if not is_first_process():
+        return
     out = console.stdout()
     if trained.history:
         last = trained.history[-1]
         out.print(f"training    top-1 {numbers.percent(last.top1)}, loss {last.loss:.4f} (on augmented images)")
         if last.validation:
             out.print(f"validation  {last.validation}")
+    out.print(f"test        {tested}")
     out.print(f"model       {folder / 'model'}", markup=False, soft_wrap=True)

@@ -7,7 +7,8 @@ from reconv.cli import options
 EXAMPLES = (
     "reconv train --model resnet20 --data-set digits --save-path P",
     "reconv train --model resnet56 --data-set CIFAR10 --protocol paper-base --save-path P",
-    "reconv train --model vgg16_bn --data-set CIFAR100 --protocol modern --epochs 50 --save-path P",
+    "reconv train --model vgg16_bn --data-set CIFAR100 --protocol modern --set ema=0.999 --set mixup=0.2 --save-path P",
+    "reconv train --model resnet20 --data-set CIFAR10 --protocol fast --tracker tensorboard --save-path P",
 )
 
 
@@ -20,25 +21,34 @@ def command(
     protocol: options.Protocol = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
+    changes: options.Set = None,
+    compiled: options.Compile = False,
+    teacher: options.Teacher = None,
+    tracker: options.Tracker = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     save_path: options.SavePath = None,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
 ) -> None:
-    """Train a network; the last epoch's is kept."""
+    """Train a network; the last epoch's is kept, and tested once.
+
+    Under `torchrun` or `accelerate launch` several processes share every batch.
+    """
     from reconv.cli import common, schooling
-    from reconv.pipeline import RunConfig, Schooling
+    from reconv.pipeline import RunConfig
 
     config = RunConfig(
         model=model,
-        weights=common.text(weights),
+        weights=None if str(weights).lower() in ("none", "scratch") else common.text(weights),
         arguments=common.model_arguments(shortcut),
         data_set=data_set,
         data_root=common.text(data_root),
-        finetune=Schooling(protocol or "default", epochs, batch_size),
+        finetune=common.schooling(
+            protocol or "default", epochs, batch_size, changes, compiled=compiled, teacher=teacher
+        ),
         seed=seed,
         device=device,
     )
     folder = common.output_path(save_path, resume, "train", model, data_set)
-    schooling.school(config, folder, "training", overwrite=overwrite, resume=resume)
+    schooling.school(config, folder, "training", overwrite=overwrite, resume=resume, trackers=tracker)

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,12 @@ class FolderSplit:
         *,
         crop_seed: int | None = None,
         workers: int = 0,
+        blank_faults: bool = False,
     ) -> Iterator[Tensor]:
         """The images at each batch of indices, decoded by `workers` processes ahead of need (see `Split`).
 
         Raises:
-            DataError: a file that cannot be decoded, by name.
+            DataError: a file that cannot be decoded, by name, unless such ones are to be blank.
         """
         pinned = device.type == "cuda"
         loader: Iterable[Any] = DataLoader(
@@ -87,11 +89,13 @@ class FolderSplit:
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=pinned,
-            collate_fn=_stack,
+            collate_fn=partial(_stack, side=self.side),
         )
-        for images, fault in loader:
-            if fault:
-                raise DataError(fault)
+        for images, faults in loader:
+            if faults and not blank_faults:
+                raise DataError(f"{faults[0]}: cannot be read; replace or remove it.")
+            for fault in faults:
+                warnings.warn(f"{fault}: cannot be read; it is left blank, replace it.", DataWarning, stacklevel=2)
             yield images.to(device, non_blocking=pinned)
 
 
@@ -109,9 +113,9 @@ class _Decoder(Dataset[Any]):
 
         path = self.root / self.names[index]
         try:
-            image = _decode(path)
+            image = decode(path)
         except (OSError, ValueError, SyntaxError) as error:
-            return _fault_text(path, error)
+            return fault_text(path, error)
         if self.crop_seed is None:
             short = round(self.side * _SHORT_SIDE)
             image = v2.functional.resize(image, [short], antialias=True)
@@ -122,13 +126,14 @@ class _Decoder(Dataset[Any]):
         return cropped
 
 
-def _stack(items: list[Tensor | str]) -> tuple[Tensor, str]:
+def _stack(items: list[Tensor | str], side: int) -> tuple[Tensor, list[str]]:
+    """Images as one tensor, zeros in the place of those that are the text of a fault, and these texts."""
     faults = [item for item in items if isinstance(item, str)]
-    images = [item for item in items if isinstance(item, Tensor)]
-    return (torch.empty(0), faults[0]) if faults else (torch.stack(images), "")
+    blank = torch.zeros(3, side, side, dtype=torch.uint8)
+    return torch.stack([blank if isinstance(item, str) else item for item in items]), faults
 
 
-def _decode(path: Path) -> Tensor:
+def decode(path: Path) -> Tensor:
     from PIL import Image
     from torchvision.transforms import v2
 
@@ -228,9 +233,9 @@ def _check(folder: Path, paths: list[Path]) -> None:
 
 def _fault(path: Path) -> str | None:
     try:
-        _decode(path)
+        decode(path)
     except (OSError, ValueError, SyntaxError) as error:
-        return _fault_text(path, error)
+        return fault_text(path, error)
     return None
 
 
@@ -244,12 +249,12 @@ def _fault_at_the_ends(path: Path) -> str | None:
             file.seek(max(0, path.stat().st_size - 512))
             tail = file.read()
     except (OSError, ValueError, SyntaxError) as error:
-        return _fault_text(path, error)
+        return fault_text(path, error)
     ending = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(kind or "", b"")
     return None if ending in tail else f"{path} (truncated)"
 
 
-def _fault_text(path: Path, error: BaseException) -> str:
+def fault_text(path: Path, error: BaseException) -> str:
     reason = "empty file" if path.is_file() and path.stat().st_size == 0 else str(error) or type(error).__name__
     return f"{path} ({reason})"
 

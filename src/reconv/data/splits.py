@@ -33,6 +33,7 @@ class Split(Protocol):
         *,
         crop_seed: int | None = None,
         workers: int = 0,
+        blank_faults: bool = False,
     ) -> Iterator[Tensor]:
         """The images at each batch of indices, as uint8 `[b, C, H, W]` on `device`.
 
@@ -41,6 +42,8 @@ class Split(Protocol):
             device: where the images are wanted.
             crop_seed: images of varying size are cut randomly by this seed; None cuts the center.
             workers: processes that read ahead, for images on disk.
+            blank_faults: an image that cannot be read is named in a warning and comes as zeros, instead of ending a
+                training that has run for hours.
         """
 
 
@@ -71,6 +74,7 @@ class TensorSplit:
         *,
         crop_seed: int | None = None,
         workers: int = 0,
+        blank_faults: bool = False,
     ) -> Iterator[Tensor]:
         """The images at each batch of indices; the whole split is moved to `device` once (see `Split`)."""
         images = self.images.to(device)

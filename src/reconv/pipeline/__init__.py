@@ -2,7 +2,8 @@
 
 from reconv.pipeline.config import Cut, RunConfig, Schooling
 from reconv.pipeline.inputs import example_of, given_network, is_trained, load_images, load_network
-from reconv.pipeline.runner import Manner, RunResult, run, train_only
+from reconv.pipeline.runner import Manner, RunResult, run
+from reconv.pipeline.school import train_only
 from reconv.pipeline.stages import CutNetwork, choose_plan, read_scores, saliency_for
 from reconv.pipeline.watch import Diary, Watcher
 

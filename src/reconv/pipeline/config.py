@@ -51,11 +51,15 @@ class Schooling:
         protocol: as `reconv.training.load_protocol` takes it.
         epochs: passes over the training images; None: the protocol's; 0: none.
         batch_size: images a step; None: the protocol's.
+        changes: other keys of the protocol and their values, as `{"schedule": "cosine"}`.
+        teacher: path of a saved network whose scores are learned too; "base": the network before the cut.
     """
 
     protocol: str
     epochs: int | None = None
     batch_size: int | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         for name, value, least in (("epochs", self.epochs, 0), ("batch size", self.batch_size, 1)):
@@ -63,10 +67,10 @@ class Schooling:
                 raise ConfigError(f"{name}: {value}; give a whole number of at least {least}")
 
     @property
-    def overrides(self) -> dict[str, int]:
+    def overrides(self) -> dict[str, Any]:
         """Keys of the protocol that are changed."""
         pairs = {"epochs": self.epochs, "batch_size": self.batch_size}
-        return {name: value for name, value in pairs.items() if value is not None}
+        return {**self.changes, **{name: value for name, value in pairs.items() if value is not None}}
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,16 @@ class RunConfig:
 
     Args:
         model: a name that `load_model` knows, or the path of a saved model.
-        weights: a file of trained weights; None: the network is trained first (a saved model has its own).
+        weights: a file of trained weights; "shipped": those that come with reconv; None: the network is trained first
+            (a saved model has its own).
         arguments: the model's own, such as `{"shortcut": "stride"}`.
         data_set: a name, or the path of a folder of images.
         data_root: the folder that holds data sets.
         cut: what to remove.
         base: how a network without weights is trained first.
         finetune: how the smaller one is trained on.
+        rounds: steps that a budget is approached in; 1: it is met at once.
+        between: how the network is trained after each round but the last.
         verify: prove that removed equals zeroed; None: where that takes under ten seconds.
         recalibrate: refresh BatchNorm's statistics after the cut with this many training images; 0: do not.
         repair: solve the layers around the cut anew by least squares, on this many training images without their
@@ -98,6 +105,8 @@ class RunConfig:
     cut: Cut = field(default_factory=lambda: Cut(budget=Budget(macs=0.5)))
     base: Schooling = Schooling("default")
     finetune: Schooling = Schooling("default-finetune")
+    rounds: int = 1
+    between: Schooling = Schooling("default-between")
     verify: bool | None = None
     recalibrate: int = 0
     repair: int = 0
@@ -110,6 +119,12 @@ class RunConfig:
                 raise ConfigError(f"{name}: {images}; give the number of images, at least 2, or 0 for none")
         if self.recalibrate and self.repair:
             raise ConfigError("recalibrate and repair: both given; a repair sets BatchNorm statistics too, give one")
+        if self.rounds < 1:
+            raise ConfigError(f"rounds: {self.rounds}; give a whole number of at least 1")
+        if self.rounds > 1 and self.cut.budget is None:
+            raise ConfigError("rounds: a recipe says the widths of one cut; give a budget such as macs=0.5")
+        if self.rounds > 1 and self.cut.scores is not None:
+            raise ConfigError("rounds: saved scores are of the network before the first; leave --scores out")
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

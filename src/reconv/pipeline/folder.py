@@ -4,6 +4,7 @@ config.json            what decides the result
 base/                  the network before, as a saved model
 scores.safetensors     every channel's score
 plan.json              which channels go, and why others stay
+rounds/<number>/       the network after each round but the last, where there are several
 model/                 the network after, as a saved model
 training/<stage>/      metrics.jsonl, and checkpoints until the stage is done
 metrics.json           every figure of the report
@@ -35,12 +36,13 @@ class RunFolder:
 
     Args:
         path: where it is.
-        device: for trainings in it. progress: whether they show their own bars.
+        device: for trainings in it. progress: whether they show their own bars. trackers: that they tell.
     """
 
     path: Path
     device: str = "auto"
     progress: bool = False
+    trackers: tuple[str, ...] = ()
 
     @property
     def scores(self) -> Path:
@@ -105,7 +107,14 @@ class RunFolder:
 
     def session(self, stage: str) -> Session:
         """What surrounds a training of this run: it goes on where it was interrupted, if it was."""
-        return Session(self._training(stage), resume=True, device=self.device, progress=self.progress, title=stage)
+        return Session(
+            self._training(stage),
+            resume=True,
+            device=self.device,
+            progress=self.progress,
+            title=stage,
+            trackers=self.trackers,
+        )
 
     def history(self, stage: str) -> tuple[EpochRecord, ...]:
         """The epochs of a training, from its file; none if there was no such training."""

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from reconv.artifacts import load
 from reconv.data import DataSet, load_data
 from reconv.errors import ConfigError
-from reconv.pipeline.config import RunConfig
+from reconv.pipeline.config import RunConfig, Schooling
 from reconv.pipeline.watch import Diary
 from reconv.provenance import provenance_of
 from reconv.training.evaluate import check_fits
-from reconv.zoo import load_model
+from reconv.zoo import TrainedNet, find_trained, load_model
 from reconv.zoo.registry import resolve
 
-PRETRAINED = "pretrained"  # in place of a file of weights
-RECIPE, MODEL = "recipe.json", "model"
+PRETRAINED, SHIPPED = "pretrained", "shipped"  # in place of a file of weights
+RECIPE, MODEL, BASE = "recipe.json", "model", "base"
 
 # Image shape and classes of the data sets that have one, for what needs no images.
 SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
@@ -92,9 +92,14 @@ def given_network(config: RunConfig, data: DataSet | None, diary: Diary) -> nn.M
         ConfigError: it does not take such images, or has another number of classes.
     """
     example, classes = example_of(config.data_set) if data is None else (data.example(), data.num_classes)
+    weights = config.weights
+    if weights == SHIPPED:
+        net = shipped_net(config)
+        weights = str(net.weights)
+        diary.note(f"starts from {net}; --weights none trains one from scratch.")
     model = load_network(
         config.model,
-        config.weights,
+        weights,
         config.arguments,
         channels=example.shape[1],
         classes=classes,
@@ -105,6 +110,46 @@ def given_network(config: RunConfig, data: DataSet | None, diary: Diary) -> nn.M
     if data is not None:
         check_fits(model, data)
     return model
+
+
+def shipped_net(config: RunConfig) -> TrainedNet:
+    """The trained network that comes with reconv for a run's model and data set.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = find_trained(config.model, config.data_set)
+    if found is None:
+        raise ConfigError(
+            f"{config.model}: no trained network for {config.data_set} comes with reconv; give --weights F, or none "
+            "to train one"
+        )
+    return found
+
+
+def teacher_of(how: Schooling, config: RunConfig, base: nn.Module | None = None) -> nn.Module | None:
+    """The network whose scores a training learns too; None without one.
+
+    Args:
+        how: names it.
+        config: of the run; where its model is the folder of another run, "base" is that run's.
+        base: what "base" stands for within a run.
+
+    Raises:
+        ConfigError: no saved network is there.
+    """
+    if how.teacher is None:
+        return None
+    if how.teacher == BASE:
+        if base is not None:
+            return base
+        place = Path(config.model) / BASE
+    else:
+        place = Path(how.teacher)
+    saved = saved_model_in(place)
+    if saved is None:
+        raise ConfigError(f"teacher: {place} is no saved network; give the folder of one, such as P/base of a run")
+    return load(saved)
 
 
 def _channel_argument(name: str, channels: int) -> dict[str, int]:

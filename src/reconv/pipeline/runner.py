@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,17 +18,17 @@ from reconv.pipeline.account import Measured, account
 from reconv.pipeline.config import RunConfig
 from reconv.pipeline.examine import examine
 from reconv.pipeline.folder import RunFolder
-from reconv.pipeline.inputs import example_of, given_network, is_trained, load_images
+from reconv.pipeline.inputs import example_of, given_network, is_trained, load_images, teacher_of
+from reconv.pipeline.rounds import first_cut, stage_of, work_off
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary, Watcher
 from reconv.plan import Plan
 from reconv.report import RunFacts, render
 from reconv.saliency import Saliency, criterion_named, score
-from reconv.training import Trained, device_named, load_protocol
+from reconv.training import check_trackers, device_named, load_protocol
 from reconv.training.threads import few_threads
 
 BASE, FINETUNE = "base training", "fine-tuning"
-_OF_TRAINING = ("model", "weights", "arguments", "data_set", "data_root", "finetune", "seed", "device")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,7 @@ class Manner:
         measure: test and time both networks at the end.
         watcher: is told what happens.
         command: how to do it again, for the report.
+        trackers: Accelerate's trackers that trainings tell, by name.
     """
 
     overwrite: bool = False
@@ -67,6 +68,7 @@ class Manner:
     measure: bool = True
     watcher: Watcher = field(default_factory=Watcher)
     command: str = ""
+    trackers: tuple[str, ...] = ()
 
 
 def run(config: RunConfig, folder: Path | str, manner: Manner = Manner()) -> RunResult:
@@ -84,7 +86,10 @@ def run(config: RunConfig, folder: Path | str, manner: Manner = Manner()) -> Run
         ReconvError: anything that does not fit, before anything is written where possible.
     """
     diary = Diary(manner.watcher)
-    place = RunFolder(Path(folder), config.device, manner.watcher.progress)
+    place = RunFolder(Path(folder), config.device, manner.watcher.progress, manner.trackers)
+    check_trackers(manner.trackers, place.path)
+    for schooling in (config.base, config.between, config.finetune):
+        teacher_of(schooling, config, nn.Identity())  # that it is there, before any work
     place.check(config.to_json(), overwrite=manner.overwrite, resume=manner.resume)
     device = device_named(config.device)
     data = load_images(config) if _needs_images(config, manner) else None
@@ -97,27 +102,35 @@ def _run(
 ) -> RunResult:
     graph = _graph_of_given_network(config, data, device, diary)
     if is_trained(config):
-        cut = stages.cut_network(graph, config, diary)
+        if config.rounds > 1:
+            _check_feasible(graph, config)
+        cut = first_cut(graph, config, diary)
         place.begin(config.to_json(), overwrite=manner.overwrite, resume=manner.resume)
     else:
         _check_feasible(graph, config)
         place.begin(config.to_json(), overwrite=manner.overwrite, resume=manner.resume)
         assert data is not None  # a training needs images
         graph = trace(_base_network(graph.model, data, config, place, diary), graph.inputs)
-        cut = stages.cut_network(graph, config, diary)
+        cut = first_cut(graph, config, diary)
     base = graph.model
     bytes_before = place.save_model("base", base)
+    rounds = work_off(graph, cut, config, data, place, diary)
+    cut = rounds.whole
     save_saliency(cut.saliency, place.scores)
     write_json(place.plan, cut.plan.to_json())
-    small = _repaired(base, cut, data, config, place, diary)
+    small = _taught(base, rounds.last, data, config, place, diary)
     bytes_after = place.save_model("model", small, cut.plan)
     place.forget_checkpoints(FINETUNE)
 
     measured = Measured((bytes_before, bytes_after))
     if manner.measure and data is not None:
         measured = examine(measured, graph, small, data, device, diary)
-    histories = {name: place.history(name) for name in (BASE, FINETUNE)}
+    trainings = (BASE, *map(stage_of, range(1, config.rounds)), FINETUNE)
+    histories = {name: place.history(name) for name in trainings}
     facts = account(config, graph, cut, measured, diary, histories, manner.command)
+    if rounds.facts and data is not None:
+        after = stages.validation_accuracy(small, data)
+        facts = replace(facts, rounds=(*rounds.facts[:-1], replace(rounds.facts[-1], after=after)))
     write_json(place.metrics, facts.to_json())
     write_atomically(place.report, render(facts))
     return RunResult(base, small, cut.saliency, cut.plan, facts, place.path)
@@ -129,7 +142,7 @@ def _pixels(data: DataSet | None) -> int:
 
 
 def _needs_images(config: RunConfig, manner: Manner) -> bool:
-    trains = not is_trained(config) or config.finetune.epochs != 0
+    trains = not is_trained(config) or config.finetune.epochs != 0 or config.rounds > 1
     return manner.measure or trains or config.recalibrate > 0 or config.repair > 0
 
 
@@ -139,7 +152,7 @@ def _graph_of_given_network(
     example = example_of(config.data_set)[0] if data is None else data.example()
     model = given_network(config, data, diary)
     if data is not None:
-        for schooling in (config.base, config.finetune):
+        for schooling in (config.base, config.between, config.finetune):
             load_protocol(schooling.protocol, data.name, schooling.overrides)
     return trace(model.to(device), example.to(device))
 
@@ -147,6 +160,8 @@ def _graph_of_given_network(
 def _check_feasible(graph: ChannelGraph, config: RunConfig) -> None:
     """Find out before a training whether the cut can be made after it; widths do not depend on scores."""
     stages.choose_plan(graph, score(graph, "random"), config.cut)
+    if is_trained(config):
+        return
     if config.cut.scores is None:
         criterion_named(config.cut.criterion)
     else:
@@ -164,7 +179,7 @@ def _base_network(model: nn.Module, data: DataSet, config: RunConfig, place: Run
     return trained
 
 
-def _repaired(
+def _taught(
     base: nn.Module, cut: CutNetwork, data: DataSet | None, config: RunConfig, place: RunFolder, diary: Diary
 ) -> nn.Module:
     """The cut network after recalibration or repair, and fine-tuning, each where asked for."""
@@ -174,35 +189,5 @@ def _repaired(
         stage.accuracy = stages.validation_accuracy(cut.model, data)
         before = stages.validation_accuracy(base, data)
         stage.note = "as cut" if before is None else f"as cut; {before:.2%} before"
-    small = cut.model
-    if config.recalibrate:
-        small = stages.refresh_batch_norm(small, data, config.recalibrate, config.seed, diary)
-    if config.repair:
-        small = stages.solve_anew(small, cut.plan, data, config.repair, config.seed, diary)
-    return stages.school(small, data, config.finetune, FINETUNE, config, place.session(FINETUNE), diary).model
-
-
-def train_only(config: RunConfig, folder: Path | str, stage: str, manner: Manner = Manner()) -> Trained:
-    """Train the given network as `config.finetune` says; the result is the folder's `model/`.
-
-    Args:
-        config: its network, images, fine-tuning, seed and device matter; nothing is cut.
-        folder, manner: as for `run`.
-        stage: what the training is called.
-
-    Raises:
-        ReconvError: as for `run`.
-    """
-    diary = Diary(manner.watcher)
-    place = RunFolder(Path(folder), config.device, manner.watcher.progress)
-    settings = {key: value for key, value in config.to_json().items() if key in _OF_TRAINING}
-    place.check(settings, overwrite=manner.overwrite, resume=manner.resume)
-    device = device_named(config.device)
-    data = load_images(config)
-    model = given_network(config, data, diary).to(device)
-    place.begin(settings, overwrite=manner.overwrite, resume=manner.resume)
-    trained = stages.school(model, data, config.finetune, stage, config, place.session(stage), diary)
-    place.save_model("model", trained.model)
-    place.forget_checkpoints(stage)
-    write_json(place.metrics, {"history": [record.to_json() for record in trained.history]})
-    return trained
+    small = stages.mended(cut, data, config, diary)
+    return stages.school(small, data, config.finetune, FINETUNE, config, place.session(FINETUNE), diary, base).model

@@ -17,6 +17,7 @@ from reconv.errors import ConfigError, GraphError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
 from reconv.pipeline.config import Cut, RunConfig, Schooling
+from reconv.pipeline.inputs import teacher_of
 from reconv.pipeline.watch import Diary
 from reconv.plan import Plan, choose, choose_widths
 from reconv.provenance import provenance_of
@@ -137,6 +138,15 @@ def _seconds_to_verify(plan: Plan, graph: ChannelGraph) -> float:
     return images * sum(plan.macs) / _FLOAT64_MACS_A_SECOND
 
 
+def mended(cut: CutNetwork, data: DataSet, config: RunConfig, diary: Diary) -> nn.Module:
+    """The cut network after recalibration or repair, where asked for; the network it was cut from is the reference."""
+    if config.recalibrate:
+        return refresh_batch_norm(cut.model, data, config.recalibrate, config.seed, diary)
+    if config.repair:
+        return solve_anew(cut.model, cut.plan, data, config.repair, config.seed, diary)
+    return cut.model
+
+
 def school(
     model: nn.Module,
     data: DataSet,
@@ -145,16 +155,21 @@ def school(
     config: RunConfig,
     session: Session,
     diary: Diary,
+    base: nn.Module | None = None,
 ) -> Trained:
-    """Train, or fine-tune, as a schooling says; no epochs leave the model as it is."""
+    """Train, or fine-tune, as a schooling says, with `base` for the network before the cut; no epochs leave the model
+    as it is."""
     protocol = load_protocol(how.protocol, data.name, how.overrides)
     if protocol.epochs == 0:
         return Trained(model, ())
+    teacher = teacher_of(how, config, base)
     with diary.stage(title, shows_itself=True) as stage:
-        trained = train(model, data, protocol, seed=config.seed, session=session)
+        trained = train(model, data, protocol, seed=config.seed, teacher=teacher, session=session)
         last = trained.history[-1].validation
         stage.accuracy = last.top1 if last else None
-        stage.note = f"{protocol.name}, {protocol.epochs} epochs, last one kept"
+        stage.note = f"{protocol.name}, {protocol.epochs} epochs, last one kept" + (
+            ", with a teacher" if teacher else ""
+        )
     return trained
 
 

@@ -34,10 +34,21 @@ class Diary:
         self.watcher = watcher
         self.rows: list[Row] = []
         self.notes: list[str] = []
+        self._part = ""
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Within the block stages are told as those of this part of the run."""
+        self._part = f"{name}: "
+        try:
+            yield
+        finally:
+            self._part = ""
 
     @contextmanager
     def stage(self, title: str, *, shows_itself: bool = False) -> Iterator[Stage]:
         """Time a stage; what it finds out is put on the object that it is given."""
+        title = self._part + title
         self.watcher.begin(title, shows_itself)
         stage, start = Stage(), time.perf_counter()
         try:

@@ -1,10 +1,12 @@
 """Training: one readable loop on Accelerate, its protocols, evaluation, BatchNorm recalibration."""
 
+from reconv.training.accelerator import check_trackers
 from reconv.training.device import device_named
 from reconv.training.evaluate import Evaluation, evaluate
 from reconv.training.interrupt import Interrupted
 from reconv.training.loop import Session, Trained, finetune, train
-from reconv.training.protocol import Protocol, load_protocol, protocol_names
+from reconv.training.processes import connected, first_process_first, is_first_process, process_count, wait_for_all
+from reconv.training.protocol import Protocol, load_protocol, parse_overrides, protocol_names, protocol_text
 from reconv.training.recalibrate import recalibrate
 from reconv.training.records import EpochRecord, Listener, Outline, StepRecord
 
@@ -18,11 +20,19 @@ __all__ = [
     "Session",
     "StepRecord",
     "Trained",
+    "check_trackers",
+    "connected",
     "device_named",
     "evaluate",
     "finetune",
+    "first_process_first",
+    "is_first_process",
     "load_protocol",
+    "parse_overrides",
+    "process_count",
     "protocol_names",
+    "protocol_text",
     "recalibrate",
     "train",
+    "wait_for_all",
 ]

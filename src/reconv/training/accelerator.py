@@ -45,7 +45,7 @@ def set_up(precision: str, device: str, trackers: Sequence[str] = (), folder: Pa
     from accelerate.state import AcceleratorState, GradientState
 
     wanted = None if device == "auto" else device_named(device)
-    _check_trackers(trackers, folder)
+    check_trackers(trackers, folder)
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     try:
@@ -64,7 +64,15 @@ def set_up(precision: str, device: str, trackers: Sequence[str] = (), folder: Pa
     return Machine(accelerator, chosen)
 
 
-def _check_trackers(trackers: Sequence[str], folder: Path | None) -> None:
+def check_trackers(trackers: Sequence[str], folder: Path | None) -> None:
+    """Refuse trackers that cannot be used here.
+
+    Raises:
+        UnknownNameError: one that Accelerate does not know.
+        ConfigError: one that is not installed, or that writes files where there is no folder.
+    """
+    if not trackers:
+        return
     from accelerate import tracking
 
     installed = [str(getattr(name, "value", name)) for name in tracking.get_available_trackers()]

@@ -7,7 +7,8 @@ Protocols are TOML files in `protocols/`, one an idea; a user's own file has the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -16,7 +17,7 @@ from typing import Any
 
 from reconv.data import Augmentation
 from reconv.errors import ConfigError, unknown_name
-from reconv.files import read_toml
+from reconv.files import read_text, read_toml
 
 _FOLDER = resources.files("reconv.training") / "protocols"
 
@@ -191,6 +192,7 @@ _ALIASES: dict[str, dict[str, str]] = {
     "paper": {"imagenet": "paper-imagenet", "": "paper-cifar"},
     "default": {"digits": "digits", "": "paper-base"},
     "default-finetune": {"digits": "digits-finetune", "imagenet": "paper-imagenet", "": "paper-cifar"},
+    "default-between": {"digits": "digits-short", "": "short"},
 }
 
 
@@ -203,8 +205,8 @@ def load_protocol(name: str, data_set: str = "", overrides: Mapping[str, Any] | 
     """A protocol by name or from a TOML file, with keys changed.
 
     Args:
-        name: one of `protocol_names()`; "paper", "default" or "default-finetune", which depend on the data
-            set; or the path of a TOML file with a protocol's keys.
+        name: one of `protocol_names()`; "paper", "default", "default-finetune" or "default-between" (rounds of
+            pruning), which depend on the data set; or the path of a TOML file with a protocol's keys.
         data_set: the data set's name.
         overrides: keys of `Protocol` and their values.
 
@@ -216,13 +218,56 @@ def load_protocol(name: str, data_set: str = "", overrides: Mapping[str, Any] | 
     if name.endswith(".toml"):
         protocol = _read(Path(name), Path(name).stem)
     else:
-        key = name.lower()
-        if key in _ALIASES:
-            key = _ALIASES[key].get(data_set.lower(), _ALIASES[key][""])
-        if key not in protocol_names():
-            raise unknown_name("protocol", name, (*protocol_names(), *_ALIASES))
+        key = _shipped(name, data_set)
         protocol = _read(_FOLDER / f"{key}.toml", key)
     return protocol.override(overrides or {})
+
+
+def protocol_text(name: str, data_set: str = "") -> str:
+    """The TOML file of a protocol that comes with the package, as it is.
+
+    Raises:
+        UnknownNameError: no such protocol; the nearest ones are offered.
+    """
+    return read_text(_FOLDER / f"{_shipped(name, data_set)}.toml")
+
+
+def _shipped(name: str, data_set: str) -> str:
+    """The protocol of the package that a name stands for."""
+    key = name.lower()
+    if key in _ALIASES:
+        key = _ALIASES[key].get(data_set.lower(), _ALIASES[key][""])
+    if key not in protocol_names():
+        raise unknown_name("protocol", name, (*protocol_names(), *_ALIASES))
+    return key
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """Keys of a protocol and their values from `key=value` texts, as the command line takes them.
+
+    Args:
+        texts: values as TOML has them: `flip=true`, `milestones=[20,40]`; text needs no quotes: `schedule=cosine`.
+
+    Raises:
+        ConfigError: no `=`, or a key twice. UnknownNameError: a key that no protocol has.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        key = key.replace("-", "_")
+        if not equals or not value:
+            raise ConfigError(f"protocol key {text!r}: no value; write key=value, such as learning_rate=0.01")
+        if key in values:
+            raise ConfigError(f"protocol key {key}: given twice; give it once")
+        values[key] = _toml_value(value)
+    return _known_keys(values)
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _read(path: Path | Traversable, name: str) -> Protocol:

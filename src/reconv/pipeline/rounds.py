@@ -1,0 +1,164 @@
+"""Iterative pruning: the budget in steps with a short training between, by the same verbs in a loop.
+
+With s the share of the network that the budget leaves and R rounds, s^(k/R) of it is left after round k: each round
+takes the same share of what the one before it left.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import nn
+
+from reconv.cost import total_macs, total_parameters
+from reconv.data import DataSet
+from reconv.errors import ConfigError, GraphError
+from reconv.graph import ChannelGraph, trace
+from reconv.pipeline import stages
+from reconv.pipeline.config import RunConfig
+from reconv.pipeline.folder import RunFolder
+from reconv.pipeline.stages import CutNetwork
+from reconv.pipeline.watch import Diary
+from reconv.plan import Budget, Plan
+from reconv.plan.plans import finished
+from reconv.report import Round
+
+
+@dataclass(frozen=True, eq=False)
+class Rounds:
+    """What several rounds gave.
+
+    Args:
+        last: the cut of the last round, of the network that `last.plan.graph` is of.
+        whole: all rounds as one cut of the network that they began with, by the scores of the first round.
+        facts: one entry a round, the last one's training still to come.
+    """
+
+    last: CutNetwork
+    whole: CutNetwork
+    facts: tuple[Round, ...] = ()
+
+
+def stage_of(number: int) -> str:
+    """What the training after a round is called."""
+    return f"round {number}"
+
+
+def with_budget_of(config: RunConfig, graph: ChannelGraph, number: int) -> RunConfig:
+    """The configuration of one round, whose budget is a step towards the whole one.
+
+    Args:
+        config: of the run.
+        graph: of the network before the first round.
+        number: of the round, from 1.
+    """
+    budget = config.cut.budget
+    if budget is None:
+        return config
+    wholes = {"macs": total_macs(graph.layers), "params": total_parameters(graph, np.ones(graph.classes, np.bool_))}
+    limits: dict[str, float] = {}
+    for name, value in budget.limits.items():
+        if name in wholes:
+            share = min(1.0, value if value < 1 else value / wholes[name])
+            limits[name] = max(1, math.floor(wholes[name] * share ** (number / config.rounds) + 1e-9))
+        elif name == "channels" and value < 1:
+            limits[name] = value ** (1 / config.rounds)  # of what is there
+        else:
+            raise ConfigError(f"rounds: they cannot approach {name}={value:g} in steps; give macs=, or a share")
+    return replace(config, cut=replace(config.cut, budget=Budget(**limits)))
+
+
+def first_cut(graph: ChannelGraph, config: RunConfig, diary: Diary) -> CutNetwork:
+    """The cut of the first round, or of the only one.
+
+    Args:
+        graph: of the network that the run begins with.
+        config: of the run.
+        diary: is told.
+    """
+    if config.rounds == 1:
+        return stages.cut_network(graph, config, diary)
+    with diary.part(stage_of(1)):
+        return stages.cut_network(graph, with_budget_of(config, graph, 1), diary)
+
+
+def work_off(
+    graph: ChannelGraph, first: CutNetwork, config: RunConfig, data: DataSet | None, place: RunFolder, diary: Diary
+) -> Rounds:
+    """All rounds up to the last cut.
+
+    After each round but the last the network is recalibrated or repaired, where asked for, trained shortly and kept
+    in the folder, from where an interrupted run takes it.
+
+    Args:
+        graph: of the network before the first round.
+        first: the cut of the first round.
+        config: of the run.
+        data: images; rounds need them.
+        place, diary: where the run is kept, and told.
+    """
+    if config.rounds == 1 or data is None:
+        return Rounds(first, first)
+    cut = whole = first
+    facts: list[Round] = []
+    for number in range(1, config.rounds + 1):
+        if number > 1:
+            with diary.part(stage_of(number)):
+                cut = stages.cut_network(graph, with_budget_of(config, first.plan.graph, number), diary)
+            whole = _joined(whole, cut)
+        facts.append(_round(number, cut, data))
+        if number < config.rounds:
+            small = _trained(number, first.plan.graph.model, cut, config, data, place, diary)
+            facts[-1] = replace(facts[-1], after=stages.validation_accuracy(small, data))
+            graph = trace(small, graph.inputs)
+    return Rounds(cut, whole, tuple(facts))
+
+
+def _round(number: int, cut: CutNetwork, data: DataSet) -> Round:
+    as_cut = stages.validation_accuracy(cut.model, data)
+    return Round(number, cut.plan.macs[1], cut.plan.params[1], as_cut)
+
+
+def _trained(
+    number: int, base: nn.Module, cut: CutNetwork, config: RunConfig, data: DataSet, place: RunFolder, diary: Diary
+) -> nn.Module:
+    """The network after a round: of an earlier try, or trained now."""
+    name, stage = f"rounds/{number}", stage_of(number)
+    found = place.model(name)
+    if found is not None:
+        return found.to(next(cut.model.parameters()).device)
+    with diary.part(stage):
+        small = stages.mended(cut, data, config, diary)
+    small = stages.school(small, data, config.between, stage, config, place.session(stage), diary, base).model
+    place.save_model(name, small)
+    place.forget_checkpoints(stage)
+    return small
+
+
+def _joined(first: CutNetwork, then: CutNetwork) -> CutNetwork:
+    """Two cuts, one of what the other left, as one."""
+    errors = [cut.error for cut in (first, then) if cut.error is not None]
+    return CutNetwork(first.saliency, joined_plan(first.plan, then.plan), then.model, max(errors, default=None))
+
+
+def joined_plan(first: Plan, then: Plan) -> Plan:
+    """Two plans, one for what the other left, as one plan for the network before both.
+
+    Raises:
+        GraphError: the second one's groups are not those that the first one left.
+    """
+    left = {row.name: row for row in then.groups}
+    rows = []
+    for row in first.groups:
+        found = left.get(row.name)
+        if found is None or found.size != len(row.kept):
+            now = "is missing" if found is None else f"has {found.size} channels"
+            raise GraphError(
+                f"rounds: {row.name} {now} in the network that a round left, which kept {len(row.kept)}; "
+                "please report this network, and prune it in one round"
+            )
+        kept = tuple(row.kept[position] for position in found.kept)
+        rows.append(replace(row, kept=kept, why=found.why if len(kept) == row.size else ""))
+    return finished(first.graph, rows, then.asked, then.criterion, then.scheme)
