@@ -20,7 +20,7 @@ from reconv.plan import NOT_NEEDED, STREAM, Budget, Limits, Plan, choose, choose
 from reconv.saliency import Saliency, score
 from reconv.zoo import load_model, load_recipe
 
-SCHEMES = ("uniform", "global")
+SCHEMES = ("uniform", "global", "knapsack")
 
 
 class Small(nn.Module):
@@ -72,12 +72,12 @@ def channels(plan: Plan) -> tuple[int, int]:
     rows = [
         (group.size - len(np.unique(group.cells)), len(row.kept) - len(np.unique(group.cells)))
         for row, group in zip(plan.groups, plan.graph.groups, strict=True)
-        if not row.why
+        if row.name != "head" and row.why != STREAM
     ]
     return sum(a for a, _ in rows), sum(b for _, b in rows)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", SCHEMES[:2])
 @pytest.mark.parametrize("limit", ["macs", "params"])
 def test_a_smaller_budget_keeps_a_subset(scheme: str, limit: str) -> None:
     plans = [
@@ -132,7 +132,8 @@ def test_a_global_plan_takes_the_lowest_of_all() -> None:
 def test_streams_stay_unless_asked_for_and_say_so() -> None:
     plan = choose(GRAPH, SCORES, Budget(macs=0.6))
     said = {row.name: row.why for row in plan.groups}
-    assert said == {"stem": STREAM, "inner": "", "grouped": "", "head": said["head"]}
+    cells = "only 4 at a time may go, one from every part"
+    assert said == {"stem": STREAM, "inner": cells, "grouped": "", "head": said["head"]}
     assert said["head"].startswith("network output (classifier)")
     assert choose(GRAPH, SCORES, Budget(macs=0.6), coupled=True).groups[0].why == ""
 
@@ -250,7 +251,7 @@ def test_layers_by_pattern_keep_more() -> None:
     plan = choose(GRAPH, SCORES, Budget(macs=0.75), coupled=True, limits=limits)
     rows = {row.name: row for row in plan.groups}
     assert len(rows["inner"].kept) == 20
-    assert rows["inner"].why == "at most 0% of inner may go"
+    assert rows["inner"].why == "excluded (inner)"
     assert 12 <= len(rows["grouped"].kept) < 16
     with pytest.raises(BudgetError, match="have to stay"):
         choose(GRAPH, SCORES, Budget(macs=0.3), limits=limits)
@@ -377,7 +378,11 @@ def test_a_saved_plan_must_respect_what_is_frozen_and_tied_in_number() -> None:
 def test_a_printed_plan_says_what_why_and_what_it_costs() -> None:
     plan = choose(GRAPH, SCORES, Budget(macs=0.6))
     text = str(plan)
-    assert text.startswith("keep macs=0.6 by l2 (uniform): ")
-    assert f"{plan.macs[0]:,} -> {plan.macs[1]:,} MACs" in text
-    assert f"stem (+1): 12 -> 12  {STREAM}" in text
-    assert "head: 4 -> 4  network output (classifier)" in text
+    assert text.startswith("keep macs=0.6 by l2 (uniform)\n")
+    for name, (before, after) in (("MACs", plan.macs), ("parameters", plan.params), ("memory", plan.memory)):
+        line = next(line for line in text.splitlines() if line.strip().startswith(name))
+        assert f"{before:,} -> " in line
+        assert f" {after:,} " in line.replace(" bytes", " ")
+    assert f"  stem, back: 12 -> 12  {STREAM}" in text
+    assert "  inner: 20 -> 12 (asked 10)  only 4 at a time may go, one from every part" in text
+    assert "  head: 4 -> 4 (asked 2)  network output (classifier)" in text

@@ -6,9 +6,18 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+from reconv.graph.channels import Mask
+
+
+class LatencyModel(Protocol):
+    """Predicts how long a forward pass takes when only the channel classes in `keep` stay."""
+
+    def microseconds(self, keep: Mask) -> float: ...
 
 
 @dataclass(frozen=True)

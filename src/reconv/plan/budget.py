@@ -1,13 +1,17 @@
-"""What may be left of a network, and what is left alone whatever the budget."""
+"""What may be left of a network."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 from reconv.errors import ConfigError, unknown_name
+
+_FACTORS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1024.0, "mi": 1024.0**2, "gi": 1024.0**3}
+_MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0, "µs": 1.0}
+_NUMBER = re.compile(r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?|[-+]?inf|nan)\s*([a-zµ]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -18,17 +22,22 @@ class Budget:
         macs: multiply-adds of convolutions and linear layers for one image.
         params: parameters of the model.
         channels: channels, of those that may be removed at all.
+        size: bytes of the saved weights, header included.
+        memory: bytes of live activations at the widest moment of one forward pass of the example.
+        latency: microseconds of a forward pass of the example, on the machine at hand.
     """
 
     macs: float | None = None
     params: float | None = None
     channels: float | None = None
+    size: float | None = None
+    memory: float | None = None
+    latency: float | None = None
 
     def __post_init__(self) -> None:
-        limits = self.limits
-        if not limits:
+        if not self.limits:
             raise ConfigError("budget: nothing is limited; give macs=, params= or channels=, such as macs=0.5")
-        for name, value in limits.items():
+        for name, value in self.limits.items():
             whole = value >= 1 and float(value).is_integer()
             if not (math.isfinite(value) and (0 < value < 1 or whole)):
                 raise ConfigError(
@@ -38,72 +47,54 @@ class Budget:
 
     @property
     def limits(self) -> dict[str, float]:
-        pairs = {"macs": self.macs, "params": self.params, "channels": self.channels}
+        """What is limited, and to what, as it was given."""
+        pairs = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in pairs.items() if value is not None}
+
+    def allowed(self, name: str, whole: float) -> float:
+        """What may be left of `whole`."""
+        value = self.limits[name]
+        return value * whole if value < 1 else value
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Budget:
-        """From `name=value` texts, as the command line takes them."""
+        """From `name=value` texts, as the command line takes them: `macs=0.5`, `macs=60M`, `size=2MiB`, `latency=3ms`."""
         values: dict[str, float] = {}
         for text in (part for whole in texts for part in whole.split(",")):
             name, _, value = (piece.strip() for piece in text.partition("="))
-            if name not in ("macs", "params", "channels"):
-                raise unknown_name("budget", name, ("macs", "params", "channels"))
-            try:
-                values[name] = float(value)
-            except ValueError:
-                raise ConfigError(f"budget: {text!r}; write name=number, such as {name}=0.5") from None
+            if name not in NAMES:
+                raise unknown_name("budget", name, NAMES)
+            values[name] = _value(name, value, text)
         return cls(**values)
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={value:g}" for name, value in self.limits.items())
+        return ", ".join(
+            f"{name}={shown(name, value) if name == 'latency' and value >= 1 else f'{value:g}'}"
+            for name, value in self.limits.items()
+        )
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What every plan respects, whatever its budget.
+NAMES = tuple(field.name for field in fields(Budget))
 
-    Args:
-        minimum: output channels that every layer keeps at least (all that it has, where it has fewer).
-        multiple: a cut layer keeps a multiple of this many output channels.
-        most: pattern of layer names (`layer4.*`) -> the share of their output channels that may go at most; 0 leaves
-            them whole. The first pattern that fits a layer counts.
-    """
 
-    minimum: int = 1
-    multiple: int = 1
-    most: Mapping[str, float] = field(default_factory=dict)
+def _value(name: str, value: str, text: str) -> float:
+    found = _NUMBER.fullmatch(value)
+    unit = found[2].lower() if found else ""
+    factors = _MICROSECONDS if name == "latency" else _FACTORS
+    unit = unit.removesuffix("b") if name in ("size", "memory") else unit
+    if not found or unit not in ("", *factors):
+        raise ConfigError(f"budget: {text!r}; write name=number, such as {name}={_EXAMPLES.get(name, '0.5')}")
+    if name == "latency" and not unit and float(found[1]) >= 1:
+        raise ConfigError(f"budget: {text!r}; a time has a unit, as in latency=3ms, and a share lies between 0 and 1")
+    number = float(found[1]) * factors.get(unit, 1.0)
+    return float(round(number)) if unit else number
 
-    def __post_init__(self) -> None:
-        if self.minimum < 1 or self.multiple < 1:
-            raise ConfigError(
-                f"limits: minimum={self.minimum}, multiple={self.multiple}; both are whole numbers of at least 1"
-            )
-        for pattern, share in self.most.items():
-            if not 0 <= share <= 1:
-                raise ConfigError(f"limits: {pattern}={share:g}; the share that may go lies between 0 and 1")
 
-    def check_patterns(self, layers: Iterable[str]) -> None:
-        """Refuse a pattern that fits no layer.
+_EXAMPLES = {"latency": "3ms", "size": "2MiB", "memory": "2MiB"}
 
-        Raises:
-            UnknownNameError: with the nearest names.
-        """
-        names = list(layers)
-        for pattern in self.most:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                raise unknown_name("layer", pattern, names)
 
-    def least(self, layer: str, channels: int) -> int:
-        """How many of its channels a layer keeps at least."""
-        share = next((share for pattern, share in self.most.items() if fnmatchcase(layer, pattern)), 1.0)
-        return min(channels, max(self.minimum, math.ceil(channels * (1 - share) - 1e-9)))
-
-    def why(self, layer: str, channels: int) -> str:
-        """Why this layer keeps what it keeps."""
-        for pattern, share in self.most.items():
-            if fnmatchcase(layer, pattern):
-                return f"at most {share:.0%} of {pattern} may go"
-        if self.multiple > 1:
-            return f"only multiples of {self.multiple} may stay, at least {self.minimum}"
-        return f"at least {min(channels, self.minimum)} channels stay"
+def shown(name: str, value: float) -> str:
+    """An amount in the unit of its kind."""
+    if name == "latency":
+        return f"{value / 1000:.4g} ms"
+    return f"{value:,.0f}{' bytes' if name in ('size', 'memory') else ''}"

@@ -2,31 +2,35 @@
 
 Every group of tied channels gives a queue of removals, lowest score first. A scheme says how the queues are merged
 into one; a budget says how far the merged queue is followed. A longer prefix never costs more, so bisection finds the
-shortest one that meets the budget.
+shortest one that meets the budget. Where that leaves more than a hundredth of the budget unused, steps are given back,
+the latest first, wherever the budget allows it. The scheme "knapsack" looks for the best widths instead.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from reconv.cost import total_macs, total_parameters
-from reconv.errors import BudgetError, unknown_name
-from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
+from reconv.cost import LatencyModel
+from reconv.errors import ConfigError, unknown_name
+from reconv.graph.channels import ChannelGraph
 from reconv.graph.labels import Plane
-from reconv.plan.budget import Budget, Limits
+from reconv.plan.budget import Budget
+from reconv.plan.knapsack import most_kept
+from reconv.plan.limits import Limits
+from reconv.plan.normalize import NORMALIZATIONS
 from reconv.plan.plans import Plan, finished, planned_row
-from reconv.plan.scores import described, removal_order, unit_scores
+from reconv.plan.queues import Queue, masked, queue_of, why_kept
+from reconv.plan.scores import Scores, described, unit_scores
+from reconv.plan.spending import TOLERANCE, Spending
 from reconv.saliency import Saliency
 
-Scheme: TypeAlias = Literal["uniform", "global"]
-SCHEMES = ("uniform", "global")
-STREAM = "residual stream, left whole (coupled=True or --coupled cuts it)"
+Scheme: TypeAlias = Literal["uniform", "global", "knapsack"]
+SCHEMES = ("uniform", "global", "knapsack")
 NOT_NEEDED = "the budget is met without it"
+MEAN = "mean"
 
 NO_LIMITS = Limits()
 
@@ -37,122 +41,134 @@ def choose(
     budget: Budget,
     *,
     scheme: Scheme = "uniform",
+    normalization: str = MEAN,
     coupled: bool = False,
     keep_lowest: bool = False,
     limits: Limits = NO_LIMITS,
+    latency: LatencyModel | None = None,
 ) -> Plan:
     """Choose channels to remove until the budget is met.
 
     Args:
         graph, saliency: of the same model.
         budget: what may be left at most. It is never exceeded; what is left is the next smaller step.
-        scheme: "uniform" takes the same share of every group; "global" takes the lowest scores of all groups,
-            each group's scores divided by their mean.
+        scheme: "uniform" takes the same share of every group; "global" takes the lowest normalized scores of all
+            groups; "knapsack" keeps as much normalized score as the budget allows.
+        normalization: how the scores of groups are made comparable, a name in `NORMALIZATIONS`.
         coupled: cut residual streams too.
         keep_lowest: remove the highest scores instead (a control).
         limits: minimum widths, multiples, layers that keep more.
+        latency: predicts the time of a cut network, where the budget limits it.
 
     Returns:
         The plan; every group keeps at least one channel (one of every cell where a grouped operator asks for it).
 
     Raises:
-        BudgetError: it cannot be met; says what is possible. UnknownNameError: no such scheme, or a pattern of
-            the limits that fits no layer.
+        BudgetError: it cannot be met; says what is possible. UnknownNameError: no such scheme or normalization, or a
+            pattern of the limits that fits no layer. ConfigError: a normalization for "uniform", which has no use for
+            it, or a budget of latency without its model.
     """
     if scheme not in SCHEMES:
         raise unknown_name("scheme", scheme, SCHEMES)
+    if normalization not in NORMALIZATIONS:
+        raise unknown_name("normalization", normalization, NORMALIZATIONS)
+    if scheme == "uniform" and normalization != MEAN:
+        raise ConfigError(
+            f"normalization: {normalization!r} has no say in a uniform plan, which compares no scores of different "
+            "layers; choose the scheme global or knapsack, or leave it out"
+        )
     limits.check_patterns(layer.name for layer in graph.layers)
     scores = unit_scores(graph, saliency)
-    queue: list[tuple[float, Plane]] = []
-    why: dict[str, str] = {}
-    for group in graph.groups:
-        found = scores.get(group.name)
-        why[group.name] = _left_alone(group, found, coupled)
-        if why[group.name] or found is None:
-            continue
-        steps = group.steps(removal_order(found, keep_lowest))
-        stops = _stops(graph, group, steps, limits)
-        if not stops:
-            why[group.name] = limits.why(group.name, group.size)
-        keys = _keys(steps, found, scheme, keep_lowest)
-        for start, stop in zip([0, *stops], stops, strict=False):
-            queue.append((keys[stop - 1], group.units[np.concatenate(steps[start:stop])]))
-    queue.sort(key=lambda item: item[0])
-    removed_at = np.full(graph.classes, len(queue), dtype=np.int64)
-    for place, (_, units) in enumerate(queue):
-        removed_at[units] = place
-    length = _shortest_prefix(graph, budget, removed_at, len(queue), coupled)
+    queues = _queues(graph, scores, scheme, normalization, (coupled, keep_lowest), limits)
+    least = masked(graph.classes, queues, {name: len(queue.steps) for name, queue in queues.items()})
+    spending = Spending(graph, budget, least, latency)
+    streams = not coupled and any(group.stream for group in graph.groups)
+    spending.check_possible(", or cut residual streams too (coupled)" if streams else "")
+    notes: list[str] = []
+    if scheme == "knapsack":
+        removed, key, found = most_kept(queues, spending)
+        notes.append(found)
+    else:
+        removed, key = _shortest_prefix(queues, spending)
+    keep = masked(graph.classes, queues, removed)
     rows = []
     for group in graph.groups:
-        keep = removed_at[group.units] >= length
-        rows.append(planned_row(group, keep, scores, why[group.name] or (NOT_NEEDED if keep.all() else "")))
-    return finished(graph, rows, f"keep {budget}", described(saliency, keep_lowest), scheme)
+        queue, kept = queues[group.name], keep[group.units]
+        asked = queue.asked(key) if scheme != "knapsack" or queue.why else int(kept.sum())
+        why = why_kept(queue, int(kept.sum()), asked, limits)
+        rows.append(planned_row(group, kept, scores, why or (NOT_NEEDED if kept.all() else ""), asked))
+    notes += _left_over(spending, spending.unused(keep), bool(keep.all()))
+    words = scheme if scheme == "uniform" else f"{scheme}, scores {NORMALIZATIONS[normalization].words}"
+    seen = (latency.microseconds(keep | True), latency.microseconds(keep)) if latency is not None else None
+    return finished(
+        graph, rows, f"keep {budget}", described(saliency, keep_lowest), words, notes=tuple(notes), latency=seen
+    )
 
 
-def _left_alone(group: ChannelGroup, scores: npt.NDArray[np.float64] | None, coupled: bool) -> str:
-    if group.reason:
-        return group.reason
-    if group.stream and not coupled:
-        return STREAM
-    if scores is None:
-        return "the criterion gives it no score"
-    return "" if len(group.steps(np.arange(group.size))) > 1 else "a single channel is left to go"
+def _queues(
+    graph: ChannelGraph,
+    scores: Scores,
+    scheme: str,
+    normalization: str,
+    manner: tuple[bool, bool],
+    limits: Limits,
+) -> dict[str, Queue]:
+    coupled, keep_lowest = manner
+    queues = {}
+    for group in graph.groups:
+        found = scores.get(group.name)
+        level = None if found is None or scheme == "uniform" else NORMALIZATIONS[normalization].function(found)
+        if keep_lowest and found is not None:
+            found, level = -found, None if level is None else -level
+        queues[group.name] = queue_of(graph, group, found, level, limits, coupled)
+    return queues
 
 
-def _stops(graph: ChannelGraph, group: ChannelGroup, steps: list[Plane], limits: Limits) -> list[int]:
-    """The numbers of steps after which every layer of the group is as wide as the limits allow, ascending.
-
-    The last step is never taken: no layer vanishes.
-    """
-    turn = np.full(graph.classes, len(steps), dtype=np.int64)
-    for i, step in enumerate(steps):
-        turn[group.units[step]] = i
-    allowed = np.ones(len(steps) - 1, dtype=np.bool_)
-    for layer in map(graph.layer, group.producers):
-        lost = np.cumsum(np.bincount(turn[layer.outputs], minlength=len(steps)))[: len(steps) - 1]
-        width = layer.out_channels - lost
-        allowed &= (width >= limits.least(layer.name, layer.out_channels)) & (width % limits.multiple == 0)
-    stops: list[int] = (np.flatnonzero(allowed) + 1).tolist()
-    return stops
-
-
-def _keys(steps: list[Plane], scores: npt.NDArray[np.float64], scheme: Scheme, keep_lowest: bool) -> list[float]:
-    """When each step's turn comes. Removals stay in their group's order: a step's key is the highest so far."""
-    if scheme == "uniform":
-        return [(i + 1) / len(steps) for i in range(len(steps))]
-    level = scores / max(float(np.abs(scores).mean()), 1e-300) * (-1 if keep_lowest else 1)
-    keys: list[float] = np.maximum.accumulate([level[step].mean() for step in steps]).tolist()
-    return keys
+def _shortest_prefix(queues: Mapping[str, Queue], spending: Spending) -> tuple[dict[str, int], float]:
+    """How many steps of every queue are taken, and the key of the last one."""
+    merged = sorted(
+        ((key, name, step) for name, queue in queues.items() for key, step in zip(queue.keys, queue.steps)),
+        key=lambda item: item[0],
+    )
+    place = np.full(spending.graph.classes, len(merged), dtype=np.int64)
+    for i, (_, _, step) in enumerate(merged):
+        place[step] = i
+    low, high = 0, len(merged)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if spending.fits(place >= middle) else (middle + 1, high)
+    removed = dict.fromkeys(queues, 0)
+    for _, name, _ in merged[:low]:
+        removed[name] += 1
+    if low and min(spending.unused(place >= low).values()) > TOLERANCE:
+        _give_back([(name, step) for _, name, step in merged[:low]], place >= low, removed, spending)
+    return removed, merged[low - 1][0] if low else -np.inf
 
 
-def _shortest_prefix(graph: ChannelGraph, budget: Budget, removed_at: Plane, length: int, coupled: bool) -> int:
-    """How many removals of the queue meet every limit of the budget."""
-    removable = removed_at < length
-    measures: dict[str, Callable[[Mask], int]] = {
-        "macs": lambda keep: total_macs(graph.layers, keep),
-        "params": lambda keep: total_parameters(graph, keep),
-        "channels": lambda keep: int((keep & removable).sum()),
-    }
-    everything = np.ones(graph.classes, dtype=np.bool_)
-    needed = 0
-    for name, value in budget.limits.items():
-        measure = measures[name]
-        whole = measure(everything)
-        limit = value * whole if value < 1 else value
-        least = measure(removed_at >= length)
-        if least > limit:
-            floor = math.ceil(1000 * least / max(whole, 1)) / 1000
-            streams = not coupled and any(group.stream for group in graph.groups)
-            raise BudgetError(
-                f"budget: {name}={value:g} asks for at most {limit:,.0f} of {whole:,}, but {least:,} have to stay; "
-                f"ask for {name}={floor:.3f} or more{', or cut residual streams too (coupled)' if streams else ''}"
-            )
-        low, high = needed, length
-        while low < high:
-            middle = (low + high) // 2
-            if measure(removed_at >= middle) <= limit:
-                high = middle
-            else:
-                low = middle + 1
-        needed = low
-    return needed
+def _give_back(
+    taken: Sequence[tuple[str, Plane]], keep: np.ndarray, removed: dict[str, int], spending: Spending
+) -> None:
+    """Give steps back, the latest first, wherever the budget allows."""
+    blocked = set()
+    for name, step in reversed(taken):
+        if name in blocked:
+            continue
+        keep[step] = True
+        if spending.fits(keep):
+            removed[name] -= 1
+        else:
+            keep[step] = False
+            blocked.add(name)
+
+
+def _left_over(spending: Spending, unused: Mapping[str, float], whole: bool) -> list[str]:
+    """What is said of a budget that is not used up."""
+    if min(unused.values()) <= TOLERANCE:
+        return []
+    name, share = min(unused.items(), key=lambda item: item[1])
+    if whole:
+        return [f"nothing had to go: the network is within {spending.budget} as it is"]
+    return [
+        f"{share:.1%} of the network's {name} stay unused: steps are coarse here, and giving any of them back would "
+        "exceed the budget"
+    ]

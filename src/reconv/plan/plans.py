@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reconv.cost import total_macs, total_parameters
+from reconv.cost import file_size, peak_memory, total_macs, total_parameters
 from reconv.errors import ArtifactError
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 
@@ -22,7 +23,8 @@ class GroupPlan:
         name: the group's. layers: whose output channels they are.
         size: channels before. kept: positions that stay, ascending.
         scores: the score of every channel, for looking at; () where there is none.
-        why: why nothing was removed; "" where something was, or nothing was asked.
+        why: why more stay than were asked for, or nothing was asked; "" where it was done as asked.
+        asked: how many would stay, were nothing in the way; None where nothing was asked.
     """
 
     name: str
@@ -31,6 +33,7 @@ class GroupPlan:
     kept: tuple[int, ...]
     scores: tuple[float, ...] = field(default=(), repr=False)
     why: str = ""
+    asked: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,8 @@ class Plan:
         groups: one row for each of the graph's groups.
         asked: the budget or recipe in words. criterion, scheme: how it was chosen.
         macs, params: (before, after), predicted; exact.
+        notes: what the user should know of how it came about.
+        latency: (before, after) in microseconds, where it was asked for.
     """
 
     graph: ChannelGraph = field(repr=False)
@@ -51,6 +56,18 @@ class Plan:
     scheme: str
     macs: tuple[int, int]
     params: tuple[int, int]
+    notes: tuple[str, ...] = ()
+    latency: tuple[float, float] | None = None
+
+    @cached_property
+    def memory(self) -> tuple[int, int]:
+        """Bytes of live activations at the widest moment of a forward pass (before, after), predicted; exact."""
+        return peak_memory(self.graph), peak_memory(self.graph, self.keep)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Bytes of the saved weights (before, after), predicted; exact."""
+        return file_size(self.graph), file_size(self.graph, self.keep)
 
     @property
     def keep(self) -> Mask:
@@ -68,23 +85,25 @@ class Plan:
             "scheme": self.scheme,
             "macs": list(self.macs),
             "params": list(self.params),
+            "memory": list(self.memory),
+            "size": list(self.size),
+            "latency": None if self.latency is None else list(self.latency),
+            "notes": list(self.notes),
             "groups": [
-                {"name": g.name, "layers": list(g.layers), "size": g.size, "kept": list(g.kept), "why": g.why}
+                {
+                    "name": g.name,
+                    "layers": list(g.layers),
+                    "size": g.size,
+                    "kept": list(g.kept),
+                    "why": g.why,
+                    "asked": g.asked,
+                }
                 for g in self.groups
             ],
         }
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.asked} by {self.criterion} ({self.scheme}): "
-            f"{self.macs[0]:,} -> {self.macs[1]:,} MACs ({self.macs[1] / self.macs[0]:.1%}), "
-            f"{self.params[0]:,} -> {self.params[1]:,} parameters ({self.params[1] / self.params[0]:.1%})"
-        ]
-        for g in self.groups:
-            also = f" (+{len(g.layers) - 1})" if len(g.layers) > 1 else ""
-            why = f"  {g.why}" if g.why else ""
-            lines.append(f"  {g.name}{also}: {g.size} -> {len(g.kept)}{why}")
-        return "\n".join(lines)
+        return shown(self)
 
 
 def plan_from_json(graph: ChannelGraph, data: Mapping[str, Any]) -> Plan:
@@ -101,11 +120,15 @@ def plan_from_json(graph: ChannelGraph, data: Mapping[str, Any]) -> Plan:
                 int(g["size"]),
                 tuple(map(int, g["kept"])),
                 why=str(g["why"]),
+                asked=None if g.get("asked") is None else int(g["asked"]),
             )
             for g in data["groups"]
         ]
         texts = (str(data["asked"]), str(data["criterion"]), str(data["scheme"]))
-    except (KeyError, TypeError, ValueError) as error:
+        notes = tuple(map(str, data.get("notes", ())))
+        latency = data.get("latency")
+        seen = None if latency is None else (float(latency[0]), float(latency[1]))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ArtifactError(f"plan: {error} is missing or of the wrong kind; give a plan that reconv saved") from None
     ours = [(g.name, g.size) for g in graph.groups]
     theirs = [(g.name, g.size) for g in rows]
@@ -116,7 +139,7 @@ def plan_from_json(graph: ChannelGraph, data: Mapping[str, Any]) -> Plan:
         )
     for row, group in zip(rows, graph.groups, strict=True):
         _check_kept(row, group)
-    return finished(graph, rows, *texts)
+    return finished(graph, rows, *texts, notes=notes, latency=seen)
 
 
 def _check_kept(row: GroupPlan, group: ChannelGroup) -> None:
@@ -130,22 +153,33 @@ def _check_kept(row: GroupPlan, group: ChannelGroup) -> None:
         raise ArtifactError(f"plan: {row.name} does not lose its channels in equal numbers by group; make a new plan")
 
 
-def finished(graph: ChannelGraph, rows: Iterable[GroupPlan], asked: str, criterion: str, scheme: str) -> Plan:
+def finished(
+    graph: ChannelGraph,
+    rows: Iterable[GroupPlan],
+    asked: str,
+    criterion: str,
+    scheme: str,
+    *,
+    notes: tuple[str, ...] = (),
+    latency: tuple[float, float] | None = None,
+) -> Plan:
     """A plan of these rows, with its costs."""
     everything = np.ones(graph.classes, dtype=np.bool_)
-    draft = Plan(graph, tuple(rows), asked, criterion, scheme, (0, 0), (0, 0))
-    return Plan(
-        graph,
-        draft.groups,
-        asked,
-        criterion,
-        scheme,
+    draft = Plan(graph, tuple(rows), asked, criterion, scheme, (0, 0), (0, 0), notes, latency)
+    return replace(
+        draft,
         macs=(total_macs(graph.layers), total_macs(graph.layers, draft.keep)),
         params=(total_parameters(graph, everything), total_parameters(graph, draft.keep)),
     )
 
 
-def planned_row(group: ChannelGroup, keep: Mask, scores: Mapping[str, npt.NDArray[np.float64]], why: str) -> GroupPlan:
+def planned_row(
+    group: ChannelGroup,
+    keep: Mask,
+    scores: Mapping[str, npt.NDArray[np.float64]],
+    why: str,
+    asked: int | None = None,
+) -> GroupPlan:
     """The row of a group of which `keep` stays."""
     found = scores.get(group.name)
     return GroupPlan(
@@ -155,4 +189,44 @@ def planned_row(group: ChannelGroup, keep: Mask, scores: Mapping[str, npt.NDArra
         kept=tuple(np.flatnonzero(keep).tolist()),
         scores=() if found is None else tuple(found.tolist()),
         why=why,
+        asked=asked,
+    )
+
+
+def shown(plan: Plan) -> str:
+    """A plan as text: what it costs, and every group with what was asked, what was given, and why."""
+
+    def line(name: str, pair: tuple[float, float], unit: str = "") -> str:
+        before, after = pair
+        return f"  {name:<11} {before:>15,.0f} -> {after:>15,.0f}{unit} ({after / max(before, 1):.1%})"
+
+    lines = [
+        f"{plan.asked} by {plan.criterion} ({plan.scheme})",
+        line("MACs", plan.macs),
+        line("parameters", plan.params),
+        line("memory", plan.memory, " bytes"),
+        line("file", plan.size, " bytes"),
+        *([line("latency", plan.latency, " µs")] if plan.latency else []),
+        *(f"  note: {note}" for note in (*plan.notes, *plan.graph.notes)),
+    ]
+    for row in plan.groups:
+        kept = len(row.kept)
+        asked = f" (asked {row.asked})" if row.asked not in (None, kept) else ""
+        why = f"  {row.why}" if row.why else ""
+        lines.append(f"  {names_shown(row.layers)}: {row.size} -> {kept}{asked}{why}")
+    return "\n".join(lines)
+
+
+def names_shown(names: Sequence[str]) -> str:
+    """Dotted names; those that differ in one number only are drawn together, as in `layer1.{0,1,2}.conv2`."""
+    shapes: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        parts = name.split(".")
+        numbers = [i for i, part in enumerate(parts) if part.isdigit()]
+        place = numbers[-1] if numbers else -1
+        key = tuple("{}" if i == place else part for i, part in enumerate(parts))
+        shapes.setdefault(key, []).append(parts[place] if numbers else "")
+    return ", ".join(
+        ".".join(key).replace("{}", found[0] if len(found) == 1 else f"{{{','.join(found)}}}")
+        for key, found in shapes.items()
     )

@@ -1,0 +1,300 @@
+"""How little score a plan within the budget can lose at best: a bound that no plan beats.
+
+For prices p >= 0 on the limits, every plan n within the budget loses at least
+
+    D(p) = min over all n of  lost(n) + sum of p * (cost(n) - allowed)            (weak duality)
+
+A cost is a constant, plus tables over the steps of one group, plus products of tables of two groups (a layer's inputs
+times its outputs). Where the products join the groups to a forest, the minimum is found exactly, group by group from
+its leaves (dynamic programming). A product that would close a circle is replaced by a plane below it (McCormick):
+x y >= u y + v x - u v for x <= u, y <= v, and likewise for lower ends. Steps of a group with which no plan could beat
+the one at hand are then left out, which narrows those ranges, and so on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from reconv.cost.terms import Terms, Values
+from reconv.graph.labels import Plane
+from reconv.plan.tables import Tables
+
+_PRICES = 18
+_ROUNDS = 5
+_LARGEST = 1 << 21  # entries of a table of two groups
+
+
+@dataclass
+class _Cost:
+    """One cost, as a share of the whole: what may be left, tables of single groups, products of two."""
+
+    allowed: float
+    single: list[Values]
+    pairs: dict[tuple[int, int], list[tuple[Values, Values]]] = field(default_factory=dict)
+    constant: float = 0.0
+
+
+class Dual:
+    """The dual problem of a budget.
+
+    Args:
+        tables: of the groups.
+    """
+
+    def __init__(self, tables: Tables):
+        self.tables = tables
+        self.limits = [*tables.linear, *(["channels"] if "channels" in tables.spending.allowed else [])]
+        costs = [_channels(tables) if name == "channels" else _cost(tables, name) for name in self.limits]
+        lost = [group.lost for group in tables.groups]
+        self.bound = float(sum(min(0.0, table.min()) for table in lost))
+        self.prices = np.zeros(len(costs))
+        self.problem = _Problem(lost, costs) if costs else None
+        self.found: list[Plane] = []
+        if self.problem is not None:
+            bound, self.prices, self.found = self.problem.best_bound(self.prices)
+            self.bound = max(self.bound, bound)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """How much each limit weighs at the best prices."""
+        return dict(zip(self.limits, self.prices.tolist(), strict=True))
+
+    def tightened(self, taken: Plane) -> float:
+        """The bound after leaving out what cannot beat this plan; never above what the plan loses."""
+        reached = self.tables.lost(taken)
+        problem = self.problem
+        for _ in range(_ROUNDS if problem is not None and problem.circles else 0):
+            assert problem is not None
+            problem.taken = taken
+            if self.bound >= reached - 1e-9 * abs(reached) or not problem.narrow(self.prices, reached):
+                break
+            bound, self.prices, _ = problem.best_bound(self.prices)
+            self.bound = max(self.bound, bound)
+        return min(self.bound, reached)
+
+
+def _cost(tables: Tables, name: str) -> _Cost:
+    terms: Terms = tables.linear[name]
+    whole = max(tables.spending.whole[name], 1)
+    cost = _Cost(tables.spending.allowed[name] / whole, [np.zeros(g.steps + 1) for g in tables.groups])
+    owners: dict[int, list[tuple[int, int]]] = {}
+    for i, group in enumerate(tables.groups):
+        for place, row in enumerate(group.rows):
+            owners.setdefault(int(row), []).append((i, place))
+    fixed = tables.full.copy()  # counts that no group changes: what is left of each when every group is taken out
+    parts: dict[int, list[tuple[int, Values]]] = {}
+    for row, found in owners.items():
+        for i, place in found:
+            less = tables.groups[i].less[place]
+            parts.setdefault(row, []).append((i, less[-1] - less))
+            fixed[row] -= less[-1]
+    for coefficient, factors in zip(terms.coefficients / whole, terms.factors, strict=True):
+        rows = [int(f) for f in factors if f >= 0]
+        # Of more than two counts, the rest are taken at their smallest, which only lowers the cost.
+        for row in rows[2:]:
+            coefficient = coefficient * fixed[row]
+        _add_product(cost, coefficient, rows[:2], fixed, parts)
+    return cost
+
+
+def _add_product(
+    cost: _Cost, coefficient: float, rows: list[int], fixed: Values, parts: dict[int, list[tuple[int, Values]]]
+) -> None:
+    if not rows:
+        cost.constant += coefficient
+        return
+    if len(rows) == 1:
+        rows = [rows[0], -1]
+    a, b = rows
+    one = 1.0 if b < 0 else fixed[b]
+    cost.constant += coefficient * fixed[a] * one
+    for i, x in parts.get(a, ()):
+        cost.single[i] += coefficient * one * x
+    for j, y in parts.get(b, ()) if b >= 0 else ():
+        cost.single[j] += coefficient * fixed[a] * y
+        for i, x in parts.get(a, ()):
+            if i == j:
+                cost.single[i] += coefficient * x * y
+            else:
+                first, second = (x, y) if i < j else (y, x)
+                cost.pairs.setdefault((min(i, j), max(i, j)), []).append((coefficient * first, second))
+
+
+def _channels(tables: Tables) -> _Cost:
+    whole = max(tables.spending.whole["channels"], 1)
+    single = []
+    for queue in tables.queues.values():
+        sizes = np.cumsum([0, *(len(step) for step in queue.steps)])
+        single.append((sizes[-1] - sizes) / whole)
+    return _Cost(tables.spending.allowed["channels"] / whole, single)
+
+
+class _Problem:
+    """The dual problem over the steps that are still worth looking at."""
+
+    def __init__(self, lost: list[Values], costs: list[_Cost]):
+        self.lost, self.costs = lost, costs
+        self.range = [(0, len(table)) for table in lost]
+        self.taken = np.array([len(table) // 2 for table in lost])  # where planes are to come close to products
+        weights: dict[tuple[int, int], float] = {}
+        for cost in costs:
+            for pair, products in cost.pairs.items():
+                weights[pair] = weights.get(pair, 0.0) + sum(float(np.ptp(x) * np.ptp(y)) for x, y in products)
+        self.neighbors: list[list[int]] = [[] for _ in lost]
+        self.edges = self._forest(weights)
+        self.circles = len(self.edges) < len(weights)
+        self.order = self._walk()
+
+    def _forest(self, weights: dict[tuple[int, int], float]) -> set[tuple[int, int]]:
+        """The pairs that are treated exactly: a forest, the weightiest first."""
+        root = list(range(len(self.lost)))
+
+        def find(i: int) -> int:
+            while root[i] != i:
+                i = root[i]
+            return i
+
+        edges = set()
+        for (a, b), _ in sorted(weights.items(), key=lambda item: -item[1]):
+            if find(a) != find(b) and len(self.lost[a]) * len(self.lost[b]) <= _LARGEST:
+                root[find(a)] = find(b)
+                edges.add((a, b))
+                self.neighbors[a].append(b)
+                self.neighbors[b].append(a)
+        return edges
+
+    def _walk(self) -> list[tuple[int, int]]:
+        """Groups with their parents (-1: none), parents first."""
+        order, seen = [], set()
+        for start in range(len(self.lost)):
+            stack = [] if start in seen else [(start, -1)]
+            while stack:
+                here, parent = stack.pop()
+                seen.add(here)
+                order.append((here, parent))
+                stack += [(n, here) for n in self.neighbors[here] if n != parent]
+        return order
+
+    # ------------------------------------------------------------------ at given ranges
+
+    def _prepare(self) -> None:
+        """Single tables and tables of two for each cost, on the present ranges."""
+        cut = [slice(a, b) for a, b in self.range]
+        self.singles, self.tables, self.rest = [], [], []
+        for cost in self.costs:
+            single = [table[s].copy() for table, s in zip(cost.single, cut, strict=True)]
+            joint: dict[tuple[int, int], Values] = {}
+            constant = cost.constant - cost.allowed
+            for (i, j), products in cost.pairs.items():
+                for x, y in products:
+                    x_here, y_here = x[cut[i]], y[cut[j]]
+                    if (i, j) in self.edges:
+                        joint[i, j] = joint.get((i, j), 0.0) + np.outer(x_here, y_here)
+                        continue
+                    at = x[self.taken[i]], y[self.taken[j]]
+                    ends = [(x_here.max(), y_here.max()), (x_here.min(), y_here.min())]
+                    u, v = max(ends, key=lambda e: e[1] * at[0] + e[0] * at[1] - e[0] * e[1])
+                    single[i] += v * x_here
+                    single[j] += u * y_here
+                    constant -= u * v
+            self.singles.append(single)
+            self.tables.append(joint)
+            self.rest.append(constant)
+
+    def _energies(self, prices: Values) -> tuple[list[Values], dict[tuple[int, int], Values]]:
+        own = [table[a:b].copy() for table, (a, b) in zip(self.lost, self.range, strict=True)]
+        joint: dict[tuple[int, int], Values] = {}
+        for price, single, tables in zip(prices, self.singles, self.tables, strict=True):
+            for table, extra in zip(own, single, strict=True):
+                table += price * extra
+            for pair, table in tables.items():
+                joint[pair] = joint.get(pair, 0.0) + price * table
+        return own, joint
+
+    def _between(self, joint: dict[tuple[int, int], Values], here: int, there: int) -> Values:
+        """The table of two groups, [here, there]."""
+        pair = (min(here, there), max(here, there))
+        if pair not in joint:
+            return np.zeros((len(self._own(here)), len(self._own(there))))
+        return joint[pair] if here < there else joint[pair].T
+
+    def _own(self, i: int) -> range:
+        return range(*self.range[i])
+
+    def _minimum(self, prices: Values) -> tuple[float, Plane, dict[int, Values], list[Values], dict]:
+        """D at these prices, the steps where it is reached, and what passing upwards gave."""
+        own, joint = self._energies(prices)
+        up: dict[int, Values] = {}
+        best_of: dict[int, Plane] = {}
+        total = [table.copy() for table in own]
+        for here, parent in reversed(self.order):
+            if parent >= 0:
+                sums = self._between(joint, parent, here) + total[here][None, :]
+                best_of[here] = sums.argmin(1)
+                up[here] = sums[np.arange(len(sums)), best_of[here]]
+                total[parent] += up[here]
+        value = float(prices @ np.array(self.rest))
+        steps = np.zeros(len(own), dtype=np.int64)
+        for here, parent in self.order:
+            steps[here] = total[here].argmin() if parent < 0 else best_of[here][steps[parent]]
+            value += float(total[here].min()) if parent < 0 else 0.0
+        return value, steps, up, total, joint
+
+    def _overspent(self, steps: Plane, k: int) -> float:
+        """Cost k of these steps less what is allowed, with the planes in place of the products that they replace."""
+        spent = self.rest[k] + sum(float(table[n]) for table, n in zip(self.singles[k], steps, strict=True))
+        return spent + sum(float(table[steps[i], steps[j]]) for (i, j), table in self.tables[k].items())
+
+    def best_bound(self, start: Values) -> tuple[float, Values, list[Plane]]:
+        """The largest D that was found; its prices; and steps that were best at some prices, and within the budget.
+
+        Limit by limit, by bisection on the logarithm of its price: everywhere, or around the prices to start from.
+        """
+        self._prepare()
+        scale = max(sum(float(np.abs(t).max(initial=0)) for t in self.lost), 1e-30)
+        prices, found = start.copy(), []
+        best, at = self._minimum(prices)[0], prices.copy()
+        for _ in range(1 if len(self.costs) == 1 else 3):
+            for k in range(len(self.costs)):
+                known = prices[k] > 0
+                middle = np.log(prices[k] / scale) if known else -3.0
+                low, high = (middle - 1.5, middle + 1.5) if known else (-12.0, 6.0)
+                for _ in range(_PRICES if not known else _PRICES // 3):
+                    middle = (low + high) / 2
+                    prices[k] = scale * np.exp(middle)
+                    value, steps, *_ = self._minimum(prices)
+                    if value > best:
+                        best, at = value, prices.copy()
+                    over = [self._overspent(steps, i) > 0 for i in range(len(self.costs))]
+                    if not any(over):
+                        found.append(steps + np.array([first for first, _ in self.range]))
+                    low, high = (middle, high) if over[k] else (low, middle)
+                prices = at.copy()
+        return best, at, found
+
+    def narrow(self, prices: Values, reached: float) -> bool:
+        """Leave out the steps with which no plan loses less than `reached`; whether that left anything out."""
+        value, _, up, total, joint = self._minimum(prices)
+        roots = {here: here for here, parent in self.order if parent < 0}
+        marginal: dict[int, Values] = {}
+        for here, parent in self.order:
+            if parent < 0:
+                root = here
+                marginal[here] = total[here]
+            else:
+                root = roots[parent]
+                outside = marginal[parent] - up[here]
+                down = (self._between(joint, here, parent) + outside[None, :]).min(1)
+                marginal[here] = total[here] + down
+            roots[here] = root
+        changed = False
+        for here, table in marginal.items():
+            others = value - float(total[roots[here]].min())
+            alive = np.flatnonzero(table + others <= reached + 1e-9 * max(abs(reached), 1.0))
+            first, stop = self.range[here]
+            if len(alive) and (len(alive) < stop - first) and (alive[0] > 0 or alive[-1] + 1 < stop - first):
+                self.range[here] = (first + int(alive[0]), first + int(alive[-1]) + 1)
+                changed = True
+        return changed

@@ -1,0 +1,140 @@
+"""The widths that keep the most score within a budget.
+
+    minimize  sum over groups of lost score + price * cost        (a Lagrangian; bisection on the price)
+
+What a group's channel costs depends on how wide its neighbors are, so for each price the groups are settled in turn
+until none moves, each one exactly. What the Lagrangian leaves of the budget is then used up by single steps and by
+exchanges between groups. How far the result may be from the best there is, `bound.py` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from reconv.graph.labels import Plane
+from reconv.plan.bound import Dual
+from reconv.plan.queues import Queue
+from reconv.plan.spending import Spending
+from reconv.plan.tables import Tables
+
+_SWEEPS = 20
+_BISECTIONS = 24
+_EXCHANGES = 40
+
+
+def most_kept(queues: Mapping[str, Queue], spending: Spending) -> tuple[dict[str, int], float, str]:
+    """How many steps of every queue to take so that the least score is lost.
+
+    Args:
+        queues: whose keys and saved scores are on one scale. spending: what may be left.
+
+    Returns:
+        Steps by group; the key up to which the last channels went; the distance from the best there is, in words.
+    """
+    tables = Tables(queues, spending)
+    dual = Dual(tables)
+    taken = np.zeros(len(tables.groups), dtype=np.int64)
+    if tables.groups and tables.excess(taken) > 1:
+        found = [_bisected(tables, weights) for weights in _weightings(spending, dual)]
+        found += [steps for steps in sorted(dual.found, key=tables.lost)[:3] if tables.excess(steps) <= 1]
+        taken = min(found, key=tables.lost)
+        _use_up(tables, taken)
+    total = sum(float(np.abs(queue.saved).sum()) for queue in tables.queues.values())
+    share, best = (1 - lost / max(total, 1e-300) for lost in (tables.lost(taken), dual.tightened(taken)))
+    removed = dict.fromkeys(queues, 0)
+    removed.update(zip(tables.queues, map(int, taken), strict=True))
+    keys = [tables.queues[name].keys[n - 1] for name, n in removed.items() if n]
+    words = f"{share:.2%} of the score that could go is kept; no plan within this budget keeps more than {best:.2%}"
+    return removed, max(keys, default=-np.inf), f"{words} (gap <= {max(best - share, 0):.2%})"
+
+
+def _weightings(spending: Spending, dual: Dual) -> list[dict[str, float]]:
+    """How much each limit weighs in the price: as the dual problem says, or all alike where it knows too little."""
+    alike = dict.fromkeys(spending.allowed, 1.0)
+    if len(alike) == 1:
+        return [alike]
+    weights, largest = dual.weights, max(dual.weights.values(), default=0.0)
+    if largest == 0 or len(weights) < len(alike):
+        return [alike]
+    return [{name: max(weights[name] / largest, 1e-3) for name in alike}]
+
+
+def _bisected(tables: Tables, weights: Mapping[str, float]) -> Plane:
+    """The settled widths at the lowest price at which they fit the budget."""
+    size = float(np.mean([g.lost[-1] / max(g.steps, 1) for g in tables.groups]))
+    low, high = -14.0, 14.0  # powers of e, times a typical step's score over a typical step's share of the cost
+    scale = max(abs(size), 1e-30) * max(sum(g.steps for g in tables.groups), 1)
+    best = np.array([g.steps for g in tables.groups], dtype=np.int64)
+    taken = np.zeros_like(best)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        taken = _settled(tables, taken, scale * np.exp(middle), weights)
+        if tables.excess(taken) > 1:
+            low = middle
+        else:
+            high = middle
+            best = taken.copy() if tables.lost(taken) <= tables.lost(best) else best
+    return best
+
+
+def _settled(tables: Tables, taken: Plane, price: float, weights: Mapping[str, float]) -> Plane:
+    """The best number of steps of every group at a price, by turns."""
+    taken = taken.copy()
+    counts = tables.counts(taken)
+    for _ in range(_SWEEPS):
+        moved = False
+        for i, group in enumerate(tables.groups):
+            cost = sum(weights[name] * share for name, share in tables.shares(i, taken, counts).items())
+            n = int((group.lost + price * cost).argmin())
+            if n != taken[i]:
+                counts[group.rows] += group.less[:, taken[i]] - group.less[:, n]
+                taken[i], moved = n, True
+        if not moved:
+            break
+    return taken
+
+
+def _use_up(tables: Tables, taken: Plane) -> None:
+    """Spend what is left of the budget, in place: single steps back, then exchanges between two groups."""
+    while _given_back(tables, taken):
+        pass
+    for _ in range(_EXCHANGES):
+        if not _exchanged(tables, taken):
+            return
+        while _given_back(tables, taken):
+            pass
+
+
+def _gain(tables: Tables, taken: Plane, i: int, change: int) -> float:
+    """How much lost score a change of one group's steps saves; minus infinity where there is no such change."""
+    lost, n = tables.groups[i].lost, int(taken[i]) + change
+    return float(lost[taken[i]] - lost[n]) if 0 <= n < len(lost) else -np.inf
+
+
+def _given_back(tables: Tables, taken: Plane) -> bool:
+    moves = [(_gain(tables, taken, i, -1), ((i, -1),)) for i in range(len(taken)) if taken[i]]
+    return _first_that_fits(tables, taken, [move for move in moves if move[0] > 0])
+
+
+def _exchanged(tables: Tables, taken: Plane) -> bool:
+    gains = {(i, c): _gain(tables, taken, i, c) for i in range(len(taken)) for c in (-3, -2, -1, 1, 2, 3)}
+    moves = []
+    for back, more in ((1, 1), (1, 2), (2, 1), (1, 3), (3, 1)):
+        givers = sorted(((gains[i, -back], i) for i in range(len(taken))), reverse=True)[:24]
+        takers = sorted(((gains[i, more], i) for i in range(len(taken))), reverse=True)[:24]
+        moves += [(a + b, ((i, -back), (j, more))) for a, i in givers for b, j in takers if i != j and a + b > 1e-12]
+    return _first_that_fits(tables, taken, moves)
+
+
+def _first_that_fits(tables: Tables, taken: Plane, moves: list[tuple[float, tuple[tuple[int, int], ...]]]) -> bool:
+    """Make the best move that the budget allows, in place."""
+    for _, changes in sorted(moves, key=lambda move: -move[0])[:200]:
+        for i, change in changes:
+            taken[i] += change
+        if tables.excess(taken) <= 1:
+            return True
+        for i, change in changes:
+            taken[i] -= change
+    return False

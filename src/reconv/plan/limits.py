@@ -1,0 +1,96 @@
+"""What is left alone whatever the budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from reconv.errors import ConfigError, unknown_name
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What every plan respects, whatever its budget.
+
+    Args:
+        minimum: output channels that every layer keeps at least (all that it has, where it has fewer).
+        multiple: a cut layer keeps a multiple of this many output channels.
+        most: pattern of layer names (`layer4.*`) -> the share of their output channels that may go at most; 0 leaves
+            them whole. The first pattern that fits a layer counts.
+    """
+
+    minimum: int = 1
+    multiple: int = 1
+    most: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.minimum < 1 or self.multiple < 1:
+            raise ConfigError(
+                f"limits: minimum={self.minimum}, multiple={self.multiple}; both are whole numbers of at least 1"
+            )
+        for pattern, share in self.most.items():
+            if not 0 <= share <= 1:
+                raise ConfigError(f"limits: {pattern}={share:g}; the share that may go lies between 0 and 1")
+
+    @classmethod
+    def parse(cls, minimum: int, multiple: int, limits: Iterable[str], exclude: Iterable[str]) -> Limits:
+        """From texts as the command line takes them: `layer4.*=0.25`, and patterns of layers to leave whole.
+
+        Raises:
+            ConfigError: a limit that is not `pattern=share`.
+        """
+        most = dict.fromkeys(exclude, 0.0)
+        for text in limits:
+            pattern, _, share = (piece.strip() for piece in text.rpartition("="))
+            try:
+                most.setdefault(pattern, float(share))
+            except ValueError:
+                pattern = ""
+            if not pattern:
+                raise ConfigError(
+                    f"limit: {text!r}; write the layers and the share of them that may go at most, as in layer4.*=0.25"
+                )
+        return cls(minimum, multiple, most)
+
+    def check_patterns(self, layers: Iterable[str]) -> None:
+        """Refuse a pattern that fits no layer.
+
+        Raises:
+            UnknownNameError: with the nearest names.
+        """
+        names = list(layers)
+        for pattern in self.most:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise unknown_name("layer", pattern, names)
+
+    def least(self, layer: str, channels: int) -> int:
+        """How many of its channels a layer keeps at least."""
+        found = self._pattern(layer)
+        share = 1.0 if found is None else self.most[found]
+        return min(channels, max(self.minimum, math.ceil(channels * (1 - share) - 1e-9)))
+
+    def why(self, widths: Mapping[str, int], narrower: Mapping[str, int]) -> str:
+        """Why tied layers do not become narrower.
+
+        Args:
+            widths: layer -> channels before. narrower: layer -> channels that the next step would leave.
+
+        Returns:
+            The first limit that forbids the step; "" where none does.
+        """
+        for layer, channels in widths.items():
+            width, pattern = narrower[layer], self._pattern(layer)
+            if width < self.least(layer, channels):
+                if pattern is not None and not self.most[pattern]:
+                    return f"excluded ({pattern})"
+                if pattern is not None and width < math.ceil(channels * (1 - self.most[pattern]) - 1e-9):
+                    return f"at most {self.most[pattern]:.0%} of {pattern} may go"
+                return f"at least {min(channels, self.minimum)} channels stay"
+            if width % self.multiple:
+                return f"only multiples of {self.multiple} may stay"
+        return ""
+
+    def _pattern(self, layer: str) -> str | None:
+        return next((pattern for pattern in self.most if fnmatchcase(layer, pattern)), None)

@@ -1,0 +1,146 @@
+"""Every group's queue of removals, lowest score first, cut into the steps that the limits allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
+from reconv.graph.labels import Plane
+from reconv.plan.limits import Limits
+from reconv.plan.scores import removal_order
+
+STREAM = "residual stream, left whole (coupled=True or --coupled cuts it)"
+NO_SCORE = "the criterion gives it no score"
+SINGLE = "a single channel is left to go"
+
+
+@dataclass(frozen=True, eq=False)
+class Queue:
+    """What may go of one group, in order.
+
+    Args:
+        group: whose. steps: channel classes that go together, first to go first.
+        keys: when the turn of each step comes, ascending. saved: the score that each step removes.
+        why: why the group is left alone; "" where it is not. wish: how far it would go, were nothing in the way,
+            as the keys of all its channels, ascending.
+        stop: why it does not go further than its steps.
+    """
+
+    group: ChannelGroup
+    steps: tuple[Plane, ...] = ()
+    keys: tuple[float, ...] = ()
+    saved: tuple[float, ...] = ()
+    why: str = ""
+    wish: npt.NDArray[np.float64] | None = None
+    stop: str = ""
+
+    def asked(self, key: float) -> int | None:
+        """How many channels would stay, if all whose turn comes by `key` could go; None where nothing is asked."""
+        if self.wish is None:
+            return None
+        return max(1, self.group.size - int(np.searchsorted(self.wish, key, side="right")))
+
+
+def queue_of(
+    graph: ChannelGraph,
+    group: ChannelGroup,
+    scores: npt.NDArray[np.float64] | None,
+    level: npt.NDArray[np.float64] | None,
+    limits: Limits,
+    coupled: bool,
+) -> Queue:
+    """A group's queue.
+
+    Args:
+        scores: of its units, lowest goes first; None: the criterion gives none.
+        level: its units' scores on a scale common to all groups; None: every group gives the same share.
+        limits: minimum widths, multiples, layers that keep more.
+        coupled: whether residual streams are cut too.
+    """
+    if scores is None:
+        return Queue(group, why=group.reason or (STREAM if group.stream and not coupled else NO_SCORE))
+    order = removal_order(scores, keep_lowest=False)
+    wish = (np.arange(group.size) + 1) / group.size if level is None else np.sort(level)
+    if group.reason:
+        return Queue(group, why=group.reason, wish=wish)
+    if group.stream and not coupled:
+        return Queue(group, why=STREAM)
+    steps = group.steps(order)
+    if len(steps) <= 1:
+        return Queue(group, why=SINGLE, wish=wish)
+    stops, stop = _stops(graph, group, steps, limits)
+    if not stops:
+        return Queue(group, why=stop or SINGLE, wish=wish)
+    keys = _keys(steps, level)
+    taken = list(zip([0, *stops], stops, strict=False))
+    return Queue(
+        group,
+        steps=tuple(group.units[np.concatenate(steps[a:b])] for a, b in taken),
+        keys=tuple(keys[b - 1] for _, b in taken),
+        saved=tuple(float((scores if level is None else level)[np.concatenate(steps[a:b])].sum()) for a, b in taken),
+        wish=wish,
+        stop=stop,
+    )
+
+
+def _stops(graph: ChannelGraph, group: ChannelGroup, steps: list[Plane], limits: Limits) -> tuple[list[int], str]:
+    """The numbers of steps after which every layer of the group is as wide as the limits allow, and what stops it.
+
+    The last step is never taken: no layer vanishes.
+    """
+    turn = np.full(graph.classes, len(steps), dtype=np.int64)
+    for i, step in enumerate(steps):
+        turn[group.units[step]] = i
+    allowed = np.ones(len(steps) - 1, dtype=np.bool_)
+    before: dict[str, int] = {}
+    widths: dict[str, npt.NDArray[np.int64]] = {}
+    for layer in map(graph.layer, group.producers):
+        lost = np.cumsum(np.bincount(turn[layer.outputs], minlength=len(steps)))[: len(steps) - 1]
+        width = layer.out_channels - lost
+        allowed &= (width >= limits.least(layer.name, layer.out_channels)) & (width % limits.multiple == 0)
+        before[layer.name], widths[layer.name] = layer.out_channels, width
+    stops: list[int] = (np.flatnonzero(allowed) + 1).tolist()
+    after = stops[-1] if stops else 0
+    stop = ""
+    if after < len(steps) - 1:
+        stop = limits.why(before, {name: int(width[after]) for name, width in widths.items()})
+    return stops, stop
+
+
+def _keys(steps: list[Plane], level: npt.NDArray[np.float64] | None) -> list[float]:
+    """When each step's turn comes. Removals stay in their group's order: a step's key is the highest so far."""
+    if level is None:
+        return [(i + 1) / len(steps) for i in range(len(steps))]
+    keys: list[float] = np.maximum.accumulate([level[step].mean() for step in steps]).tolist()
+    return keys
+
+
+def masked(classes: int, queues: Mapping[str, Queue], removed: Mapping[str, int]) -> Mask:
+    """Which classes stay when so many steps of every queue are taken."""
+    keep = np.ones(classes, dtype=np.bool_)
+    for name, queue in queues.items():
+        for step in queue.steps[: removed.get(name, 0)]:
+            keep[step] = False
+    return keep
+
+
+def why_kept(queue: Queue, kept: int, asked: int | None, limits: Limits) -> str:
+    """Why a group keeps more than was asked of it; "" where it does not."""
+    group = queue.group
+    if queue.why:
+        return queue.why
+    if asked is None or kept <= asked:
+        return ""
+    lowest = group.size - sum(len(step) for step in queue.steps)
+    if kept == lowest and queue.stop:
+        return queue.stop
+    if limits.multiple > 1:
+        return f"only multiples of {limits.multiple} may stay"
+    if group.reasons and asked < len(group.reasons):
+        return f"{len(group.reasons)} of {group.size} stay: {next(iter(group.reasons.values()))}"
+    cells = len(np.unique(group.cells))
+    return f"only {cells} at a time may go, one from every part" if cells > 1 else ""

@@ -1,0 +1,124 @@
+"""Counts and costs as tables over the number of steps that every group has taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reconv.cost.terms import Terms, Values
+from reconv.graph.labels import Plane
+from reconv.plan.queues import Queue, masked
+from reconv.plan.spending import Spending
+
+LINEAR = ("macs", "params", "size")  # costs that are sums of products
+
+
+@dataclass(frozen=True, eq=False)
+class GroupTable:
+    """What a group's steps change.
+
+    Args:
+        name: the group's. lost: score that is lost after n steps, [n]; lost[0] = 0.
+        rows: counts that change. less: by how much they have fallen after n steps, [rows, n].
+    """
+
+    name: str
+    lost: Values
+    rows: Plane
+    less: Values
+
+    @property
+    def steps(self) -> int:
+        return len(self.lost) - 1
+
+
+class Tables:
+    """A cut as a number of steps for each group, and what it costs.
+
+    The counted costs of a group are exact for all its numbers of steps at once; others are taken to be straight lines.
+    """
+
+    def __init__(self, queues: Mapping[str, Queue], spending: Spending):
+        self.queues = {name: queue for name, queue in queues.items() if queue.steps}
+        self.spending = spending
+        costs = spending.costs
+        self.names = [name for name in spending.allowed if name != "channels"]
+        self.linear: dict[str, Terms] = {
+            name: {"macs": costs.macs, "params": costs.params, "size": costs.weights}[name]
+            for name in self.names
+            if name in LINEAR
+        }
+        self.groups = [self._table(name, queue) for name, queue in self.queues.items()]
+        self.full = costs.counts(np.ones(spending.graph.classes, dtype=np.bool_))
+        self._affected = [
+            {name: np.flatnonzero(np.isin(terms.factors, g.rows).any(1)) for name, terms in self.linear.items()}
+            for g in self.groups
+        ]
+
+    def _table(self, name: str, queue: Queue) -> GroupTable:
+        less = self.spending.costs.counts_of(queue.steps)
+        rows = np.flatnonzero(less.any(1))
+        less = np.concatenate([np.zeros((len(rows), 1)), less[rows].cumsum(1)], axis=1)
+        return GroupTable(name, np.concatenate([[0.0], np.cumsum(queue.saved)]), rows, less)
+
+    def counts(self, taken: Plane) -> Values:
+        counts = self.full.copy()
+        for group, n in zip(self.groups, taken, strict=True):
+            counts[group.rows] -= group.less[:, n]
+        return counts
+
+    def mask(self, taken: Plane) -> npt.NDArray[np.bool_]:
+        return masked(self.spending.graph.classes, self.queues, dict(zip(self.queues, map(int, taken), strict=True)))
+
+    def lost(self, taken: Plane) -> float:
+        return float(sum(group.lost[n] for group, n in zip(self.groups, taken, strict=True)))
+
+    def shares(self, i: int, taken: Plane, counts: Values) -> dict[str, Values]:
+        """What depends on group i, for each number of its steps while the others stay, as shares of the whole.
+
+        Args:
+            taken: steps of all groups. counts: theirs.
+        """
+        group = self.groups[i]
+        found = {}
+        for name in self.spending.allowed:
+            whole = max(self.spending.whole[name], 1)
+            if name == "channels":
+                found[name] = -np.arange(group.steps + 1) * (len(self.queues[group.name].steps[0]) / whole)
+            elif name in self.linear:
+                terms, chosen = self.linear[name], self._affected[i][name]
+                values = np.repeat(counts[:, None], group.steps + 1, axis=1)
+                values[group.rows] += group.less[:, [taken[i]]] - group.less
+                products = values[terms.factors[chosen]].prod(1)
+                found[name] = terms.coefficients[chosen] @ products / whole
+            else:
+                ends = []
+                for n in (0, group.steps):
+                    other = taken.copy()
+                    other[i] = n
+                    ends.append(self._pressure(name, other))
+                found[name] = np.linspace(ends[0], ends[1], group.steps + 1) / whole
+        return found
+
+    def _pressure(self, name: str, taken: Plane) -> float:
+        """A cost that is no sum of products; of memory, what is above the limit at all moments together."""
+        if name != "memory":
+            return self.spending.exactly(name, self.mask(taken))
+        return self.spending.costs.memory_above(self.counts(taken), self.spending.allowed[name])
+
+    def excess(self, taken: Plane) -> float:
+        """The largest ratio of what is left to what may be left."""
+        counts = self.counts(taken)
+        ratios = []
+        for name, allowed in self.spending.allowed.items():
+            if name in ("macs", "params", "memory"):
+                left = float(self.spending.costs.left(name, counts))
+            elif name == "size" and self.spending.fits(self.mask(taken), ("size",)):
+                left = min(allowed, float(self.spending.costs.left(name, counts)))
+            else:
+                left = self.spending.exactly(name, self.mask(taken))
+            ratios.append(left / allowed)
+        return max(ratios)
