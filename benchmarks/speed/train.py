@@ -1,28 +1,37 @@
-"""Images a second of the training loop, against a bare PyTorch loop of the same recipe.
+"""Images a second of the training loop: against a bare PyTorch loop of the same recipe, and of a pruned network
+against its base.
 
-Both train on random images of CIFAR's size, in turns, so that other work on the machine slows both alike;
-what counts is the ratio of the medians. The bare loop has the same model, augmentation, precision and memory
-order and nothing
-else: no checkpoints, no validation, no figures.
+All train on random images of CIFAR's size, in turns, so that other work on the machine slows all alike; what counts is
+the ratio of the medians. The bare loop has the same model, augmentation, precision and memory order and nothing else:
+no checkpoints, no validation, no figures. With `--keep`, the share of the MACs that stays, base and pruned network are
+trained by both loops; "of_promise" is how much faster the pruned one is, divided by how many times fewer MACs it has.
 
     python benchmarks/speed/train.py --model resnet20 --batch-size 128 --precision bf16
+    python benchmarks/speed/train.py --model resnet56 --keep 0.5 --coupled --steps 3
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from reconv.cost import profile
 from reconv.data import DataSet, TensorSplit
 from reconv.data.augment import crop, flip
+from reconv.graph import trace
+from reconv.plan import Budget, Limits, choose
 from reconv.provenance import Normalization
+from reconv.saliency import score
+from reconv.surgery import prune
 from reconv.training import Protocol, Session, device_named, train
 from reconv.zoo import load_model
 
@@ -75,38 +84,76 @@ def seconds(work: Iterator[None]) -> float:
     return time.perf_counter() - start
 
 
+WAYS: dict[str, Callable[..., Iterator[None]]] = {"ours": ours, "bare": bare}
+
+
+def smaller(model: nn.Module, arguments: argparse.Namespace) -> nn.Module:
+    """The model with random channels removed; widths, not weights, decide the time."""
+    graph = trace(model, torch.zeros(1, 3, 32, 32))
+    limits = Limits(multiple=arguments.multiple)
+    return prune(
+        model,
+        choose(graph, score(graph, "random"), Budget(macs=arguments.keep), coupled=arguments.coupled, limits=limits),
+    )
+
+
 def measure(arguments: argparse.Namespace) -> dict[str, object]:
     device = device_named(arguments.device)
     data = random_data(arguments.batch_size * arguments.steps)
     protocol = Protocol(
         epochs=1,
-        learning_rate=0.01,
+        learning_rate=0.001,
         batch_size=arguments.batch_size,
         padding=4,
         flip=True,
         precision=arguments.precision,
     )
-    ways: dict[str, Callable[..., Iterator[None]]] = {"ours": ours, "bare": bare}
-    running = {name: way(load_model(arguments.model), data, protocol, device) for name, way in ways.items()}
+    models = {"base": load_model(arguments.model)}
+    if arguments.keep:
+        models["pruned"] = smaller(models["base"], arguments)
+    running = {
+        f"{name}, {size}": way(copy.deepcopy(model), data, protocol, device)
+        for size, model in models.items()
+        for name, way in WAYS.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in running}
     for work in running.values():
         seconds(work)  # warm up
-    times = {name: [] for name in running}
     for _ in range(arguments.rounds):
         for name, work in running.items():
             times[name].append(seconds(work))
     rates = {name: len(data.train) / statistics.median(values) for name, values in times.items()}
-    return {
+    result: dict[str, object] = {
         "model": arguments.model,
         "batch_size": arguments.batch_size,
         "precision": arguments.precision,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "rounds": arguments.rounds,
         "steps_per_round": arguments.steps,
         "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
-        "ratio": round(rates["ours"] / rates["bare"], 3),
+        "ratio": round(rates["ours, base"] / rates["bare, base"], 3),
     }
+    if arguments.keep:
+        macs = {name: profile(trace(model, torch.zeros(1, 3, 32, 32))).macs for name, model in models.items()}
+        promise = macs["base"] / macs["pruned"]
+        faster = {name: rates[f"{name}, pruned"] / rates[f"{name}, base"] for name in WAYS}
+        result |= {
+            "keep": arguments.keep,
+            "coupled": arguments.coupled,
+            "multiple": arguments.multiple,
+            "macs": macs,
+            "fewer_macs": round(promise, 3),
+            "faster": {name: round(value, 3) for name, value in faster.items()},
+            "of_promise": {name: round(value / promise, 3) for name, value in faster.items()},
+        }
+    return result
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> None:
@@ -117,6 +164,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=20, help="in a round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep", type=float, help="share of the MACs that stays in a pruned network, such as 0.5")
+    parser.add_argument("--coupled", action="store_true", help="cut residual streams too")
+    parser.add_argument("--multiple", type=int, default=1, help="of kept channels")
     print(json.dumps(measure(parser.parse_args()), indent=2))
 
 

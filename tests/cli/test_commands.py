@@ -131,3 +131,34 @@ def test_profile_counts_and_inspect_explains(reconv: Call) -> None:
 )
 def test_list(kind: str, text: str, reconv: Call) -> None:
     assert text in reconv("list", kind).out
+
+
+def test_protocols_lists_and_prints(reconv: Call) -> None:
+    assert "paper-imagenet" in reconv("protocols").out
+    printed = reconv("protocols", "short").out
+    assert 'schedule = "cosine"' in printed
+    assert "learning_rate = 0.01" in printed
+
+
+def test_train_takes_any_key_and_tests_once(reconv: Call, tmp_path: Path) -> None:
+    words = ("--model", "resnet20", "--data-set", "digits", "--set", "epochs=1", "--set", "schedule=constant")
+    first = reconv("train", *words, "--save-path", "a")
+    assert first.code == 0, first.err
+    assert "360 images, once" in first.err
+    assert "test        top-1" in first.out
+    told = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert told["test"]["n"] == 360
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert config["finetune"]["changes"] == {"epochs": 1, "schedule": "constant"}
+    taught = reconv("train", *words, "--teacher", "a", "--set", "distillation=0.9", "--save-path", "b")
+    assert taught.code == 0, taught.err
+    assert "with a teacher" in taught.err
+
+
+def test_rounds_on_the_command_line(reconv: Call, tmp_path: Path) -> None:
+    words = ("--base-epochs", "1", "--round-epochs", "1", "--epochs", "0", "--no-verify", "--save-path", "r")
+    answer = reconv("run", "--rounds", "2", "--budget", "macs=0.5", *words)
+    assert answer.code == 0, answer.err
+    metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert [row["number"] for row in metrics["rounds"]] == [1, 2]
+    assert metrics["after"]["macs"] <= 0.5 * metrics["before"]["macs"] < metrics["rounds"][0]["macs"]

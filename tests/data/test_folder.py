@@ -192,7 +192,7 @@ def test_an_image_that_breaks_later_is_named_and_left_blank_in_training_only(tmp
     with pytest.warns(DataWarning, match=r"green/3.jpg \(cannot identify.*\): cannot be read; it is left blank"):
         images, labels = next(iter(batches.epoch(0)))
     assert len(images) == len(labels) == 18
-    assert (images.flatten(1).std(1) < 1.1).all()
+    assert (images.flatten(1).std(1) < 0.5).sum() == 1  # the blank one; colors differ by channel
     with pytest.raises(DataError, match=r"green/3.jpg .* cannot be read; replace or remove it"):
         list(data.test.stream([torch.arange(18)], torch.device("cpu")))
     with warnings.catch_warnings():

@@ -3,6 +3,8 @@ them."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -20,6 +22,8 @@ from reconv.data import (
     normalize,
 )
 from reconv.data.augment import crop, erase, flip
+from reconv.data.folder import FolderSplit
+from reconv.data.loader import worker_count
 from reconv.errors import DataError
 from reconv.provenance import Normalization
 
@@ -144,3 +148,15 @@ def test_calibration_images_are_seeded_and_follow_the_normalization() -> None:
     assert isinstance(other, DataSet)
     assert data.with_normalization(None) is data
     assert float(calibration_images(other, 7).abs().max()) <= 1
+
+
+def test_processes_that_read_ahead_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)), raising=False)
+    many = FolderSplit(Path(), ("image.jpg",) * 1000, torch.zeros(1000, dtype=torch.int64), 224)
+    assert worker_count(many) == 12
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert worker_count(many) == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert worker_count(many) == 1
+    assert worker_count(many.subset(torch.arange(999))) == 0
+    assert worker_count(numbered(2000 % 256)) == 0

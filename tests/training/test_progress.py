@@ -99,3 +99,16 @@ def test_trackers_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest
     refused("wandb", ConfigError, "tracker wandb: it is not installed; pip install wandb")
     monkeypatch.setattr(tracking, "get_available_trackers", lambda: ["tensorboard"])
     refused("tensorboard", ConfigError, "tracker tensorboard: it writes files; give a folder to train in")
+
+
+def test_tensorboard_has_each_epoch(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    session = Session(tmp_path, device="cpu", progress=False, title="base net", trackers=("tensorboard",))
+    result = train(tiny_net(), tiny_data(), protocol(), session=session)
+    events = EventAccumulator(str(tmp_path / "base-net"))
+    events.Reload()
+    assert {"loss", "top1", "learning_rate", "images_per_second", "validation/top1"} <= set(events.Tags()["scalars"])
+    told = [(row.step, row.value) for row in events.Scalars("loss")]
+    assert told == [(row.step, pytest.approx(row.loss)) for row in result.history]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reconv.errors import ArtifactError, ConfigError, UnknownNameError
-from reconv.training import Protocol, load_protocol, protocol_names
+from reconv.training import Protocol, load_protocol, parse_overrides, protocol_names, protocol_text
 from reconv.training.schedule import learning_rate
 
 
@@ -46,6 +46,8 @@ def test_every_protocol_of_the_package_can_be_read_and_says_what_it_is() -> None
         ("default", "cifar100", "paper-base"),
         ("default-finetune", "Digits", "digits-finetune"),
         ("default-finetune", "imagenet", "paper-imagenet"),
+        ("default-between", "digits", "digits-short"),
+        ("default-between", "cifar10", "short"),
     ],
 )
 def test_names_that_depend_on_the_data_set(name: str, data_set: str, expected: str) -> None:
@@ -135,3 +137,33 @@ def test_the_cosine_starts_at_the_top_and_ends_near_zero() -> None:
 def test_a_constant_rate_is_constant() -> None:
     protocol = Protocol(epochs=2, learning_rate=0.3)
     assert {learning_rate(protocol, step, 5) for step in range(10)} == {0.3}
+
+
+def test_the_text_of_a_protocol_is_a_file_of_ones_own(tmp_path: Path) -> None:
+    for name in protocol_names():
+        (tmp_path / f"{name}.toml").write_text(protocol_text(name))
+        assert load_protocol(str(tmp_path / f"{name}.toml")) == load_protocol(name)
+    assert protocol_text("paper", "imagenet") == protocol_text("paper-imagenet")
+    with pytest.raises(UnknownNameError, match="'modrn' is not known; did you mean modern"):
+        protocol_text("modrn")
+
+
+def test_keys_are_set_by_text_as_toml_has_it() -> None:
+    texts = ["epochs=3", "flip=true", "milestones=[1, 2]", "schedule=step", "weight-decay = 1e-4", "precision='bf16'"]
+    changed = load_protocol("modern", overrides=parse_overrides(texts))
+    assert (changed.epochs, changed.flip, changed.milestones, changed.schedule) == (3, True, (1.0, 2.0), "step")
+    assert (changed.weight_decay, changed.precision) == (1e-4, "bf16")
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind", "message"),
+    [
+        (["epochs"], ConfigError, "protocol key 'epochs': no value; write key=value, such as learning_rate=0.01"),
+        (["epochs="], ConfigError, "no value"),
+        (["epochs=1", "epochs=2"], ConfigError, "protocol key epochs: given twice"),
+        (["epoch=1"], UnknownNameError, "protocol key: 'epoch' is not known; did you mean epochs"),
+    ],
+)
+def test_texts_that_set_nothing_are_refused(texts: list[str], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        parse_overrides(texts)
