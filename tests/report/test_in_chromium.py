@@ -1,0 +1,116 @@
+"""The reports in a browser: nothing is asked for, nothing complains, everything can be reached, at every width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from chromium import PROGRAM, Page, browser
+from examples import run_facts, study_facts, study_series
+
+from reconv.report import render, render_study
+
+WIDTHS = (360, 800, 1280)
+PAGES = {
+    "run": lambda: render(run_facts(), study_series()),
+    "run of many classes": lambda: render(run_facts(30, 90)),
+    "study": lambda: render_study(study_facts()),
+}
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.fixture(params=PAGES)
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "page.html"
+    path.write_text(PAGES[request.param](), encoding="utf-8")
+    return path
+
+
+def test_asks_for_nothing_and_complains_of_nothing(page: Page, file: Path) -> None:
+    page.requests.clear()
+    page.complaints.clear()
+    for dark in (False, True):
+        for width in WIDTHS:
+            page.show(file.as_uri(), width, dark)
+    assert {address for address in page.requests if not address.startswith("data:")} == {file.as_uri()}
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_fits_the_window(page: Page, file: Path, width: int) -> None:
+    page.show(file.as_uri(), width)
+    assert page.value("document.documentElement.scrollWidth") <= width
+    # Text that is drawn outside of its picture is cut off, or lies on its neighbor.
+    outside = """[...document.querySelectorAll('figure svg:not([preserveAspectRatio]) text')].filter(t => {
+        const a = t.getBoundingClientRect(), b = t.closest('figure').getBoundingClientRect();
+        return a.width && (a.left < b.left - 1 || a.right > b.right + 1 || a.bottom > b.bottom + 1);
+    }).map(t => t.textContent)"""
+    assert page.value(outside) == []
+
+
+def test_pictures_and_links_have_names(page: Page, file: Path) -> None:
+    page.show(file.as_uri(), 1280)
+    tree = page.call("Accessibility.getFullAXTree")["nodes"]
+    nameless = [
+        node["role"]["value"]
+        for node in tree
+        if not node.get("ignored")
+        and node.get("role", {}).get("value") in ("image", "img", "link", "table", "figure")
+        and not node.get("name", {}).get("value")
+        and node["role"]["value"] not in ("table", "figure")
+    ]
+    assert nameless == []
+    headings = page.value("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(headings))
+    assert page.value("document.documentElement.lang") == "en"
+
+
+def test_a_column_of_the_strip_opens_its_layer_by_keyboard(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "run.html"
+    file.write_text(render(run_facts()), encoding="utf-8")
+    page.show(file.as_uri(), 1280)
+    for _ in range(40):
+        page.press("Tab")
+        if page.value("document.activeElement.closest('svg') !== null"):
+            break
+    target = page.value("document.activeElement.getAttribute('href')")
+    assert target.startswith("#layer-")
+    details = f"document.querySelector('{target}').closest('details')"
+    assert page.value(f"{details}.open") is False
+    page.press("Enter")
+    assert page.value(f"{details}.open") is True
+
+
+def test_colors_follow_the_system(page: Page, file: Path) -> None:
+    found = set()
+    for dark in (False, True):
+        page.show(file.as_uri(), 800, dark)
+        found.add(page.value("getComputedStyle(document.body).backgroundColor"))
+    assert len(found) == 2
+
+
+def test_contrast_of_text(page: Page, file: Path) -> None:
+    """Every color that text has, against the page, by WCAG 2: 4.5 to 1."""
+    contrast = """(() => {
+        const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
+            .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+        const page = light(getComputedStyle(document.body).backgroundColor);
+        return Math.min(...[...document.querySelectorAll('p, td, th, span, li, summary, figcaption')].map(e => {
+            const own = light(getComputedStyle(e).color);
+            return (Math.max(own, page) + 0.05) / (Math.min(own, page) + 0.05); }));
+    })()"""
+    for dark in (False, True):
+        page.show(file.as_uri(), 800, dark)
+        assert page.value(contrast) >= 4.5

@@ -1,0 +1,161 @@
+"""A cell is what its settings are; a grid is a product; bad settings are told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reconv.errors import ReconvError
+from reconv.study import ARMS, Arm, Cell, Grid, Network, Study, read_study
+from reconv.study.compute import pack, unpack
+
+NETWORK = Network("n", "resnet20", "/a/w.safetensors", {}, "digits", None, "f" * 64, "l" * 64)
+CELL = Cell(NETWORK, "nuclear", "macs=0.5", "uniform", False, ARMS["as cut"])
+
+
+def test_where_files_lie_is_not_part_of_a_cell() -> None:
+    elsewhere = replace(NETWORK, name="m", weights="/b/w.safetensors", data_root="/c")
+    assert replace(CELL, network=elsewhere).key == CELL.key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"criterion": "l1"},
+        {"budget": "macs=0.6"},
+        {"scheme": "global"},
+        {"coupled": True},
+        {"split": "validation"},
+        {"arm": ARMS["recalibrated"]},
+        {"network": replace(NETWORK, fingerprint="e" * 64)},
+        {"network": replace(NETWORK, labels="e" * 64)},
+    ],
+)
+def test_every_setting_is_part_of_it(change: dict[str, object]) -> None:
+    assert replace(CELL, **change).key != CELL.key  # type: ignore[arg-type]
+
+
+def test_a_seed_counts_where_it_decides_something() -> None:
+    assert replace(CELL, seed=3).key == CELL.key
+    for random in ({"criterion": "random"}, {"arm": ARMS["recalibrated"]}, {"scheme": "allocated"}):
+        cell = replace(CELL, **random)  # type: ignore[arg-type]
+        assert replace(cell, seed=3).key != cell.key
+
+
+def test_an_arms_settings_count_and_its_name_does_not() -> None:
+    short = replace(CELL, arm=ARMS["short fine-tune"])
+    assert replace(short, arm=replace(short.arm, epochs=3)).key != short.key
+    assert replace(short, arm=replace(short.arm, name="other")).key == short.key
+    assert short.identity["arm"]["protocol"]["learning_rate"] > 0  # by value, since the file may change
+
+
+def test_the_identity_is_plain_json() -> None:
+    assert json.loads(json.dumps(CELL.identity)) == CELL.identity
+
+
+def _study(**changes: object) -> Study:
+    grid = Grid(("n",), ("nuc", "l1", "random"), ("macs=0.5",), arms=("as cut", "recalibrated"))
+    return Study("t", (NETWORK,), (replace(grid, **changes),))  # type: ignore[arg-type]
+
+
+def test_a_grid_is_a_product_with_the_whole_network_first() -> None:
+    cells = _study().cells()
+    assert cells[0].is_whole
+    assert len(cells) == 1 + 3 * 2
+    grown = _study(seeds=2).cells()
+    # As cut, only the random criterion has a second seed.
+    assert len(grown) == 1 + 6 + 4
+    assert {cell.key for cell in cells} <= {cell.key for cell in grown}
+    assert len(_study(random_seeds=4).cells()) == 1 + 3 * 2 + 3 * 2
+    assert [cell.seed for cell in grown] == sorted(cell.seed for cell in grown)
+
+
+def test_combinations_that_mean_nothing_are_left_out() -> None:
+    cells = _study(criteria=("reconstruction", "torch-pruning:l1"), schemes=("uniform", "allocated")).cells()
+    assert {(cell.criterion, cell.scheme) for cell in cells[1:]} == {
+        ("reconstruction", "allocated"),
+        ("torch-pruning:l1", "uniform"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"criteria": ("nuclar",)}, "nuclear"),
+        ({"criteria": ("torch-pruning:l7",)}, "torch-pruning:l1"),
+        ({"budgets": ("macs=1.5",)}, "0.5"),
+        ({"budgets": ()}, "budgets"),
+        ({"schemes": ("unifrom",)}, "uniform"),
+        ({"arms": ("as cat",)}, "as cut"),
+        ({"networks": ("m",)}, "'m'"),
+        ({"seeds": 0}, "at least 1"),
+    ],
+)
+def test_bad_settings_are_told(change: dict[str, object], text: str) -> None:
+    with pytest.raises(ReconvError, match=text):
+        _study(**change)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"mend": "pray"}, "repair"),
+        ({"images": 1}, "at least 2"),
+        ({"epochs": 3}, "protocol"),
+        ({"fresh": True}, "protocol"),
+    ],
+)
+def test_bad_arms_are_told(values: dict[str, object], text: str) -> None:
+    with pytest.raises(ReconvError, match=text):
+        Arm("x", **values)  # type: ignore[arg-type]
+
+
+_TOML = """
+title = "t"
+[networks.one]
+model = "resnet20"
+weights = "w.safetensors"
+data_set = "digits"
+[arms."short fine-tune"]
+epochs = 1
+[[grids]]
+criteria = ["nuc", "l1"]
+budgets = ["macs=0.5"]
+arms = ["as-cut", "short fine-tune"]
+"""
+
+
+def test_a_study_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(_TOML)
+    study = read_study(tmp_path / "s.toml")
+    assert study.networks[0].weights == str(tmp_path / "w.safetensors")
+    assert study.arm("short fine-tune").epochs == 1
+    assert study.grids[0].networks == ("one",)
+    assert read_study(tmp_path / "s.toml", weights_root=Path("/w")).networks[0].weights == "/w/w.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ('title = "t"', 'titel = "t"', "title"),
+        ('model = "resnet20"', 'modle = "resnet20"', "model"),
+        ("epochs = 1", 'epochs = "1"', "int"),
+        ("epochs = 1", "epoch = 1", "epochs"),
+        ('budgets = ["macs=0.5"]', "", "budgets"),
+        ('criteria = ["nuc", "l1"]', "criteria = 3", "criteria|kind"),
+        ("[[grids]]", "[grids]", "grids|table"),
+    ],
+)
+def test_a_bad_file_is_told(old: str, new: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(_TOML.replace(old, new))
+    with pytest.raises(ReconvError, match=text):
+        read_study(tmp_path / "s.toml")
+
+
+def test_bits_are_packed_and_unpacked() -> None:
+    bits = np.random.default_rng(0).random(1003) < 0.7
+    assert (unpack(pack(bits), len(bits)) == bits).all()

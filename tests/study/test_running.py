@@ -1,0 +1,197 @@
+"""A study computes each cell once; how, in which order and how often it was interrupted do not show in the results."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from outcome import outcomes
+
+from reconv.errors import ReconvError
+from reconv.study import ARMS, Cell, Network, Progress, Store, Study, run_study, study_facts
+from reconv.study.bench import bench_for
+from reconv.study.compute import compute
+from reconv.study.runner import identified
+from reconv.study.tables import current, summarize, tidy
+
+
+class _StopAfter(Progress):
+    def __init__(self, cells: int) -> None:
+        self.left = cells
+
+    def done(self, cell: Cell, accuracy: float | None, seconds: float, why: str) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def finished(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    from reconv.study import Grid
+
+    grid = Grid(("net",), ("l1", "random"), ("macs=0.5",), ("uniform",), ("as cut", "recalibrated"), random_seeds=2)
+    return run_study(Study("small", (network,), (grid,)), tmp_path_factory.mktemp("s") / "study").store
+
+
+def test_interrupted_and_resumed_is_as_uninterrupted(study: Study, finished: Store, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "s", progress=_StopAfter(3))
+    assert len(Store(tmp_path / "s").records()) == 3
+    done = run_study(study, tmp_path / "s")
+    assert (done.known, done.computed) == (3, len(study.cells()) - 3)
+    assert outcomes(done.store.records()) == outcomes(finished.records())
+    again = run_study(study, tmp_path / "s")
+    assert again.computed == 0
+
+
+def test_a_grown_study_computes_only_what_is_new(study: Study, finished: Store, tmp_path: Path) -> None:
+    finished.copy_to(tmp_path / "s")  # packed: one file
+    grown = replace(study, grids=(replace(study.grids[0], criteria=("l1", "random", "fpgm")),))
+    done = run_study(grown, tmp_path / "s")
+    assert done.computed == 2
+    assert set(outcomes(finished.records())) < set(done.store.records())
+
+
+def test_sharing_work_does_not_change_results(study: Study, finished: Store) -> None:
+    known = finished.records()
+    for cell in reversed(identified(study).cells()):
+        bench_for.cache_clear()
+        assert compute(cell)["outcome"] == known[cell.key]["outcome"]
+
+
+@pytest.mark.slow
+def test_processes_give_the_same(study: Study, finished: Store, tmp_path: Path) -> None:
+    done = run_study(study, tmp_path / "s", jobs=2)
+    assert outcomes(done.store.records()) == outcomes(finished.records())
+
+
+def test_what_cannot_be_is_told_and_the_rest_goes_on(study: Study, tmp_path: Path) -> None:
+    grid = replace(study.grids[0], criteria=("l1",), budgets=("macs=0.001", "macs=0.6"), arms=("as cut",))
+    done = run_study(replace(study, grids=(grid,)), tmp_path / "s")
+    assert [cell.budget for cell, _ in done.failed] == ["macs=0.001"]
+    assert "have to stay" in done.failed[0][1]
+    assert done.computed == 2
+
+
+def test_a_folder_of_something_else_is_refused(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(ReconvError, match="no study"):
+        run_study(study, tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "x"
+
+
+def test_a_broken_cell_is_named(finished: Store, tmp_path: Path) -> None:
+    finished.copy_to(tmp_path / "s")
+    broken = tmp_path / "s" / "cells" / ("a" * 64 + ".json")
+    broken.parent.mkdir()
+    for text in ("{", "[]", '{"key": "b"}'):
+        broken.write_text(text)
+        with pytest.raises(ReconvError, match=r"aaa\.json"):
+            Store(tmp_path / "s").records()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["repaired", "short fine-tune", "repaired, short fine-tune", "from scratch"])
+def test_every_arm(arm: str, network: Network) -> None:
+    changed = replace(ARMS[arm], images=32)
+    if changed.protocol:
+        changed = replace(changed, protocol="digits-finetune", epochs=1)
+    known = identified(_one(network))
+    cell = Cell(known.networks[0], "nuclear", "macs=0.5", "allocated", False, changed)
+    outcome = compute(cell)["outcome"]
+    assert outcome["macs"][1] <= 0.5 * outcome["macs"][0]
+    assert len(outcome["history"]) == (1 if changed.protocol else 0)
+    assert compute(cell)["outcome"] == outcome
+
+
+def test_the_peer_meets_the_budget_by_our_count(network: Network) -> None:
+    pytest.importorskip("torch_pruning")
+    known = identified(_one(network))
+    for criterion in ("torch-pruning:l1", "torch-pruning:random"):
+        outcome = compute(Cell(known.networks[0], criterion, "macs=0.5", "uniform", False, ARMS["as cut"]))["outcome"]
+        assert outcome["macs"][1] <= 0.5 * outcome["macs"][0]
+        assert outcome["images"] == 360
+
+
+def _one(network: Network) -> Study:
+    from reconv.study import Grid
+
+    return Study("one", (network,), (Grid(("net",), ("l1",), ("macs=0.5",)),))
+
+
+def test_tables_have_every_seed_and_the_summary_its_intervals(finished: Store) -> None:
+    records = current(finished.records(), finished.study)
+    rows = tidy(records)
+    assert len(rows) == len(records)
+    assert sorted({row["seed"] for row in rows if row["criterion"] == "random"}) == [0, 1]
+    summary = summarize(records, "l1")
+    drawn = next(x for x in summary.lines if x.criterion == "random" and x.setting.arm == "as cut")
+    seeds = [row["accuracy"] for row in rows if row["criterion"] == "random" and row["arm"] == "as cut"]
+    assert drawn.accuracy.value == pytest.approx(sum(seeds) / 2)
+    assert drawn.seeds == (0, 1)
+    assert drawn.difference is not None
+    reference = next(row for row in rows if row["criterion"] == "l1" and row["arm"] == "as cut")
+    assert drawn.difference.value == pytest.approx(sum(seeds) / 2 - reference["accuracy"])
+    assert drawn.difference.low <= drawn.difference.value <= drawn.difference.high
+
+
+def test_results_of_other_weights_are_not_shown(finished: Store) -> None:
+    study = finished.study
+    study["networks"]["net"]["weights"] = "other"
+    assert current(finished.records(), study) == []
+
+
+def test_the_report_says_what_a_reviewer_asks_for(finished: Store) -> None:
+    facts, _, _ = study_facts(finished)
+    asked = {"base accuracy", "MACs", "split", "seeds", "intervals", "within noise", "model selection"}
+    assert asked <= set(facts.review)
+    assert "test" in facts.review["split"]
+    assert facts.sections[0].agreement is not None
+    assert facts.sections[0].agreement.values[0][0] == pytest.approx(1)
+
+
+def test_the_command_writes_tables_and_report(
+    network: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from reconv.cli.app import main
+
+    words: list[Any] = ["study", "--model", "resnet20", "--weights", network.weights, "--data-set", "digits"]
+    words += ["-c", "nuc", "-c", "l1", "-b", "macs=0.5", "--arm", "as-cut", "--latency", "--save-path", tmp_path / "s"]
+    assert main([*map(str, words), "--pack", str(tmp_path / "packed")]) == 0
+    out = capsys.readouterr().out
+    for text in ("base accuracy", "within noise", "report"):
+        assert text in out
+    with (tmp_path / "s" / "results.csv").open() as lines:
+        assert len(list(csv.DictReader(lines))) == 3
+    assert json.loads((tmp_path / "s" / "summary.json").read_text())["lines"]
+    assert "measured latency" in (tmp_path / "s" / "report.html").read_text()
+    assert {"cells.jsonl", "results.csv", "summary.json", "report.html"} <= {
+        path.name for path in (tmp_path / "packed").iterdir()
+    }
+    assert main(["report", str(tmp_path / "packed"), "-o", str(tmp_path / "again.html")]) == 0
+    assert (tmp_path / "again.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["study"], "TOML file"),
+        (["study", "missing.toml"], "missing.toml"),
+        (["study", "--model", "resnet20", "--executor", "slurm"], "ray"),
+        (["study", "--model", "resnet20", "--jobs", "0"], "at least 1"),
+        (["report", "nowhere"], "neither"),
+        (["compare", "resnet20", "resnet20"], "--data-set"),
+        (["compare", "resnet20", "resnet57", "-d", "digits"], "resnet57"),
+    ],
+)
+def test_bad_words_are_one_line(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from reconv.cli.app import main
+
+    assert main(words) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(told) == 1
+    assert text in told[0]
