@@ -215,6 +215,26 @@ def read_study(path: PathLike, *, weights_root: Path | None = None, data_root: s
         raise ConfigError(f"{place}: a value of the wrong kind ({error}); see `reconv study --help`") from None
 
 
+def study_from_json(values: Mapping[str, Any]) -> Study:
+    """The study that `Study.to_json` told, without the paths of its weights and images."""
+    networks = tuple(
+        Network(
+            name,
+            row["model"],
+            None,
+            row["arguments"],
+            row["data_set"],
+            fingerprint=row["weights"],
+            labels=row["labels"],
+        )
+        for name, row in values["networks"].items()
+    )
+    grids = tuple(_built(Grid, row, "grids", {}) for row in values["grids"])
+    arms = tuple(Arm(**row) for row in values["arms"])
+    own = {key: values[key] for key in ("title", "split", "reference", "latency", "description")}
+    return Study(networks=networks, grids=grids, arms=arms, **own)
+
+
 def _network(name: str, row: Mapping[str, Any], root: Path, data_root: str | None) -> Network:
     network: Network = _built(Network, row, f"networks.{name}", {"name": name, "model": name})
     weights = network.weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +10,7 @@ from reconv.report import numbers
 from reconv.report.plots import Plot, Point, Series
 from reconv.report.study_facts import Entry, Matrix, Section, StudyFacts, Table, Widths
 from reconv.study.arms import ARMS, Arm
+from reconv.study.design import study_from_json
 from reconv.study.measures import LATENCY, NETWORKS, latency_key, speedup
 from reconv.study.store import Store
 from reconv.study.tables import Line, Pooled, Record, Setting, Summary, current, summarize
@@ -113,20 +114,21 @@ def findings(summary: Summary, study: Mapping[str, Any]) -> list[str]:
 
 
 def _about_the_paper(network: str, arm: str, papers: Sequence[Pooled]) -> str:
+    """What became of the claim that the paper's norms beat L1."""
+    ranked = sorted(papers, key=lambda row: rank(row.criterion))
     parts = [
-        f"{row.criterion} {points(row.difference.value)} {_bounds(row)}, beyond noise better in {row.wins} and "
-        f"worse in {row.losses} of {row.settings} settings"
-        for row in sorted(papers, key=lambda row: rank(row.criterion))
+        f"{row.criterion} {points(row.difference.value)} {_bounds(row)}, ahead beyond noise in {row.wins} and behind "
+        f"in {row.losses} of {row.settings} settings"
+        for row in ranked
     ]
-    better = [row.criterion for row in papers if row.difference.low > 0]
-    worse = [row.criterion for row in papers if row.difference.high < 0]
-    verdict = {
-        (True, False): "is borne out" if len(better) == len(papers) else f"is borne out by {' and '.join(better)} only",
-        (False, True): "is contradicted" if len(worse) == len(papers) else f"is contradicted by {' and '.join(worse)}",
-        (True, True): f"holds for {' and '.join(better)} and fails for {' and '.join(worse)}",
-        (False, False): "is not borne out: all differences are within noise",
-    }[bool(better), bool(worse)]
-    return f"{network}, {arm}: that the paper's norms beat L1 {verdict} ({'; '.join(parts)}; points)."
+    kinds = {
+        "beats": [row.criterion for row in ranked if row.difference.low > 0],
+        "loses to": [row.criterion for row in ranked if row.difference.high < 0],
+        "cannot be told from": [row.criterion for row in ranked if not row.difference.excludes_zero],
+    }
+    verdict = ", ".join(f"{' and '.join(names)} {verb} L1" for verb, names in kinds.items() if names)
+    holds = "borne out" if len(kinds["beats"]) == len(ranked) else "not borne out" if not kinds["beats"] else "mixed"
+    return f"{network}, {arm}: that the paper's norms beat L1 is {holds} here: {verdict} (points: {'; '.join(parts)})."
 
 
 def _bounds(row: Pooled) -> str:
@@ -162,8 +164,8 @@ def _claims(summary: Summary, study: Mapping[str, Any]) -> list[Table]:
             Table(
                 f"{network}: difference to {study['reference']}",
                 f"Percentage points of {_split(study)} accuracy, the mean over budgets and schemes (their number in "
-                "brackets), with 95 % bootstrap intervals over images and seeds. Green and red: the interval does not "
-                "contain zero; grey: within noise.",
+                "brackets), with 95 % bootstrap intervals over images and seeds; bold where the interval does not "
+                "contain zero, so that the difference is beyond noise.",
                 tuple(by_arm),
                 tuple(rows),
             )
@@ -298,7 +300,7 @@ def _table(key: tuple[str, str, bool], rows: Sequence[Line], study: Mapping[str,
         _panel(key),
         f"Top-1 accuracy in % of the {study['split']} images, mean ± standard deviation over seeds (their number in "
         f"brackets, if not one); below: difference to {study['reference']} in points with its 95 % interval, paired by "
-        "images. Green and red: beyond noise; grey: within it.",
+        "images, bold where that does not contain zero.",
         tuple(map(budget_text, budgets)),
         tuple(body),
     )
@@ -394,7 +396,8 @@ def _review(study: Mapping[str, Any], records: Sequence[Record], summary: Summar
         "seeds": f"{by}; a seed draws random scores, calibration images and the order of a training. Scores of the "
         "other criteria are not random",
         "intervals": "95 %, percentile bootstrap of 2,000 replicates over the images (the same for all networks) and, "
-        "where there are several, over seeds. They say nothing about other trained networks or data sets, and are not "
+        "where there are several, over seeds; of a line with one seed it lacks the noise of the images drawn for "
+        "statistics and repair. They say nothing about other trained networks or data sets, and are not "
         f"corrected for the {len(settings)} comparisons, of which about {0.05 * len(settings):.0f} would be beyond "
         "noise by chance alone",
         "within noise": f"{noise} of {len(settings)} differences to {study['reference']}",
@@ -421,19 +424,19 @@ def _described(name: str, arm: Mapping[str, Any]) -> str:
 
 
 def _missing(study: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
-    """Arms and criteria of the study of which no cell at all is there yet, and how many cells are there."""
-    have = {(record["name"], record["arm"]) for record in records}
+    """How many of the cells that were asked are not there, by network and arm."""
+    have = {record["key"] for record in records}
+    asked: Counter[tuple[str, str]] = Counter()
+    missing: Counter[tuple[str, str]] = Counter()
+    for cell in study_from_json(study).cells():
+        place = cell.network.name, cell.arm.name
+        asked[place] += 1
+        missing[place] += cell.key not in have
     return [
-        f"{network}: {arm}"
-        for grid in study["grids"]
-        for network in grid["networks"]
-        for arm in grid["arms"]
-        if not any(name == network and _same(arm, known) for name, known in have)
+        f"{network}, {arm}: {missing[network, arm]:,} of {number:,} cells"
+        for (network, arm), number in asked.items()
+        if missing[network, arm]
     ]
-
-
-def _same(a: str, b: str) -> bool:
-    return "".join(filter(str.isalnum, a.lower())) == "".join(filter(str.isalnum, b.lower()))
 
 
 def _versions(records: Sequence[Record]) -> dict[str, str]:

@@ -1,0 +1,100 @@
+"""From a study's results to what the documentation shows of it: `docs/results.md` and its pictures.
+
+    python benchmarks/studies/publish.py benchmarks/results/study/cifar10
+
+Nothing is computed but intervals; every number comes from `cells.jsonl` in the study's folder, and the sentences from
+the same code as the study's report.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from reconv.files import write_atomically
+from reconv.report import Plot, render_plot
+from reconv.report.study_facts import StudyFacts, Table
+from reconv.study import Store, study_facts
+
+_ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="folder of the study")
+    parser.add_argument("--docs", type=Path, default=_ROOT / "docs", help="where results.md and figures/ lie")
+    options = parser.parse_args()
+    facts, _, records = study_facts(Store(options.study))
+    figures = _figures(facts, options.docs / "figures")
+    write_atomically(options.docs / "results.md", page(facts, figures, len(records), options.study))
+    print(f"{len(records)} cells; {options.docs / 'results.md'}")
+
+
+def page(facts: StudyFacts, figures: list[tuple[str, str]], cells: int, folder: Path) -> str:
+    """The documentation's page."""
+    where = folder.resolve().relative_to(_ROOT) if folder.resolve().is_relative_to(_ROOT) else folder
+    parts = [
+        f"# {facts.title}",
+        "Written by `python benchmarks/studies/publish.py` from the results in "
+        f"[`{where}`](../{where}) ({cells:,} cells); not edited by hand. The same as a page: `reconv report {where}`.",
+        facts.description,
+        "## What the data says",
+        *(f"- {text}" for text in facts.findings),
+        "",
+        *(_table(table) for table in facts.claims),
+        "## What a reviewer asks for",
+        "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.review.items()),
+    ]
+    for section in facts.sections:
+        parts += [f"## {section.title}", section.lead]
+        parts += [
+            f"![{title}](figures/{name})" for name, title in figures if name.startswith(f"study-{section.title}-")
+        ]
+        parts += [_table(table) for table in section.tables]
+        if section.agreement:
+            m = section.agreement
+            head = f"| | {' | '.join(m.names)} |\n|---|{'---:|' * len(m.names)}\n"
+            rows = (
+                f"| {name} | {' | '.join('' if v is None else f'{v:.2f}' for v in row)} |"
+                for name, row in zip(m.names, m.values, strict=True)
+            )
+            parts += [f"### {m.title}", m.caption, head + "\n".join(rows)]
+    if facts.missing:
+        parts += ["## Asked, but not computed yet", "\n".join(f"- {text}" for text in facts.missing)]
+    parts += [
+        "## How to reproduce",
+        "With the weights in `W` and CIFAR-10 in `D`; what is there is kept, what is missing is computed:",
+        f"```bash\nreconv study benchmarks/studies/{where.name}.toml --weights-root W --data-root D --jobs 2 "
+        f"--save-path {where}\npython benchmarks/studies/publish.py {where}\n```",
+        "; ".join(f"{name} {value}" for name, value in facts.versions.items()) + ".",
+    ]
+    text = "\n\n".join(parts)
+    return text.replace("\n\n- ", "\n- ").replace("says\n- ", "says\n\n- ").replace("yet\n- ", "yet\n\n- ") + "\n"
+
+
+def _table(table: Table) -> str:
+    head = f"| | {' | '.join(table.columns)} |\n|---|{'---:|' * len(table.columns)}\n"
+    marks = {"better": "**", "worse": "**", "": "", "noise": ""}
+    rows = []
+    for name, entries in table.rows:
+        cells = [f"{e.text}<br>{marks[e.kind]}{e.below}{marks[e.kind]}" if e.below else e.text for e in entries]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    return f"### {table.title}\n\n{table.caption}\n\n{head}" + "\n".join(rows)
+
+
+def _figures(facts: StudyFacts, folder: Path) -> list[tuple[str, str]]:
+    """A picture an arm and network; its file's name and title."""
+    found = []
+    for section in facts.sections:
+        for kind, plots in (("macs", section.plots), ("latency", section.speed)):
+            for plot in plots:
+                words = "-".join("".join(c if c.isalnum() else " " for c in plot.title).split())
+                name = f"study-{section.title}-{kind}-{words}.svg"
+                titled = Plot(f"{section.title}, {plot.title}", plot.x_label, plot.y_label, plot.series, plot.caption)
+                write_atomically(folder / name, render_plot(titled))
+                found.append((name, titled.title))
+    return found
+
+
+if __name__ == "__main__":
+    main()
