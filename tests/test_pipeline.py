@@ -120,12 +120,7 @@ def test_a_repaired_network_answers_more_like_the_original(tmp_path: Path) -> No
     data = load_data("digits")
     config = replace(QUICK, base=Schooling("default", 4), finetune=Schooling("default-finetune", 0))
     right = {}
-    for images in (0, 300):
-        result = run(replace(config, repair=images), tmp_path / str(images), NOTHING_MEASURED)
-        right[images] = evaluate(result.model, data, "validation").top1
-    assert right[300] > right[0] + 0.2
-
-
-def test_recalibration_and_repair_exclude_each_other() -> None:
-    with pytest.raises(ConfigError, match="both given"):
-        RunConfig(recalibrate=100, repair=100)
+    for repair in (False, True):
+        result = run(replace(config, repair=repair, images=300), tmp_path / str(repair), NOTHING_MEASURED)
+        right[repair] = evaluate(result.model, data, "validation").top1
+    assert right[True] > right[False] + 0.2

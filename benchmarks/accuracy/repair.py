@@ -5,12 +5,10 @@
     python benchmarks/accuracy/repair.py figures --model vgg16_bn --prune-cfg 1 --criterion nuclear ...
     python benchmarks/accuracy/repair.py table --model resnet20 --images 500 --joint-rows 32000 ...
     python benchmarks/accuracy/repair.py finetune --model resnet20 --keep 0.5 ...
-    python benchmarks/accuracy/repair.py networks
 
 `figures`: repaired at each budget (or the paper's configuration); mean and spread over draws of calibration images.
 `table`: criteria x (uniform, the paper's configurations, allocated) x (as cut, BatchNorm recalibrated, repaired).
 `finetune`: one epoch with distillation from the network as cut, and from the repaired one.
-`networks`: torchvision networks with random weights; error of the logits as cut and repaired.
 
 Every cell is kept in `--out` as it is measured, and one that is there is not measured again. Seconds are of the
 processor (all threads) and of the clock. Labels serve the accuracy only (and the fine-tuning).
@@ -29,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ from torch import Tensor, nn
 from reconv.data import DataSet, calibration_images, load_data
 from reconv.data.splits import TensorSplit
 from reconv.files import write_json
-from reconv.graph import ChannelGraph, trace
+from reconv.graph import trace
 from reconv.plan import Budget, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.refit import (
@@ -180,7 +179,7 @@ def figures(options: argparse.Namespace) -> None:
         plans = dict(bench.plans(options.criterion, seed, moments))
         once = clock.read()
         for plan, name in names.items():
-            cells.get(name, lambda plan=plan: repaired(bench, plans[plan], images, seed, once))
+            cells.get(name, partial(repaired, bench, plans[plan], images, seed, once))
     print(
         f"\n| {options.model}, {options.images} {options.source} | mean % | spread | draws | s | peak MiB |\n"
         + "|---" * 6

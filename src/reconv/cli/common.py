@@ -11,8 +11,10 @@ from typing import Any
 
 from reconv.errors import ConfigError, unknown_name
 from reconv.pipeline import Cut, Schooling
+from reconv.pipeline.config import ALL_SCHEMES
 from reconv.pipeline.inputs import SHIPPED
-from reconv.plan import SCHEMES, Budget
+from reconv.plan import Budget
+from reconv.refit import IMAGE_CRITERIA
 from reconv.saliency import criterion_named
 from reconv.training import parse_overrides, process_count
 from reconv.zoo import find_trained
@@ -46,21 +48,26 @@ class CutOptions:
             raise ConfigError("what to cut: nothing said; give --budget macs=0.5, or --prune-cfg 1")
         if self.direction not in ("forward", "backward"):
             raise unknown_name("direction", self.direction, ("forward", "backward"))
-        if self.scheme not in SCHEMES:
-            raise unknown_name("scheme", self.scheme, SCHEMES)
+        if self.scheme not in ALL_SCHEMES:
+            raise unknown_name("scheme", self.scheme, ALL_SCHEMES)
         if self.prune_cfg is not None and self.coupled:
             raise ConfigError("--coupled: the paper's configurations leave residual streams whole; give --budget")
         return Cut(
-            criterion=criterion_named(self.metric).name,
+            criterion=criterion(self.metric),
             direction=self.direction,  # type: ignore[arg-type]  # checked above
             exact=self.exact,
             scores=None if self.scores is None else str(self.scores),
             budget=budget,
             recipe=self.prune_cfg,
-            scheme=self.scheme,  # type: ignore[arg-type]  # checked above
+            scheme=self.scheme,
             coupled=self.coupled,
             keep_lowest=self.rev,
         )
+
+
+def criterion(name: str) -> str:
+    """The criterion of this name or alias, among those that look at weights and those that look at images."""
+    return name.lower() if name.lower() in IMAGE_CRITERIA else criterion_named(name).name
 
 
 def schooling(

@@ -15,9 +15,9 @@ MODELS = (
     "resnet101",
 )
 DATA_SETS = ("digits", "cifar10", "cifar100", "imagenet")
-METRICS = ("spec", "nuc", "fro", "l1", "l2", "fpgm", "bn", "random")
+METRICS = ("spec", "nuc", "fro", "l1", "l2", "fpgm", "bn", "random", "reconstruction", "activation")
 DIRECTIONS = ("forward", "backward")
-SCHEMES = ("uniform", "global")
+SCHEMES = ("uniform", "global", "knapsack", "allocated")
 PROTOCOLS = ("paper", "paper-base", "paper-cifar", "paper-imagenet", "modern", "fast", "short")
 
 

@@ -103,7 +103,8 @@ Scheme = Annotated[
     str,
     typer.Option(
         "--scheme",
-        help="uniform: the same fraction of every layer; global: one threshold for all.",
+        help="uniform: the same fraction of every layer; global: one threshold for all; "
+        "allocated: by predicted error, from images.",
         autocompletion=names.offer(names.SCHEMES),
         rich_help_panel=_CUT,
     ),
@@ -130,13 +131,26 @@ Recalibrate = Annotated[
     ),
 ]
 Repair = Annotated[
-    int,
+    bool | None,
     typer.Option(
-        "--repair",
-        help="Solve the layers around the cut anew by least squares, on this many training images (1000 do well).",
+        "--repair/--no-repair",
+        help="Solve the layers around the cut anew by least squares, on images without labels "
+        "[default: yes for run; for prune with --calibration only].",
         rich_help_panel=_CUT,
+        show_default=False,
     ),
 ]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration",
+        help="Images to repair and allocate by: any folder of images, a data set, or leaves (drawn, no data) "
+        "[default: the training images].",
+        rich_help_panel=_CUT,
+        show_default=False,
+    ),
+]
+Images = Annotated[int, typer.Option("--images", help="How many of them.", rich_help_panel=_CUT)]
 Protocol = Annotated[
     str | None,
     typer.Option(

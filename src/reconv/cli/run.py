@@ -11,7 +11,7 @@ from reconv.cli import names, options
 EXAMPLES = (
     "reconv run",
     "reconv run --budget macs=0.3 --coupled --metric l1",
-    "reconv run --budget macs=0.2 --rounds 4 --repair 1000",
+    "reconv run --budget macs=0.2 --rounds 4 --metric reconstruction --scheme allocated",
     "reconv run --model resnet56 --weights W.safetensors --data-set CIFAR10 --metric nuc --prune-cfg 2 --epochs 1",
 )
 
@@ -65,7 +65,9 @@ def command(
     rev: options.Rev = False,
     verify: options.Verify = None,
     recalibrate: options.Recalibrate = 0,
-    repair: options.Repair = 0,
+    repair: options.Repair = None,
+    calibration: options.Calibration = None,
+    images: options.Images = 1000,
     rounds: Rounds = 1,
     base_protocol: BaseProtocol = "default",
     base_epochs: BaseEpochs = None,
@@ -107,7 +109,9 @@ def command(
         between=common.schooling(round_protocol, round_epochs, teacher=teacher),
         verify=verify,
         recalibrate=recalibrate,
-        repair=repair,
+        repair=not recalibrate if repair is None else repair,
+        calibration=calibration,
+        images=images,
         seed=seed,
         device=device,
     )

@@ -7,8 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reconv.errors import ConfigError
-from reconv.plan import Budget, Scheme
+from reconv.plan import SCHEMES, Budget
+from reconv.refit import IMAGE_CRITERIA
 from reconv.saliency import Direction
+
+ALLOCATED = "allocated"  # widths by predicted error, which images tell
+ALL_SCHEMES = (*SCHEMES, ALLOCATED)
 
 
 @dataclass(frozen=True)
@@ -16,13 +20,13 @@ class Cut:
     """What to remove.
 
     Args:
-        criterion: a name or alias in `reconv.saliency.CRITERIA`.
+        criterion: a name or alias in `reconv.saliency.CRITERIA`, or in `reconv.refit.IMAGE_CRITERIA`.
         direction: "forward" scores a channel by the kernels that make it, "backward" by those that read it.
         exact: norms by the dense algorithm.
         scores: path of saved scores to use instead of computing them; a `.py` file is a published score file.
         budget: what may be left at most.
         recipe: number of the paper's configuration for this model, instead of a budget.
-        scheme: how a budget is shared among layers.
+        scheme: how a budget is shared among layers, one of `ALL_SCHEMES`; "allocated" by error curves from images.
         coupled: cut residual streams too.
         keep_lowest: remove the highest scores instead (a control).
     """
@@ -33,7 +37,7 @@ class Cut:
     scores: str | None = None
     budget: Budget | None = None
     recipe: int | None = None
-    scheme: Scheme = "uniform"
+    scheme: str = "uniform"
     coupled: bool = False
     keep_lowest: bool = False
 
@@ -41,6 +45,15 @@ class Cut:
         if (self.budget is None) == (self.recipe is None):
             given = "neither" if self.budget is None else "both"
             raise ConfigError(f"what to cut: {given} given; give a budget such as macs=0.5, or a recipe's number")
+        if self.scheme == ALLOCATED and self.budget is None:
+            raise ConfigError("scheme allocated: a recipe says the widths; give a budget, or leave the scheme out")
+        if self.criterion in IMAGE_CRITERIA and self.direction != "forward":
+            raise ConfigError(f"{self.criterion}: it looks at those that read a channel; leave --direction out")
+
+    @property
+    def looks_at_images(self) -> bool:
+        """Whether images are looked at before anything is cut."""
+        return self.scheme == ALLOCATED or (self.scores is None and self.criterion in IMAGE_CRITERIA)
 
 
 @dataclass(frozen=True)
@@ -91,8 +104,10 @@ class RunConfig:
         between: how the network is trained after each round but the last.
         verify: prove that removed equals zeroed; None: where that takes under ten seconds.
         recalibrate: refresh BatchNorm's statistics after the cut with this many training images; 0: do not.
-        repair: solve the layers around the cut anew by least squares, on this many training images without their
-            labels; 0: do not.
+        repair: solve the layers around the cut anew by least squares, on images without labels.
+        calibration: where images for a repair, for criteria that look at images and for the scheme "allocated" come
+            from: a folder, a data set by name, "leaves" for drawn ones; None: the run's training images.
+        images: how many of them.
         seed: of weights, splits, order and random scores.
         device: where to compute.
     """
@@ -109,16 +124,19 @@ class RunConfig:
     between: Schooling = Schooling("default-between")
     verify: bool | None = None
     recalibrate: int = 0
-    repair: int = 0
+    repair: bool = False
+    calibration: str | None = None
+    images: int = 1000
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, images in (("recalibrate", self.recalibrate), ("repair", self.repair)):
-            if images < 0 or images == 1:
-                raise ConfigError(f"{name}: {images}; give the number of images, at least 2, or 0 for none")
-        if self.recalibrate and self.repair:
-            raise ConfigError("recalibrate and repair: both given; a repair sets BatchNorm statistics too, give one")
+        if self.recalibrate < 0 or self.recalibrate == 1:
+            raise ConfigError(f"recalibrate: {self.recalibrate}; give the number of images, at least 2, or 0 for none")
+        if self.images < 2:
+            raise ConfigError(f"images: {self.images}; give at least 2 to calibrate on")
+        if self.calibration is not None and not (self.repair or self.cut.looks_at_images):
+            raise ConfigError(f"calibration: {self.calibration}, but nothing looks at images; add --repair")
         if self.rounds < 1:
             raise ConfigError(f"rounds: {self.rounds}; give a whole number of at least 1")
         if self.rounds > 1 and self.cut.budget is None:

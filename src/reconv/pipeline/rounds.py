@@ -63,25 +63,26 @@ def with_budget_of(config: RunConfig, graph: ChannelGraph, number: int) -> RunCo
         if name in wholes:
             share = min(1.0, value if value < 1 else value / wholes[name])
             limits[name] = max(1, math.floor(wholes[name] * share ** (number / config.rounds) + 1e-9))
-        elif name == "channels" and value < 1:
-            limits[name] = value ** (1 / config.rounds)  # of what is there
+        elif value < 1:
+            limits[name] = value ** (1 / config.rounds)  # of what the round before left
         else:
-            raise ConfigError(f"rounds: they cannot approach {name}={value:g} in steps; give macs=, or a share")
+            raise ConfigError(f"rounds: they cannot approach {name}={value:g} in steps; give a share, or macs=")
     return replace(config, cut=replace(config.cut, budget=Budget(**limits)))
 
 
-def first_cut(graph: ChannelGraph, config: RunConfig, diary: Diary) -> CutNetwork:
+def first_cut(graph: ChannelGraph, config: RunConfig, data: DataSet | None, diary: Diary) -> CutNetwork:
     """The cut of the first round, or of the only one.
 
     Args:
         graph: of the network that the run begins with.
         config: of the run.
+        data: images, for a choice that looks at them.
         diary: is told.
     """
     if config.rounds == 1:
-        return stages.cut_network(graph, config, diary)
+        return stages.cut_network(graph, config, diary, data)
     with diary.part(stage_of(1)):
-        return stages.cut_network(graph, with_budget_of(config, graph, 1), diary)
+        return stages.cut_network(graph, with_budget_of(config, graph, 1), diary, data)
 
 
 def work_off(
@@ -106,7 +107,7 @@ def work_off(
     for number in range(1, config.rounds + 1):
         if number > 1:
             with diary.part(stage_of(number)):
-                cut = stages.cut_network(graph, with_budget_of(config, first.plan.graph, number), diary)
+                cut = stages.cut_network(graph, with_budget_of(config, first.plan.graph, number), diary, data)
             whole = _joined(whole, cut)
         facts.append(_round(number, cut, data))
         if number < config.rounds:

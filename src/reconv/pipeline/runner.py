@@ -15,14 +15,16 @@ from reconv.files import write_atomically, write_json
 from reconv.graph import ChannelGraph, trace
 from reconv.pipeline import stages
 from reconv.pipeline.account import Measured, account
-from reconv.pipeline.config import RunConfig
+from reconv.pipeline.config import ALLOCATED, RunConfig
 from reconv.pipeline.examine import examine
 from reconv.pipeline.folder import RunFolder
 from reconv.pipeline.inputs import example_of, given_network, is_trained, load_images, teacher_of
+from reconv.pipeline.looking import calibration, needs_data_set
 from reconv.pipeline.rounds import first_cut, stage_of, work_off
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary, Watcher
 from reconv.plan import Plan
+from reconv.refit import IMAGE_CRITERIA
 from reconv.report import RunFacts, render
 from reconv.saliency import Saliency, criterion_named, score
 from reconv.training import check_trackers, device_named, load_protocol
@@ -101,17 +103,19 @@ def _run(
     config: RunConfig, manner: Manner, data: DataSet | None, device: torch.device, place: RunFolder, diary: Diary
 ) -> RunResult:
     graph = _graph_of_given_network(config, data, device, diary)
+    if config.calibration is not None:
+        calibration(config, graph, data)  # that there are such images, before any work
     if is_trained(config):
         if config.rounds > 1:
             _check_feasible(graph, config)
-        cut = first_cut(graph, config, diary)
+        cut = first_cut(graph, config, data, diary)
         place.begin(config.to_json(), overwrite=manner.overwrite, resume=manner.resume)
     else:
         _check_feasible(graph, config)
         place.begin(config.to_json(), overwrite=manner.overwrite, resume=manner.resume)
         assert data is not None  # a training needs images
         graph = trace(_base_network(graph.model, data, config, place, diary), graph.inputs)
-        cut = first_cut(graph, config, diary)
+        cut = first_cut(graph, config, data, diary)
     base = graph.model
     bytes_before = place.save_model("base", base)
     rounds = work_off(graph, cut, config, data, place, diary)
@@ -143,7 +147,7 @@ def _pixels(data: DataSet | None) -> int:
 
 def _needs_images(config: RunConfig, manner: Manner) -> bool:
     trains = not is_trained(config) or config.finetune.epochs != 0 or config.rounds > 1
-    return manner.measure or trains or config.recalibrate > 0 or config.repair > 0
+    return manner.measure or trains or config.recalibrate > 0 or needs_data_set(config)
 
 
 def _graph_of_given_network(
@@ -159,11 +163,13 @@ def _graph_of_given_network(
 
 def _check_feasible(graph: ChannelGraph, config: RunConfig) -> None:
     """Find out before a training whether the cut can be made after it; widths do not depend on scores."""
-    stages.choose_plan(graph, score(graph, "random"), config.cut)
+    shared = "uniform" if config.cut.scheme == ALLOCATED else config.cut.scheme
+    stages.choose_plan(graph, score(graph, "random"), replace(config.cut, scheme=shared, criterion="random"))
     if is_trained(config):
         return
     if config.cut.scores is None:
-        criterion_named(config.cut.criterion)
+        if config.cut.criterion not in IMAGE_CRITERIA:
+            criterion_named(config.cut.criterion)
     else:
         raise ConfigError("scores: of a network that is yet to be trained; give --weights, or leave --scores out")
 
@@ -184,7 +190,7 @@ def _taught(
 ) -> nn.Module:
     """The cut network after recalibration or repair, and fine-tuning, each where asked for."""
     if data is None:
-        return cut.model
+        return stages.mended(cut, data, config, diary)
     with diary.stage("validate") as stage:
         stage.accuracy = stages.validation_accuracy(cut.model, data)
         before = stages.validation_accuracy(base, data)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,14 @@ from reconv.data import DataSet, calibration_images
 from reconv.errors import ConfigError, GraphError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
-from reconv.pipeline.config import Cut, RunConfig, Schooling
+from reconv.pipeline.config import ALLOCATED, Cut, RunConfig, Schooling
 from reconv.pipeline.inputs import teacher_of
+from reconv.pipeline.looking import allocated, calibration, moments_for
 from reconv.pipeline.watch import Diary
-from reconv.plan import Plan, choose, choose_widths
+from reconv.plan import Plan, Scheme, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
-from reconv.refit import Settings, repair_with_report
+from reconv.refit import IMAGE_CRITERIA, Moments, Settings, image_saliency, repair_with_report
 from reconv.saliency import Saliency, score
 from reconv.surgery import prune, verify
 from reconv.training import Session, Trained, evaluate, load_protocol, recalibrate, train
@@ -60,9 +62,14 @@ def read_scores(path: str | Path, model: nn.Module) -> Saliency:
     return load_saliency(path)
 
 
-def saliency_for(graph: ChannelGraph, cut: Cut, seed: int, diary: Diary) -> Saliency:
-    """Scores as a cut asks for them: read where it names a file, computed otherwise."""
+def saliency_for(
+    graph: ChannelGraph, cut: Cut, seed: int, diary: Diary, moments: Mapping[str, Moments] | None = None
+) -> Saliency:
+    """Scores as a cut asks for them: read where it names a file, computed otherwise, some from images (`moments`)."""
     if cut.scores is None:
+        if cut.criterion in IMAGE_CRITERIA:
+            assert moments is not None  # see Cut.looks_at_images
+            return image_saliency(graph, cut.criterion, moments)
         return score(graph, cut.criterion, direction=cut.direction, exact=cut.exact, seed=seed)
     saliency = read_scores(cut.scores, graph.model)
     if saliency.weights and saliency.weights != tensors_fingerprint(graph.model.state_dict()):
@@ -70,7 +77,9 @@ def saliency_for(graph: ChannelGraph, cut: Cut, seed: int, diary: Diary) -> Sali
     return saliency
 
 
-def choose_plan(graph: ChannelGraph, saliency: Saliency, cut: Cut) -> Plan:
+def choose_plan(
+    graph: ChannelGraph, saliency: Saliency, cut: Cut, moments: Mapping[str, Moments] | None = None
+) -> Plan:
     """The plan that a cut asks for: by budget, or by one of the paper's configurations."""
     for layer, values in saliency.values.items():
         known = next((known for known in graph.layers if known.name == layer), None)
@@ -80,9 +89,19 @@ def choose_plan(graph: ChannelGraph, saliency: Saliency, cut: Cut) -> Plan:
                 f"scores: {len(values)} for {layer}, which has {expected or 'no'} channels in this model; "
                 "give scores of this model, or leave --scores out"
             )
+    if cut.scheme == ALLOCATED:
+        assert moments is not None  # see Cut.looks_at_images
+        return allocated(graph, saliency, cut, moments)
     if cut.recipe is None:
         assert cut.budget is not None  # Cut holds exactly one of them
-        return choose(graph, saliency, cut.budget, scheme=cut.scheme, coupled=cut.coupled, keep_lowest=cut.keep_lowest)
+        return choose(
+            graph,
+            saliency,
+            cut.budget,
+            scheme=cast(Scheme, cut.scheme),
+            coupled=cut.coupled,
+            keep_lowest=cut.keep_lowest,
+        )
     widths = _recipe_widths(graph, cut.recipe)
     return choose_widths(graph, saliency, widths, keep_lowest=cut.keep_lowest)
 
@@ -95,14 +114,15 @@ def _recipe_widths(graph: ChannelGraph, number: int) -> dict[str, int]:
     return load_recipe(spec.name, number).widths(convolutions)
 
 
-def cut_network(graph: ChannelGraph, config: RunConfig, diary: Diary) -> CutNetwork:
+def cut_network(graph: ChannelGraph, config: RunConfig, diary: Diary, data: DataSet | None = None) -> CutNetwork:
     """Score, choose, prune, and prove."""
     cut = config.cut
+    moments = moments_for(graph, config, data, diary)
     with diary.stage("score channels") as stage:
-        saliency = saliency_for(graph, cut, config.seed, diary)
+        saliency = saliency_for(graph, cut, config.seed, diary, moments)
         stage.note = f"{saliency.criterion}, {sum(map(len, saliency.values.values())):,} channels"
     with diary.stage("choose and cut") as stage:
-        plan = choose_plan(graph, saliency, cut)
+        plan = choose_plan(graph, saliency, cut, moments)
         small = prune(graph.model, plan)
         stage.note = (
             f"{plan.macs[1] / plan.macs[0]:.1%} of MACs, {plan.params[1] / plan.params[0]:.1%} of parameters left"
@@ -138,12 +158,14 @@ def _seconds_to_verify(plan: Plan, graph: ChannelGraph) -> float:
     return images * sum(plan.macs) / _FLOAT64_MACS_A_SECOND
 
 
-def mended(cut: CutNetwork, data: DataSet, config: RunConfig, diary: Diary) -> nn.Module:
+def mended(cut: CutNetwork, data: DataSet | None, config: RunConfig, diary: Diary) -> nn.Module:
     """The cut network after recalibration or repair, where asked for; the network it was cut from is the reference."""
-    if config.recalibrate:
-        return refresh_batch_norm(cut.model, data, config.recalibrate, config.seed, diary)
     if config.repair:
-        return solve_anew(cut.model, cut.plan, data, config.repair, config.seed, diary)
+        if config.recalibrate:
+            diary.note("recalibration is left out: a repair sets BatchNorm's statistics, and another look undoes it.")
+        return solve_anew(cut, data, config, diary)
+    if config.recalibrate and data is not None:
+        return refresh_batch_norm(cut.model, data, config.recalibrate, config.seed, diary)
     return cut.model
 
 
@@ -183,15 +205,19 @@ def refresh_batch_norm(model: nn.Module, data: DataSet, number: int, seed: int, 
     return fresh
 
 
-def solve_anew(small: nn.Module, plan: Plan, data: DataSet, number: int, seed: int, diary: Diary) -> nn.Module:
-    """The layers around the cut by least squares, from training images, without their labels."""
-    reference = plan.graph.model
+def solve_anew(cut: CutNetwork, data: DataSet | None, config: RunConfig, diary: Diary) -> nn.Module:
+    """The layers around the cut by least squares, from images without labels."""
+    graph = cut.plan.graph
     with diary.stage("repair") as stage:
-        images = calibration_images(data, number, seed, normalization=normalization_for(reference, data))
-        settings = Settings(seed=seed)
-        repaired, report = repair_with_report(small, plan=plan, reference=reference, images=images, settings=settings)
-        stage.accuracy = validation_accuracy(repaired, data)
-        stage.note = f"{len(report.layers)} layers solved anew on {len(images):,} training images"
+        images = calibration(config, graph, data)
+        repaired, report = repair_with_report(
+            cut.model, plan=cut.plan, reference=graph.model, images=images, settings=Settings(seed=config.seed)
+        )
+        stage.accuracy = None if data is None else validation_accuracy(repaired, data)
+        source = "training images" if config.calibration is None else f"images ({config.calibration})"
+        stage.note = f"{len(report.layers)} layers solved anew on {len(images):,} {source}, labels unread"
+    for layer, why in report.left.items():
+        diary.note(f"repair: {layer} is left as it is: {why}.")
     return repaired
 
 

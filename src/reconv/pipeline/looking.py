@@ -1,0 +1,79 @@
+"""What unlabelled images serve for in a run: criteria that look at them, widths by predicted error, repair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from reconv.data import DataSet, calibration_images
+from reconv.data.unlabelled import unlabelled_images
+from reconv.errors import ConfigError
+from reconv.graph import ChannelGraph
+from reconv.pipeline.config import Cut, RunConfig
+from reconv.pipeline.watch import Diary
+from reconv.plan import Plan
+from reconv.provenance import Normalization, provenance_of
+from reconv.refit import Moments, Settings, choose_by_curves, curves_of, dead_leaves, gather_moments
+from reconv.saliency import Saliency
+
+LEAVES = "leaves"
+
+
+def needs_data_set(config: RunConfig) -> bool:
+    """Whether the run's own training images are looked at."""
+    return config.calibration is None and (config.repair or config.cut.looks_at_images)
+
+
+def calibration(config: RunConfig, graph: ChannelGraph, data: DataSet | None) -> Tensor:
+    """The images that a run calibrates on, normalized as its network expects, without labels.
+
+    Raises:
+        ConfigError: neither network nor data set says how images are normalized. DataError: images that cannot be used.
+    """
+    known = provenance_of(graph.model).normalization or (None if data is None else data.normalization)
+    if config.calibration is None:
+        assert data is not None  # see needs_data_set
+        return calibration_images(data, config.images, config.seed, normalization=known)
+    size = tuple(graph.example[0][1:])
+    if len(size) != 3:
+        raise ConfigError(f"calibration: the network takes {size}, not images; leave --calibration out")
+    channels, height, width = size
+    normalization = known or _unknown(channels)
+    if config.calibration == LEAVES:
+        return dead_leaves(config.images, (height, width), normalization=normalization, seed=config.seed)
+    return unlabelled_images(
+        config.calibration,
+        config.images,
+        (channels, height, width),
+        normalization=normalization,
+        root=config.data_root,
+        seed=config.seed,
+    )
+
+
+def _unknown(channels: int) -> Normalization:
+    raise ConfigError(
+        f"calibration: how images of {channels} channels are normalized for this network is not known; "
+        "save the network with its normalization, or give --data-set of what it was trained on"
+    )
+
+
+def moments_for(
+    graph: ChannelGraph, config: RunConfig, data: DataSet | None, diary: Diary
+) -> Mapping[str, Moments] | None:
+    """What every layer reads, where the choice of channels or widths asks for it."""
+    if not config.cut.looks_at_images:
+        return None
+    with diary.stage("look at images") as stage:
+        images = calibration(config, graph, data)
+        moments = gather_moments(graph, images, Settings(seed=config.seed))
+        stage.note = f"{len(moments)} layers, {len(images):,} images without labels"
+    return moments
+
+
+def allocated(graph: ChannelGraph, saliency: Saliency, cut: Cut, moments: Mapping[str, Moments]) -> Plan:
+    """Widths with the least predicted error, channels in the order of their scores."""
+    assert cut.budget is not None  # Cut sees to it
+    curves = curves_of(graph, saliency, moments, coupled=cut.coupled, keep_lowest=cut.keep_lowest)
+    return choose_by_curves(graph, curves, cut.budget, criterion=saliency.criterion)
