@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import numpy as np
 import pytest
+import torch
+from examples import run_facts, study_facts
+from PIL import Image
 
 from reconv.cost import Latency
-from reconv.report import Curve, LayerFacts, Measures, Row, RunFacts, Untouched, chart, numbers, render
+from reconv.errors import ReconvError
+from reconv.report import (
+    Curve,
+    LayerFacts,
+    Measures,
+    Plot,
+    Point,
+    Row,
+    RunFacts,
+    Series,
+    Untouched,
+    built,
+    chart,
+    numbers,
+    plots,
+    png,
+    render,
+    render_plot,
+    render_study,
+)
 
 
 def _layer(name: str, channels: int, kept: int) -> LayerFacts:
@@ -166,3 +192,60 @@ def test_numbers_read_well() -> None:
     assert numbers.ratio(4, 2) == "2×"
     assert numbers.ticks(0, 1) == [0.0, 0.5, 1.0] or numbers.ticks(0, 1)[1] in (0.2, 0.25)
     assert all(90 <= t <= 97 for t in numbers.ticks(90, 97))
+
+
+def test_pictures_are_pngs_of_their_pixels() -> None:
+    for channels in (1, 3):
+        pixels = torch.randint(0, 256, (channels, 5, 7), dtype=torch.uint8)
+        read = torch.from_numpy(np.array(Image.open(io.BytesIO(png.encode(pixels)))))
+        assert torch.equal(read.reshape(5, 7, channels).permute(2, 0, 1), pixels)
+    address = png.data_uri(torch.zeros(3, 300, 150, dtype=torch.uint8))
+    assert Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))).size == (48, 96)
+
+
+def test_facts_go_through_json() -> None:
+    facts = run_facts()
+    told = json.loads(json.dumps(facts.to_json()))
+    again = built(RunFacts, told | {"layers": []}, "metrics.json")
+    assert replace(again, layers=facts.layers) == facts
+    with pytest.raises(ReconvError, match=r"metrics\.json"):
+        built(RunFacts, {"title": "x"}, "metrics.json")
+    with pytest.raises(ReconvError, match=r"metrics\.json"):
+        built(RunFacts, told | {"layers": [], "before": 3}, "metrics.json")
+
+
+def test_a_column_has_all_its_channels_and_kept_ones_below() -> None:
+    layers = [_layer("a", 16, 9), _layer("b", 64, 64), LayerFacts("c", "", 8, 2)]
+    for column in chart.strip(layers):
+        heights = {
+            kind: sum(run.height for run in column.runs if run.kind == kind) for kind in ("kept", "gone", "still")
+        }
+        assert sum(heights.values()) == pytest.approx(column.before)
+        assert heights["kept"] + heights["still"] == pytest.approx(column.after)
+        lowest_gone = max((run.y + run.height for run in column.runs if run.kind == "gone"), default=0)
+        assert all(run.y >= lowest_gone - 1e-9 for run in column.runs if run.kind != "gone")
+
+
+def test_plots_keep_points_inside_and_survive_odd_values() -> None:
+    series = Series("s", (Point(1, 2, 1, 3), Point(float("nan"), 1), Point(5, -4)), 3)
+    drawn = plots.draw(Plot("t", "x", "y", (series,)), 100, 50)
+    assert len(drawn.strokes[0].marks) == 2
+    for mark in drawn.strokes[0].marks:
+        assert 0 <= mark.x <= 100
+    assert not re.search("nan|inf", str(drawn))
+    assert not re.search("nan|inf", str(plots.draw(Plot("t", "x", "y", (Series("s", (Point(1, 1),)),)))))
+    assert not re.search("nan|inf", str(plots.draw(Plot("t", "x", "y", ()))))
+
+
+@pytest.mark.parametrize("shape", plots.SHAPES)
+def test_every_marker_lies_around_its_point(shape: str) -> None:
+    assert plots.marker(shape, 10, 20).startswith("M")
+    assert "nan" not in plots.marker(shape, 10, 20)
+
+
+def test_everything_of_a_study_is_escaped_too() -> None:
+    evil = "<script>alert(1)</script>&\"'"
+    facts = study_facts()
+    page = render_study(replace(facts, title=evil, findings=(evil,), review={evil: evil}, missing=(evil,)))
+    assert "<script" not in page
+    assert render_plot(facts.sections[0].plots[0]).startswith("<svg")
