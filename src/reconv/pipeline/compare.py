@@ -109,13 +109,13 @@ def compare(
         times = layer_latencies(models, order, images)
     pairs = []
     for name in order:
-        rows = [one.get(name) for one in layers]
-        seconds = [one[name].median if name in one else None for one in times]
+        one, other = (rows.get(name) for rows in layers)
+        seconds = [found_times[name].median if name in found_times else None for found_times in times]
         pairs.append(
             LayerPair(
                 name,
-                (rows[0] and rows[0].out_channels, rows[1] and rows[1].out_channels),
-                (rows[0] and rows[0].macs, rows[1] and rows[1].macs),
+                (one.out_channels if one else None, other.out_channels if other else None),
+                (one.macs if one else None, other.macs if other else None),
                 (seconds[0], seconds[1]),
             )
         )

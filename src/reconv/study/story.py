@@ -340,7 +340,7 @@ def _widths(lines: Sequence[Line], described: Mapping[str, Any]) -> list[Widths]
         plain = Setting(line.setting.network, "", line.setting.scheme, line.setting.budget, line.setting.coupled)
         if len(line.widths) == len(layers):
             found[plain].setdefault(line.criterion, line)
-    pictures = []
+    pictures: list[Widths] = []
     for setting, by_criterion in found.items():
         if setting.scheme == "uniform" or "0.5" not in setting.budget or len(pictures) == _MOST_WIDTHS:
             continue

@@ -70,4 +70,5 @@ def answers(model: nn.Module, data: DataSet, split: SplitName = "test", *, batch
 
 @torch.inference_mode()
 def _probabilities(model: nn.Module, images: Tensor) -> Tensor:
-    return model(images.contiguous(memory_format=torch.channels_last)).float().softmax(1).cpu()
+    scores: Tensor = model(images.contiguous(memory_format=torch.channels_last))
+    return scores.float().softmax(1).cpu()
