@@ -14,6 +14,8 @@ from reconv.pipeline.told import facts_of
 from reconv.study import Network
 from reconv.zoo import load_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ def test_a_grown_study_computes_only_what_is_new(study: Study, finished: Store, 
 
 def test_sharing_work_does_not_change_results(study: Study, finished: Store) -> None:
     known = finished.records()
-    for cell in reversed(identified(study).cells()):
+    for cell in identified(study).cells()[:-4:-1]:
         bench_for.cache_clear()
         assert compute(cell)["outcome"] == known[cell.key]["outcome"]
 
@@ -108,6 +108,7 @@ def test_every_arm(arm: str, network: Network) -> None:
     assert compute(cell)["outcome"] == outcome
 
 
+@pytest.mark.slow
 def test_the_peer_meets_the_budget_by_our_count(network: Network) -> None:
     pytest.importorskip("torch_pruning")
     known = identified(_one(network))

@@ -187,6 +187,7 @@ def _section(name: str, study: Mapping[str, Any], store: Store, summary: Summary
     for line in lines:
         panels[line.setting.arm, line.setting.scheme, line.setting.coupled].append(line)
     ordered = sorted(panels.items(), key=lambda item: (_arm_rank(item[0][0]), item[0][1] != "uniform", item[0]))
+    mended = any(line.setting.arm != "as cut" for line in lines)
     known = store.read(LATENCY)
     described = store.read(NETWORKS).get(name, {})
     fingerprint = study["networks"][name]["weights"]
@@ -199,7 +200,8 @@ def _section(name: str, study: Mapping[str, Any], store: Store, summary: Summary
         speed=tuple(
             plot
             for key, rows in ordered
-            if (plot := _speed_plot(key, rows, base, known, fingerprint)) is not None and key[0] != "as cut"
+            if (plot := _speed_plot(key, rows, base, known, fingerprint)) is not None
+            and not (mended and key[0] == "as cut")
         ),
         tables=tuple(_table(key, rows, study) for key, rows in ordered),
         agreement=_agreement(described),

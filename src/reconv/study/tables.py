@@ -139,7 +139,8 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def summarize(records: Sequence[Record], reference: str) -> Summary:
     """Means over seeds, differences to the reference criterion, and their 95 % intervals."""
-    base = {record["name"]: record for record in records if not record["cell"]["criterion"]}
+    wholes = (record for record in records if not record["cell"]["criterion"])
+    base = {record["name"]: record for record in sorted(wholes, key=lambda record: str(record["name"]))}
     cut = [record for record in records if record["cell"]["criterion"]]
     groups: dict[tuple[Setting, str], list[Record]] = defaultdict(list)
     for record in cut:
