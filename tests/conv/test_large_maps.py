@@ -9,7 +9,7 @@ from conv_strategies import Layer, layers
 from hypothesis import given, settings
 from torch import Tensor
 
-from reconv.conv import ConvGeometry, channel_norms
+from reconv.conv import ConvGeometry, ConvMatrix, channel_norms
 
 ACCURACY = {"spectral": 1e-6, "nuclear": 1e-5, "frobenius": 1e-12}
 
@@ -98,6 +98,17 @@ def test_exact_says_what_it_proved() -> None:
     assert depthwise.algorithms["nuclear"] == ("cut",) * 3
 
 
+def test_channels_that_are_done_at_once_leave_the_others_alone() -> None:
+    """Some of these symmetric kernels need no iteration at all, others do."""
+    weight = torch.randn(200, 1, 3, 3, dtype=torch.float64)
+    weight = weight + weight.flip(2, 3)
+    together = channel_norms(weight, ConvGeometry(14, 3, padding=1), norms=("spectral",))["spectral"]
+    apart = torch.cat(
+        [channel_norms(w, ConvGeometry(14, 3, padding=1), norms=("spectral",))["spectral"] for w in weight.split(20)]
+    )
+    torch.testing.assert_close(together, apart, rtol=1e-6, atol=0)
+
+
 @given(layer=layers(least=9, most=20, kernel=4, channels=2))
 @settings(max_examples=25, deadline=None)
 def test_any_geometry(layer: Layer) -> None:
@@ -113,6 +124,19 @@ def test_any_geometry(layer: Layer) -> None:
 def test_any_geometry_at_length(direction: str, exact: bool, layer: Layer) -> None:
     found = channel_norms(layer.weight, layer.geometry, groups=layer.groups, direction=direction, exact=exact)
     assert_norms(found, norms_by_svd(layer.weight, **layer.options, backward=direction == "backward"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize(("kernel", "size"), [(3, 12), (5, 14), (7, 16), (9, 20), (11, 24), (13, 28)])
+def test_no_peak_is_overlooked(kernel: int, size: int, symmetric: bool) -> None:
+    """A large kernel's symbol has many peaks of like height; which one leads is the border's choice."""
+    weight = torch.randn(150, 1, kernel, kernel, dtype=torch.float64)
+    weight = weight + weight.flip(2, 3) if symmetric else weight
+    geometry = ConvGeometry(size, kernel, padding=kernel // 2)
+    found = channel_norms(weight, geometry, norms=("spectral",))["spectral"]
+    truth = torch.cat([torch.linalg.eigvalsh(ConvMatrix(part, geometry).gram())[:, -1] for part in weight.split(25)])
+    assert float((found / truth.sqrt() - 1).abs().max()) < ACCURACY["spectral"]
 
 
 @pytest.mark.slow

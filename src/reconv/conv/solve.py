@@ -12,6 +12,9 @@ from reconv.conv import certificate, cut, dense, nuclear, seam, spectral, taps, 
 from reconv.conv.bands import Band
 
 DENSE_ROWS = 100  # up to here the dense eigenvalues cost less than being clever
+SMALL_ROWS = 600  # up to here they cost less than many rounds of the filter
+FEW_ROUNDS = 5
+CHEAP_PROOF = 5e5  # multiplications that are always spent on a proof of sigma_1: maps up to 16 x 16, and thin ones
 GAIN = 16.0  # how much better than the rung below one is believed to be, at the most
 PAYABLE = 4e9  # work, in cubed rows of a dense matrix, that one channel may cost without being asked for
 ROUNDING = 1e-12
@@ -80,18 +83,24 @@ def spectral_and_nuclear(
 
 
 def _spectral(split: Split, bands: Bands, *, exact: bool) -> Estimate:
-    """The spectral norm by the filtered block; `exact`: proven, or dense where it cannot be."""
-    value, error = spectral.largest_eigenvalue(split, bands)
+    """The spectral norm by the filtered block, proven where that costs little; `exact`: proven, or dense."""
+    rows = bands[0].rows * bands[1].rows
+    rounds = FEW_ROUNDS if rows <= SMALL_ROWS else spectral.ROUNDS
+    value, error = spectral.largest_eigenvalue(split, bands, rounds=rounds)
     sigma = value.clamp_min(0).sqrt()
     found = Estimate(sigma, (error / 2).clamp_min(CROWD) * sigma, ["filtered block"] * len(split))
-    if exact:
+    doubtful = error > spectral.TOL
+    if exact or certificate.work(bands) <= CHEAP_PROOF:
         proven = certificate.is_above(split, bands, value * (1 + PROVEN) ** 2)
-        for i in torch.nonzero(proven)[:, 0].tolist():
-            found.algorithm[i] = "filtered block, proven"
-        found.error = found.error.where(~proven, PROVEN * sigma)
-        rest = torch.nonzero(~proven)[:, 0]
-        if len(rest):
-            found.put(rest, Estimate.by("dense", _all_singular_values(split[rest], bands)[:, -1], ROUNDING))
+        sure = torch.nonzero(proven)[:, 0]
+        found.put(sure, Estimate.by("filtered block, proven", sigma[sure], PROVEN))
+        doubtful = ~proven
+    rest = torch.nonzero(doubtful)[:, 0]
+    if len(rest) and (exact or rows**3 <= PAYABLE):
+        found.put(rest, Estimate.by("dense", _all_singular_values(split[rest], bands)[:, -1], ROUNDING))
+    elif len(rest):
+        above = certificate.symbol_bound(split[rest], bands).sqrt() - sigma[rest]
+        found.error[rest] = found.error[rest].maximum(above)
     return found
 
 

@@ -1,7 +1,8 @@
 """The spectral norm: the largest eigenvalue of G, by a block that knows where to look.
 
 *The start.* `waves` gives a block of four vectors in which the crowd of nearly equal eigenvalues at the top is
-already told apart, and an estimate b of the eigenvalue behind it.
+already told apart, and an estimate b of the eigenvalue behind it. A little noise is added: where the waves overlook the
+leading eigenvector, the filter makes it grow from there.
 
 *The filter.* Chebyshev's polynomial of degree m on [0, b] is at most one there and grows like cosh(m
 arccosh(2x/b - 1)) above: m products with the stencil suppress what lies behind the block by that factor.
@@ -30,7 +31,9 @@ from reconv.conv.stencil import Maps, Stencil
 from reconv.conv.waves import leading_waves
 
 BLOCK = 4
+TOL = 1e-7
 ROUNDS = 20
+NOISE = 1e-2  # in the start; any two vectors of the block are then told apart in float32
 DEGREES = (8, 90)
 GROWTH = 30.0  # the filter may grow to e^30: squares stay within float32
 
@@ -40,7 +43,9 @@ Flat = Float[Tensor, "channels vectors rows"]
 Operator = Stencil | Factored
 
 
-def largest_eigenvalue(split: Split, bands: tuple[Band, Band], tol: float = 1e-7) -> tuple[Values, Values]:
+def largest_eigenvalue(
+    split: Split, bands: tuple[Band, Band], tol: float = TOL, rounds: int = ROUNDS
+) -> tuple[Values, Values]:
     """The largest eigenvalue of G = A A^T of every channel, sigma_1 squared, and its estimated relative
     error.
 
@@ -48,6 +53,7 @@ def largest_eigenvalue(split: Split, bands: tuple[Band, Band], tol: float = 1e-7
         split: tap Gram with the axes apart, of order one.
         bands: the axes.
         tol: estimated relative error of the eigenvalue at which a channel is done.
+        rounds: of filter and Rayleigh-Ritz, at most; what is not done then has an error above `tol`.
     """
     simple = bands[0].period == bands[1].period == 1
     exact: Operator = Stencil.of(split, bands) if simple else Factored.of(split, bands)
@@ -55,10 +61,11 @@ def largest_eigenvalue(split: Split, bands: tuple[Band, Band], tol: float = 1e-7
     fast = exact.change(lambda table: table.to(dtype))
     block, behind = leading_waves(split, bands, BLOCK)
     size = (bands[0].rows, bands[1].rows)
-    ritz = Ritz.of(block.to(dtype), fast, size)
+    ritz = Ritz.of(_with_noise(block).to(dtype), fast, size)
     leading, errors = ritz.vectors[:, -1].clone(), ritz.error(behind)
     todo = torch.nonzero(errors > tol)[:, 0]
-    for _ in range(ROUNDS):
+    ritz = ritz.of_channels(todo)
+    for _ in range(rounds):
         if not len(todo):
             break
         operator = fast.change(partial(torch.index_select, dim=0, index=todo))
@@ -69,6 +76,12 @@ def largest_eigenvalue(split: Split, bands: tuple[Band, Band], tol: float = 1e-7
         again = torch.nonzero(errors[todo] > tol)[:, 0]
         todo, ritz = todo[again], ritz.of_channels(again)
     return rayleigh(exact, leading, size), errors
+
+
+def _with_noise(block: Float64[Tensor, "channels vectors rows"]) -> Float64[Tensor, "channels vectors rows"]:
+    """Vectors of length one with the same noise in every channel, of length `NOISE`."""
+    noise = torch.randn(block.shape[1:], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.normalize(block + NOISE * torch.nn.functional.normalize(noise, dim=1).to(block), dim=2)
 
 
 @dataclass(frozen=True, eq=False)
