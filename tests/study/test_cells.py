@@ -41,7 +41,12 @@ def test_every_setting_is_part_of_it(change: dict[str, object]) -> None:
 
 def test_a_seed_counts_where_it_decides_something() -> None:
     assert replace(CELL, seed=3).key == CELL.key
-    for random in ({"criterion": "random"}, {"arm": ARMS["recalibrated"]}, {"scheme": "allocated"}):
+    for random in (
+        {"criterion": "random"},
+        {"criterion": "activation"},
+        {"arm": ARMS["recalibrated"]},
+        {"scheme": "allocated"},
+    ):
         cell = replace(CELL, **random)  # type: ignore[arg-type]
         assert replace(cell, seed=3).key != cell.key
 
@@ -77,6 +82,7 @@ def test_a_grid_is_a_product_with_the_whole_network_first() -> None:
 def test_combinations_that_mean_nothing_are_left_out() -> None:
     cells = _study(criteria=("reconstruction", "torch-pruning:l1"), schemes=("uniform", "allocated")).cells()
     assert {(cell.criterion, cell.scheme) for cell in cells[1:]} == {
+        ("reconstruction", "uniform"),
         ("reconstruction", "allocated"),
         ("torch-pruning:l1", "uniform"),
     }

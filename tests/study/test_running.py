@@ -101,7 +101,8 @@ def test_every_arm(arm: str, network: Network) -> None:
     if changed.protocol:
         changed = replace(changed, protocol="digits-finetune", epochs=1)
     known = identified(_one(network))
-    cell = Cell(known.networks[0], "nuclear", "macs=0.5", "allocated", False, changed)
+    criterion = "activation" if arm == "repaired" else "nuclear"
+    cell = Cell(known.networks[0], criterion, "macs=0.5", "allocated", False, changed)
     outcome = compute(cell)["outcome"]
     assert outcome["macs"][1] <= 0.5 * outcome["macs"][0]
     assert len(outcome["history"]) == (1 if changed.protocol else 0)

@@ -26,8 +26,7 @@ Criteria = Annotated[
     typer.Option(
         "--metric",
         "-c",
-        help="A criterion; several may be given. 'reconstruction' with --scheme allocated; 'torch-pruning:l1' is the "
-        "peer's.",
+        help="A criterion; several may be given. 'torch-pruning:l1' is the peer's.",
         rich_help_panel=_ASKED,
     ),
 ]

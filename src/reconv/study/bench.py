@@ -19,6 +19,7 @@ from reconv.plan import Budget, Plan, choose, choose_widths, unit_scores
 from reconv.provenance import provenance_of
 from reconv.refit import Curve, choose_by_curves, error_curves, gather_moments
 from reconv.refit import Settings as RepairSettings
+from reconv.refit.criteria import IMAGE_CRITERIA, image_saliency
 from reconv.saliency import Saliency, score
 from reconv.study.cell import Cell, Network
 from reconv.study.design import ALLOCATED, RECONSTRUCTION
@@ -67,6 +68,12 @@ class Bench:
     def _scores(self, criterion: str, seed: int) -> Saliency:
         return score(self.graph, criterion, seed=seed)
 
+    def _scores_of(self, criterion: str, number: int, seed: int) -> Saliency:
+        """Scores, with the seed and the images only where they decide something, so that others are shared."""
+        if criterion in IMAGE_CRITERIA:
+            return image_saliency(self.graph, criterion, self._moments(number, seed))  # type: ignore[arg-type]
+        return self.scores(criterion, seed if criterion == "random" else 0)
+
     def _images(self, number: int, seed: int) -> Tensor:
         """Calibration images, normalized, on the network's device."""
         normalization = normalization_for(self.model, self.data)
@@ -80,7 +87,7 @@ class Bench:
         moments = self._moments(number, seed)
         orders = None
         if criterion != RECONSTRUCTION:
-            scores = self.scores(criterion, seed if criterion == "random" else 0)
+            scores = self._scores_of(criterion, number, seed)
             orders = {group: values.argsort(kind="stable") for group, values in unit_scores(self.graph, scores).items()}
         return error_curves(self.graph, moments, orders=orders, coupled=coupled)  # type: ignore[arg-type]
 
@@ -94,7 +101,7 @@ class Bench:
         if scheme == ALLOCATED:
             curves = self.curves(criterion, number, seed, coupled)
             return choose_by_curves(self.graph, curves, Budget.parse([budget]))
-        scores = self.scores(criterion, seed if criterion == "random" else 0)
+        scores = self._scores_of(criterion, number, seed)
         if budget.startswith("cfg"):
             convolutions = {layer.name: layer.out_channels for layer in self.graph.layers if layer.kind == "conv"}
             spec = provenance_of(self.model).spec

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.study.arms import Arm
 from reconv.training import load_protocol
 
@@ -89,7 +90,7 @@ class Cell:
             protocol = asdict(load_protocol(self.arm.protocol, self.network.data_set, changed))
             arm["protocol"] = {key: value for key, value in protocol.items() if key not in ("name", "description")}
         del arm["name"]
-        if self.arm.mend == "nothing" and self.scheme != "allocated":
+        if self.arm.mend == "nothing" and not self.looks_at_images:
             del arm["images"]
         return {
             "version": RESULTS_VERSION,
@@ -106,7 +107,12 @@ class Cell:
     @property
     def is_random(self) -> bool:
         """Whether its seed decides anything."""
-        return self.arm.is_random or self.criterion.endswith("random") or self.scheme == "allocated"
+        return self.arm.is_random or self.criterion.endswith("random") or self.looks_at_images
+
+    @property
+    def looks_at_images(self) -> bool:
+        """Whether images decide which channels go."""
+        return self.scheme == "allocated" or self.criterion in IMAGE_CRITERIA
 
     @property
     def key(self) -> str:

@@ -34,6 +34,7 @@ from typing import Any
 from reconv.errors import ConfigError, unknown_name
 from reconv.files import PathLike, read_toml
 from reconv.plan import SCHEMES, Budget
+from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.saliency import criterion_named
 from reconv.study.arms import Arm, arm_from_table, arm_named
 from reconv.study.cell import PEER, Cell, Network
@@ -49,8 +50,8 @@ class Grid:
     """A full product of settings.
 
     Args:
-        networks: names in the study's table. criteria: of `CRITERIA`; "reconstruction" (allocated only, by predicted
-            error); "torch-pruning:l1" and its like, which the peer cuts (uniform only).
+        networks: names in the study's table. criteria: of `CRITERIA`, or of `IMAGE_CRITERIA`, such as
+            "reconstruction"; "torch-pruning:l1" and its like, which the peer cuts (uniform only).
         budgets: what may be left, such as "macs=0.5", or one of the paper's configurations, "cfg1".
         schemes: "uniform", "global", "allocated". arms: names in the table of arms.
         seeds: how many. random_seeds: how many for the random criterion; None: as many.
@@ -156,8 +157,6 @@ class Study:
 
 def why_not(criterion: str, scheme: str, arm: Arm, budget: str, coupled: bool) -> str:
     """Why this combination is left out of a product; "" where it is not."""
-    if criterion == RECONSTRUCTION and scheme != ALLOCATED:
-        return "reconstruction is a criterion of allocated widths"
     if criterion.startswith(PEER):
         if scheme != "uniform" or coupled or budget.startswith("cfg"):
             return "the peer is asked for a share of MACs, uniform, residual streams whole"
@@ -169,8 +168,8 @@ def why_not(criterion: str, scheme: str, arm: Arm, budget: str, coupled: bool) -
 
 
 def _criterion(name: str) -> str:
-    if name.lower() == RECONSTRUCTION:
-        return RECONSTRUCTION
+    if name.lower() in IMAGE_CRITERIA:
+        return name.lower()
     if name.lower().startswith(PEER):
         from reconv.study.peers import peer_named
 
