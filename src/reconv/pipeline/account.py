@@ -88,7 +88,7 @@ def _asked(config: RunConfig, cut: CutNetwork) -> dict[str, str]:
         "criterion": cut.plan.criterion + (f", from {choice.scores}" if choice.scores else ""),
         "amount": amount,
         "scheme": cut.plan.scheme + (", residual streams too" if choice.coupled else ""),
-        "repair": f"{config.images:,} images ({config.calibration or 'training'}), no labels" if config.repair else "none",
+        "repair": f"on {config.images:,} images ({config.calibration or 'training'})" if config.repair else "none",
         "fine-tuning": _described(config.finetune),
         "seed": str(config.seed),
     }
