@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from test_pipeline import NOTHING_MEASURED, _fingerprint, _StopAt
 
 from reconv.artifacts import load
 from reconv.errors import ConfigError
 from reconv.pipeline import Cut, Manner, RunConfig, RunResult, Schooling, run
 from reconv.plan import Budget
 from reconv.surgery import prune
+from test_pipeline import NOTHING_MEASURED, _fingerprint, _StopAt
 
 TINY = RunConfig(
     arguments={"widths": (8, 12, 16)},
@@ -80,8 +81,8 @@ def test_interrupted_and_resumed_is_as_uninterrupted(stage: str, whole: RunResul
     assert resumed.facts.rounds == whole.facts.rounds
 
 
-@pytest.mark.parametrize("how", [{"repair": 50}, {"recalibrate": 50}])
-def test_each_round_is_mended(how: dict[str, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [{"repair": True, "images": 50}, {"recalibrate": 50}])
+def test_each_round_is_mended(how: dict[str, Any], tmp_path: Path) -> None:
     config = replace(TINY, rounds=2, cut=Cut("l1", budget=Budget(params=0.5, channels=0.8), coupled=True), **how)
     facts = run(config, tmp_path / "run", NOTHING_MEASURED).facts
     word = "repair" if "repair" in how else "recalibrate BatchNorm"
@@ -100,5 +101,5 @@ def test_what_cannot_be_done_in_rounds_is_refused() -> None:
 
 def test_a_number_of_channels_is_no_share(tmp_path: Path) -> None:
     config = replace(TINY, base=Schooling("default", 0), cut=Cut("l1", budget=Budget(channels=100)))
-    with pytest.raises(ConfigError, match="rounds: they cannot approach channels=100 in steps; give macs=, or a share"):
+    with pytest.raises(ConfigError, match="rounds: they cannot approach channels=100 in steps; give a share, or macs="):
         run(config, tmp_path / "run", NOTHING_MEASURED)
