@@ -285,7 +285,7 @@ def finetune(options: argparse.Namespace) -> None:
 
 def cells_of(options: argparse.Namespace, what: str) -> Cells:
     about = {
-        "command": " ".join(["python", "benchmarks/accuracy/repair.py", *sys.argv[1:]]),
+        "command": " ".join(["python benchmarks/accuracy/repair.py", *without_places(sys.argv[1:])]),
         "processor": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} threads",
         "versions": f"Python {platform.python_version()}, PyTorch {torch.__version__}",
         "images": f"{options.images} {options.source}",
@@ -294,6 +294,12 @@ def cells_of(options: argparse.Namespace, what: str) -> Cells:
     }
     name = f"{what}-{options.model}-{options.source}-{options.images}-{options.joint_rows}"
     return Cells(options.out / f"{name}.json", about)
+
+
+def without_places(words: list[str]) -> list[str]:
+    """A command line with DIR for every folder."""
+    places = ("--weights", "--data-root", "--out", "--fashion")
+    return ["DIR" if i and words[i - 1] in places else word for i, word in enumerate(words)]
 
 
 def main() -> None:

@@ -77,8 +77,8 @@ def test_help_shows_runnable_examples(name: str, reconv: Call) -> None:
 
 
 def test_names_offered_are_names_known() -> None:
-    from reconv.data import data_set_names
     from reconv.cli.common import criterion
+    from reconv.data import data_set_names
     from reconv.pipeline.config import ALL_SCHEMES
     from reconv.training import load_protocol
     from reconv.zoo import canonical_name

@@ -8,7 +8,7 @@ from typing import Any
 
 from reconv.errors import ConfigError
 from reconv.plan import SCHEMES, Budget
-from reconv.refit import IMAGE_CRITERIA
+from reconv.refit import IMAGE_CRITERIA, check_budget
 from reconv.saliency import Direction
 
 ALLOCATED = "allocated"  # widths by predicted error, which images tell
@@ -45,8 +45,10 @@ class Cut:
         if (self.budget is None) == (self.recipe is None):
             given = "neither" if self.budget is None else "both"
             raise ConfigError(f"what to cut: {given} given; give a budget such as macs=0.5, or a recipe's number")
-        if self.scheme == ALLOCATED and self.budget is None:
-            raise ConfigError("scheme allocated: a recipe says the widths; give a budget, or leave the scheme out")
+        if self.scheme == ALLOCATED:
+            if self.budget is None:
+                raise ConfigError("scheme allocated: a recipe says the widths; give a budget, or leave the scheme out")
+            check_budget(self.budget)
         if self.criterion in IMAGE_CRITERIA and self.direction != "forward":
             raise ConfigError(f"{self.criterion}: it looks at those that read a channel; leave --direction out")
 

@@ -1,5 +1,6 @@
 """Repair a cut network in closed form, and choose channels and widths from the same statistics."""
 
+from reconv.refit.allocate import check_budget as check_budget
 from reconv.refit.allocate import choose_by_curves as choose_by_curves
 from reconv.refit.criteria import IMAGE_CRITERIA as IMAGE_CRITERIA
 from reconv.refit.criteria import curves_of as curves_of

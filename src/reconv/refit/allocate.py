@@ -78,6 +78,20 @@ class _Costs:
         return max(ratios)
 
 
+def check_budget(budget: Budget) -> None:
+    """Refuse a budget that widths by error curves are not found for.
+
+    Raises:
+        ConfigError: it limits something else than multiply-adds, parameters and channels.
+    """
+    unknown = sorted(set(budget.limits) - set(_LIMITS))
+    if unknown:
+        raise ConfigError(
+            f"scheme allocated: a budget of {', '.join(unknown)}; it meets {', '.join(_LIMITS)} only, "
+            "take another scheme for the rest"
+        )
+
+
 def choose_by_curves(
     graph: ChannelGraph, curves: Mapping[str, Curve], budget: Budget, *, criterion: str = "reconstruction"
 ) -> Plan:
@@ -96,12 +110,7 @@ def choose_by_curves(
         BudgetError: it cannot be met; says what is possible. ConfigError: no curve at all, or a budget of something
             else.
     """
-    unknown = sorted(set(budget.limits) - set(_LIMITS))
-    if unknown:
-        raise ConfigError(
-            f"allocation: a budget of {', '.join(unknown)}; widths by error curves meet {', '.join(_LIMITS)} only, "
-            "take another scheme for the rest"
-        )
+    check_budget(budget)
     groups = [group for group in graph.groups if group.name in curves]
     if not groups:
         raise ConfigError("allocation: no group of channels has an error curve; give curves of at least one group")
