@@ -162,4 +162,12 @@ def joined_plan(first: Plan, then: Plan) -> Plan:
             )
         kept = tuple(row.kept[position] for position in found.kept)
         rows.append(replace(row, kept=kept, why=found.why if len(kept) == row.size else ""))
-    return finished(first.graph, rows, then.asked, then.criterion, then.scheme)
+    return finished(
+        first.graph,
+        rows,
+        then.asked,
+        then.criterion,
+        then.scheme,
+        notes=tuple(dict.fromkeys((*first.notes, *then.notes))),
+        latency=(first.latency[0], then.latency[1]) if first.latency and then.latency else None,
+    )
