@@ -118,7 +118,7 @@ class Bench:
     def plans(self, criterion: str, seed: int, moments: dict[str, Moments]) -> Iterator[tuple[str, Callable[[], Plan]]]:
         """The plans of one criterion, by name."""
         saliency = self.saliency(criterion, seed, moments)
-        curves = curves_of(self.graph, saliency, moments)
+        curves = curves_of(self.graph, saliency, moments) if self.options.keep else {}
         for keep in self.options.keep:
             budget = Budget(macs=keep)
             yield f"uniform {keep:g}", lambda budget=budget: choose(self.graph, saliency, budget)
@@ -175,7 +175,8 @@ def figures(options: argparse.Namespace) -> None:
             continue
         images = bench.images(seed)
         clock = Clock()
-        moments = gather_moments(bench.graph, images, bench.settings(seed))
+        look = options.keep or options.criterion in IMAGE_CRITERIA
+        moments = gather_moments(bench.graph, images, bench.settings(seed)) if look else {}
         plans = dict(bench.plans(options.criterion, seed, moments))
         once = clock.read()
         for plan, name in names.items():
