@@ -5,8 +5,9 @@ from reconv.study.cell import Cell, Network
 from reconv.study.design import Grid, Study, read_study
 from reconv.study.executors import EXECUTORS, executor_named
 from reconv.study.runner import Finished, Progress, run_study
+from reconv.study.sections import points_of_network
 from reconv.study.store import Store
-from reconv.study.story import points_of_network, study_facts
+from reconv.study.story import study_facts
 from reconv.study.tables import as_csv, summary_json, tidy
 
 __all__ = [
