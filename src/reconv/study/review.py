@@ -77,7 +77,7 @@ def missing_of(study: Mapping[str, Any], records: Sequence[Record]) -> list[str]
         asked[place] += 1
         missing[place] += cell.key not in have
     return [
-        f"{network}, {arm}: {missing[network, arm]:,} of {number:,} cells"
+        f"{network}, {arm}: {missing[network, arm]:,} of {number:,} cells are missing"
         for (network, arm), number in asked.items()
         if missing[network, arm]
     ]
