@@ -48,16 +48,15 @@ SAMPLE = 2
 
 
 def weights(name: str) -> Path | None:
-    root = os.environ.get("RECONV_WEIGHTS")
-    return Path(root) / f"cifar10-{name}.safetensors" if root else None
+    """The file of a network's trained weights, where there is one."""
+    path = Path(os.environ.get("RECONV_WEIGHTS", "")) / f"cifar10-{name}.safetensors"
+    return path if path.exists() else None
 
 
 def trained(name: str) -> nn.Module:
     path = weights(name)
     if path is None:
-        sys.exit(
-            f"{name}: its trained weights are wanted; set RECONV_WEIGHTS to the folder of cifar10-{name}.safetensors"
-        )
+        sys.exit(f"{name}: set RECONV_WEIGHTS to a folder that holds cifar10-{name}.safetensors")
     return load_model(name, weights=path)
 
 
@@ -78,11 +77,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnet20": (lambda: trained("resnet20"), 32),
     "resnet56": (lambda: trained("resnet56"), 32),
     "vgg16_bn": (lambda: load_model("vgg16_bn"), 32),
+    "vgg16_bn, trained": (lambda: trained("vgg16_bn"), 32),
     "vgg16_bn, dead channels": (lambda: with_dead_channels(load_model("vgg16_bn")), 32),
     "resnet34": (lambda: load_model("resnet34"), 224),
     "resnet50": (lambda: load_model("resnet50"), 224),
     "mobilenet_v2": (lambda: load_model("mobilenet_v2"), 224),
 }
+TRAINED = {"resnet20": "resnet20", "resnet56": "resnet56", "vgg16_bn, trained": "vgg16_bn"}  # need weights
 
 
 def problems_of(name: str) -> list[ConvProblem]:
@@ -335,11 +336,13 @@ def line(row: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="*", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--models", nargs="*", choices=NETWORKS, help="default: all that there are weights for")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--profile", action="store_true", help="where the time goes, instead of the table")
     parser.add_argument("--json", action="store_true", help="one network's figures, as the table's own processes give")
     arguments = parser.parse_args()
+    if arguments.models is None:
+        arguments.models = [name for name in NETWORKS if name not in TRAINED or weights(TRAINED[name])]
     if arguments.profile:
         for name in arguments.models:
             profile(name)
