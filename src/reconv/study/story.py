@@ -47,7 +47,7 @@ def findings(summary: Summary, study: Mapping[str, Any]) -> list[str]:
         if drawn is not None:
             texts.append(
                 f"{network}, {arm}: random channels against {reference}: {points(drawn.difference.value)} points "
-                f"{_bounds(drawn)}, the mean of {drawn.settings} settings."
+                f"{_bounds(drawn)}, the mean over settings ({drawn.settings})."
             )
     return texts
 
@@ -61,12 +61,12 @@ def _about_the_paper(network: str, arm: str, papers: Sequence[Pooled]) -> str:
         for row in ranked
     ]
     kinds = {
-        "beats": [row.criterion for row in ranked if row.difference.low > 0],
-        "loses to": [row.criterion for row in ranked if row.difference.high < 0],
-        "cannot be told from": [row.criterion for row in ranked if not row.difference.excludes_zero],
+        "above": [row.criterion for row in ranked if row.difference.low > 0],
+        "below": [row.criterion for row in ranked if row.difference.high < 0],
+        "not to be told from": [row.criterion for row in ranked if not row.difference.excludes_zero],
     }
-    verdict = ", ".join(f"{' and '.join(names)} {verb} L1" for verb, names in kinds.items() if names)
-    holds = "borne out" if len(kinds["beats"]) == len(ranked) else "not borne out" if not kinds["beats"] else "mixed"
+    verdict = ", ".join(f"{' and '.join(names)} {where} L1" for where, names in kinds.items() if names)
+    holds = "borne out" if len(kinds["above"]) == len(ranked) else "not borne out" if not kinds["above"] else "mixed"
     return f"{network}, {arm}: that the paper's norms beat L1 is {holds} here: {verdict} (points: {'; '.join(parts)})."
 
 
@@ -100,7 +100,8 @@ def _claims(summary: Summary, study: Mapping[str, Any]) -> list[Table]:
                 f"{network}: difference to {study['reference']}",
                 f"Percentage points of {_split(study)} accuracy, the mean over budgets and schemes (their number in "
                 "brackets), with 95 % bootstrap intervals over images and seeds; bold where the interval does not "
-                "contain zero, so that the difference is beyond noise.",
+                "contain zero, so that the difference is beyond noise. Settings near chance, where no "
+                "criterion leaves much, count like the others.",
                 tuple(by_arm),
                 tuple(rows),
             )
