@@ -1,7 +1,8 @@
 """Which networks can be cut, how far, and what holds the rest: every model built with random weights.
 
     python benchmarks/coverage/sweep.py                          # the networks of docs/coverage.md
-    python benchmarks/coverage/sweep.py families                 # one of every timm family, torchvision's all
+    python benchmarks/coverage/sweep.py families                 # one of every family of timm
+    python benchmarks/coverage/sweep.py torchvision              # its classifiers, up to 30 million parameters
     python benchmarks/coverage/sweep.py timm:swin_tiny_patch4_window7_224 torchvision:resnet18
 
 A network passes where, with half of the channels that may go removed (global scheme, residual streams too), the
@@ -182,6 +183,8 @@ def leaves(outputs: Any) -> list[Tensor]:
     return [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
 
 
+LARGEST = 30_000_000  # parameters
+
 SMALL = (
     "atto",
     "femto",
@@ -203,9 +206,8 @@ SMALL = (
 
 
 def families() -> dict[str, int | None]:
-    """A small model of every timm family (a module of timm.models), by its name, and torchvision's classifiers."""
+    """A small model of every timm family (a module of timm.models), by its name."""
     import timm
-    import torchvision
 
     def size_of(name: str) -> tuple[int, int, str]:
         return next((i for i, hint in enumerate(SMALL) if hint in name), len(SMALL)), len(name), name
@@ -215,10 +217,18 @@ def families() -> dict[str, int | None]:
         names = timm.list_models(module=family, exclude_filters=["test_*", "*_384*", "*_448*", "*_512*"])
         if names:
             result[f"timm:{min(names, key=size_of)}"] = None
-    for name in torchvision.models.list_models(module=torchvision.models):
-        result[f"torchvision:{name}"] = (
-            299 if name == "inception_v3" else 224 if "vit" in name or "swin" in name else 96
-        )
+    return result
+
+
+def classifiers() -> dict[str, int | None]:
+    """Those of torchvision, but for the largest, with the size of their input."""
+    from torchvision import models
+
+    result: dict[str, int | None] = {}
+    for name in models.list_models(module=models):
+        if models.get_model_weights(name).DEFAULT.meta["num_params"] <= LARGEST:
+            fixed = any(part in name for part in ("vit", "swin", "alexnet"))
+            result[f"torchvision:{name}"] = 299 if name == "inception_v3" else 224 if fixed else 96
     return result
 
 
@@ -289,7 +299,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", help="names, or `families`")
+    parser.add_argument("networks", nargs="*", help="names, or `families`, or `torchvision`")
     parser.add_argument("--out", type=Path, help="write the rows as JSON, one a line")
     parser.add_argument("--seconds", type=float, default=300, help="for one network")
     parser.add_argument("--reasons", action="store_true", help="print why channels stay")
@@ -302,7 +312,8 @@ def main() -> None:
         print(summary(rows), table(rows), sep="\n\n")
         return
     chosen = {n: NAMED.get(n) for n in given.networks} or NAMED
-    networks = families() if given.networks == ["families"] else chosen
+    many = {("families",): families, ("torchvision",): classifiers}.get(tuple(given.networks))
+    networks = many() if many is not None else chosen
     rows = []
     for row in examined(networks, given.seconds):
         rows.append(row)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reconv.cost import profile as profile
     from reconv.errors import ReconvError as ReconvError
     from reconv.graph import ChannelGraph as ChannelGraph
+    from reconv.graph import register_adapter as register_adapter
     from reconv.graph import register_rule as register_rule
     from reconv.graph import trace as trace
     from reconv.plan import Budget as Budget
@@ -49,7 +50,7 @@ _HOME = {
     "conv.norms": ("channel_norms",),
     "cost": ("measure_latency", "profile"),
     "errors": ("ReconvError",),
-    "graph": ("ChannelGraph", "register_rule", "trace"),
+    "graph": ("ChannelGraph", "register_adapter", "register_rule", "trace"),
     "plan": ("Budget", "Plan", "choose", "choose_widths"),
     "refit": ("choose_by_curves", "dead_leaves", "error_curves", "gather_moments", "repair"),
     "saliency": ("Criterion", "Saliency", "register_criterion", "score", "score_all"),

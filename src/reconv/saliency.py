@@ -14,8 +14,9 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from reconv.conv.norms import ChannelNorms, ConvProblem, channel_norms_of_layers
+from reconv.conv.norms import ChannelNorms, ConvProblem, channel_norms_of_layers, is_finite
 from reconv.errors import ConfigError, GeometryError, WeightsError, unknown_name
+from reconv.extensions import load_extensions
 from reconv.files import tensors_fingerprint
 from reconv.graph.channels import ChannelGraph, Layer
 
@@ -133,6 +134,7 @@ def criterion_named(name: str) -> Criterion:
     Raises:
         UnknownNameError: no row has it; the nearest names are offered.
     """
+    load_extensions()
     by_name = {n.lower(): row for row in CRITERIA.values() for n in (row.name, *row.aliases)}
     try:
         return by_name[name.lower()]
@@ -176,7 +178,7 @@ def score_all(
         raise ConfigError(f"direction: {direction!r}; give 'forward' or 'backward'")
     layers = [layer for layer in graph.layers if graph.weight(layer).numel()]
     for layer in layers:
-        if not torch.isfinite(graph.weight(layer)).all():
+        if not is_finite(graph.weight(layer)):
             raise WeightsError(f"{layer.name}: its weights hold NaN or infinity; load a sound checkpoint")
     fingerprint = tensors_fingerprint(graph.model.state_dict())
     norms = sorted({row.norm for row in rows if row.norm})

@@ -79,7 +79,7 @@ def test_where_nothing_can_be_made_to_work_everything_stays(monkeypatch: pytest.
 
     monkeypatch.setattr(build, "TRIALS", 2)
     monkeypatch.setattr(build, "try_out", lambda *_: Failure(0, "never right", False))
-    model, example = NETS["cat"][0](), torch.randn(1, 3, 8, 8)
+    model, example = NETS["squeeze_excite_linear"][0](), torch.randn(1, 3, 8, 8)
     graph = _tried_out(model, record_forward(model, example, rule_of), example)
     assert all(group.reason for group in graph.groups)
 

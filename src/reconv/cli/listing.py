@@ -46,9 +46,11 @@ def _trained() -> list[tuple[str, str]]:
 
 
 def _criteria() -> list[tuple[str, str]]:
+    from reconv.extensions import load_extensions
     from reconv.refit import IMAGE_CRITERIA
     from reconv.saliency import CRITERIA
 
+    load_extensions()
     of_weights = [(", ".join(dict.fromkeys((row.name, *row.aliases))), row.meaning) for row in CRITERIA.values()]
     return [*of_weights, *IMAGE_CRITERIA.items()]
 

@@ -72,10 +72,12 @@ def solve(chunk: Chunk, norms: Sequence[str], *, exact: bool, tol: float) -> dic
     alive = torch.nonzero(scale > 0)[:, 0]
     gram = chunk.gram[alive] / scale[alive, None, None]
     found: dict[str, Estimate] = {}
-    if len(alive):
-        found = _spectral_and_nuclear(chunk, gram, frozenset(norms) - {"frobenius"}, exact=exact, tol=tol)
+    spectra = frozenset(norms) - {"frobenius"}
+    if len(alive) and spectra:
+        found = _spectral_and_nuclear(chunk, gram, spectra, exact=exact, tol=tol)
     if len(alive) and "frobenius" in norms:
-        found["frobenius"] = Estimate.by("closed form", frobenius_norm(gram, chunk.geometry), 1e-15)
+        value = frobenius_norm(gram.diagonal(dim1=1, dim2=2), chunk.geometry)
+        found["frobenius"] = Estimate.by("closed form", value, 1e-15)
     estimates = {}
     for norm in norms:
         estimates[norm] = Estimate.by("zero", torch.zeros_like(scale), 0.0)

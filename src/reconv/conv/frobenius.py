@@ -15,11 +15,11 @@ from reconv.conv import taps
 from reconv.conv.geometry import Axis, ConvGeometry
 
 
-def frobenius_norm(gram: Float64[Tensor, "channels taps taps"], geometry: ConvGeometry) -> Float64[Tensor, "channels"]:
+def frobenius_norm(energy: Float64[Tensor, "channels taps"], geometry: ConvGeometry) -> Float64[Tensor, "channels"]:
     """`|A|_F` of every channel, the same forward and backward, exact to rounding.
 
     Args:
-        gram: tap Gram `M`, [channels, k1*k2, k1*k2], float64.
+        energy: of every tap, the diagonal of the tap Gram `M`: [channels, k1*k2], float64.
         geometry: of the convolution.
 
     Returns:
@@ -27,9 +27,9 @@ def frobenius_norm(gram: Float64[Tensor, "channels taps taps"], geometry: ConvGe
 
     Cost: O(K) a channel.
     """
-    vertical, horizontal = (_reads_inside(axis, gram.device) for axis in geometry.axes)
+    vertical, horizontal = (_reads_inside(axis, energy.device) for axis in geometry.axes)
     count = torch.outer(vertical, horizontal).flatten()
-    return (gram.diagonal(dim1=1, dim2=2) @ count).sqrt()
+    return (energy @ count).sqrt()
 
 
 def _reads_inside(axis: Axis, device: torch.device) -> Float64[Tensor, "kernel"]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from reconv.conv import taps
 from reconv.conv.batch import Chunk, certified, chunks, solve
+from reconv.conv.frobenius import frobenius_norm
 from reconv.conv.geometry import ConvGeometry
 from reconv.conv.parallel import run_all
 from reconv.conv.solve import Estimate
@@ -113,6 +114,8 @@ def channel_norms_of_layers(
     if not 0 < tol < 1:
         raise ConfigError(f"tol: {tol}; a relative error lies between 0 and 1, for example 1e-5.")
     weights = [_stacked_weight(problem, direction) for problem in problems]
+    if set(norms) == {"frobenius"}:
+        return [_frobenius_alone(weight, problem.geometry) for weight, problem in zip(weights, problems)]
     # With one stacked channel the matrix is the transpose of the other direction's: the smaller side is
     # taken.
     sides: list[Direction] = ["forward" if weight.shape[1] == 1 else direction for weight in weights]
@@ -122,6 +125,14 @@ def channel_norms_of_layers(
     parts = chunks(kinds, grams, torch.get_num_threads() if threads else 1)
     solved = run_all(lambda chunk: solve(chunk, norms, exact=exact, tol=tol), parts, threads=threads)
     return _dealt_out(grams, norms, zip(parts, solved))
+
+
+def _frobenius_alone(weight: Tensor, geometry: ConvGeometry) -> ChannelNorms:
+    """What a closed form gives needs no Gram matrices."""
+    value = frobenius_norm(taps.tap_energy(weight), geometry)
+    alive = value > 0
+    names = tuple("closed form" if living else "zero" for living in alive.tolist())
+    return ChannelNorms({"frobenius": value}, {"frobenius": 1e-15 * alive.double()}, {"frobenius": names})
 
 
 def spectral_bounds(
@@ -178,6 +189,11 @@ def _dealt_out(
     ]
 
 
+def is_finite(weight: Tensor) -> bool:
+    """Whether no entry is NaN or infinite: the extremes of a tensor that holds one are not finite."""
+    return weight.numel() == 0 or bool(torch.stack(weight.aminmax()).isfinite().all())
+
+
 def _stacked_weight(problem: ConvProblem, direction: Direction) -> Tensor:
     """The weight, checked, as [channels of interest, what is stacked, k1, k2]."""
     weight, geometry, groups = problem.weight.detach(), problem.geometry, problem.groups
@@ -190,7 +206,7 @@ def _stacked_weight(problem: ConvProblem, direction: Direction) -> Tensor:
             f"{problem.name}: a weight of shape {tuple(problem.weight.shape)} with a geometry for {geometry.kernel} "
             "kernels; give the geometry of this layer, `ConvGeometry.of(module, input_size)`."
         )
-    if not torch.isfinite(weight).all():
+    if not is_finite(weight):
         raise WeightsError(
             f"{problem.name}: its weights hold NaN or infinity; norms need finite weights. Load a sound checkpoint."
         )

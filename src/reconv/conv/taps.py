@@ -28,6 +28,12 @@ def tap_gram(weight: Float[Tensor, "channels stacked k1 k2"]) -> Float64[Tensor,
     return taps.mT @ taps
 
 
+def tap_energy(weight: Float[Tensor, "channels stacked k1 k2"]) -> Float64[Tensor, "channels k1*k2"]:
+    """The diagonal of the tap Gram alone: `sum_i W[c, i, u]^2`, in float64 whatever the weight's dtype."""
+    norms: Tensor = torch.linalg.vector_norm(weight.detach().flatten(2), dim=1, dtype=torch.float64)
+    return norms.square()
+
+
 def split_axes(
     gram: Float64[Tensor, "channels taps taps"], kernel: tuple[int, int]
 ) -> Float64[Tensor, "channels pairs1 pairs2"]:

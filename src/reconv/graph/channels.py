@@ -134,8 +134,9 @@ class ChannelGroup:
         Returns:
             Arrays of positions; each step keeps the cells balanced.
         """
-        queues = [[i for i in order if self.free[i] and self.cells[i] == cell] for cell in np.unique(self.cells)]
-        return [np.array(step, dtype=np.int64) for step in zip(*queues, strict=False)]
+        order = order[self.free[order]]
+        queues = [order[self.cells[order] == cell] for cell in np.unique(self.cells)]
+        return list(np.stack([queue[: min(map(len, queues))] for queue in queues], axis=1).astype(np.int64))
 
 
 @dataclass(frozen=True, eq=False)

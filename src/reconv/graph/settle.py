@@ -176,6 +176,7 @@ def _layers(record: Record, classes: Plane, batch: int) -> tuple[Layer, ...]:
     by_name: dict[str, list[LayerCall]] = {}
     for call in record.calls:
         by_name.setdefault(call.layer, []).append(call)
+    norm_of = {labels.tobytes(): scale for labels, scale in reversed(record.norms)}
     return tuple(
         Layer(
             name=name,
@@ -186,7 +187,7 @@ def _layers(record: Record, classes: Plane, batch: int) -> tuple[Layer, ...]:
             positions=sum(use.positions for use in uses) / batch,
             kernel=uses[0].window["kernel"] if uses[0].window else (),
             geometry=_geometry(uses[0]),
-            norm=next((n for x, n in record.norms if np.array_equal(x, uses[0].outputs)), None),
+            norm=norm_of.get(uses[0].outputs.tobytes()),
             inputs_first=uses[0].inputs_first,
             rows=tuple((use.positions / batch, classes[use.rows]) for use in uses if use.rows is not None),
         )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
@@ -45,15 +44,26 @@ def _normalized_shape(module: Any) -> Edits:
     return {} if module.weight is None else {"normalized_shape": tuple(module.weight.shape)}
 
 
-# Module kind -> the sizes that its parameters imply. Subclasses follow their base.
-SIZES: tuple[tuple[type[nn.Module], Callable[[Any], Edits]], ...] = (
+# Module kind -> the sizes that its parameters imply. Subclasses follow their base; the first row that fits counts.
+SIZES: list[tuple[type[nn.Module], Callable[[Any], Edits]]] = [
     (_ConvNd, _conv_sizes),
     (nn.Linear, _linear_sizes),
     (_BatchNorm, _first_size("num_features")),
     (nn.GroupNorm, _first_size("num_channels")),
     (nn.LayerNorm, _normalized_shape),
     (nn.PReLU, _first_size("num_parameters")),
-)
+]
+
+
+def register_adapter(kind: type[nn.Module], sizes_of: Callable[[Any], Edits]) -> None:
+    """Say which attributes of a module repeat sizes of its parameters, so that they follow a cut.
+
+    Args:
+        kind: of the module; it comes before the kinds known so far.
+        sizes_of: from a module whose parameters have been cut, and those of its children, to what its attributes
+            have to be: `lambda m: {"width": m.weight.shape[0]}`.
+    """
+    SIZES.insert(0, (kind, sizes_of))
 
 
 def follow_sizes(module: nn.Module, path: str, graph: ChannelGraph, keep: Mask) -> Edits:
@@ -75,11 +85,3 @@ def follow_sizes(module: nn.Module, path: str, graph: ChannelGraph, keep: Mask) 
 
 def _count(counted: Plane | int, keep: Mask) -> int:
     return counted if isinstance(counted, int) else int(keep[counted].sum())
-
-
-def memory_format_of(tensor: Tensor) -> torch.memory_format:
-    """How a tensor lies in memory, to lay out a smaller one the same way."""
-    for rank, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if tensor.dim() == rank and tensor.is_contiguous(memory_format=channels_last) and not tensor.is_contiguous():
-            return channels_last
-    return torch.contiguous_format

@@ -18,13 +18,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError
-from reconv.graph.labels import LabelSpace, Plane, along, axes_of
+from reconv.graph.labels import LabelSpace, Plane, Shape, along, axes_of
+from reconv.graph.questions import Listening
+from reconv.graph.questions import NoFastPath as NoFastPath
 
 _OWN_FOLDERS = tuple(str(Path(file).parent) + os.sep for file in (torch.__file__, __file__))
 
@@ -162,6 +163,7 @@ class Record:
         uncounted: operators that multiply but belong to no layer. used: parameters that were read.
         operations: every operator that ran. notes: what the user should know.
         forward: the operators of the pass in evaluation mode.
+        noticed: what in the model's code could notice a cut; "" where nothing could.
     """
 
     space: LabelSpace = field(default_factory=LabelSpace)
@@ -176,6 +178,7 @@ class Record:
     operations: list[Call] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     forward: tuple[Operation, ...] = ()
+    noticed: str = ""
     _values: dict[int, tuple[Tensor, Value]] = field(default_factory=dict)
 
     @property
@@ -210,34 +213,49 @@ Check = Callable[[Call], None]
 class _Recorder(TorchDispatchMode):
     """Runs every operator as it is, then asks its rule what became of the labels."""
 
-    def __init__(self, record: Record, rule_of: RuleOf, check: Check | None):
+    def __init__(self, record: Record, rule_of: RuleOf, check: Check | None, listening: Listening, without_data: bool):
         super().__init__()
         self.record = record
+        self.listening = listening
+        self.without_data = without_data
         self.rule_of = rule_of
         self.check = check
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        outputs = func(*args, **(kwargs or {}))
-        call = Call(self.record, func, _bound(func, args, kwargs or {}), outputs)
+        if func.namespace == "prim":  # a question, such as for a tensor's device
+            return func(*args, **(kwargs or {}))
+        arguments = _bound(func, args, kwargs or {})
+        short = SHORT_WAYS.get(f"{func.namespace}.{func._opname}") if self.without_data else None
+        outputs = short(arguments) if short is not None else None
+        if outputs is None:
+            outputs = func(*args, **(kwargs or {}))
+        call = Call(self.record, func, arguments, outputs)
         self.record.used.update(v.parameter for v in call.before if v.parameter)
         if call.outputs:
             values = self.rule_of(func)(call)
             call.after = [values] * len(call.outputs) if isinstance(values, Value) else values
             for tensor, value in zip(call.outputs, call.after, strict=True):
                 self.record.remember(tensor, value)
+        self.listening.hear(call.operator)
         if self.check is not None:
             self.check(call)
         self.record.operations.append(call)
         return outputs
 
 
-class NoFastPath(TorchFunctionMode):
-    """Its mere presence keeps PyTorch's attention layers from their fused inference path, which hides its parts."""
+def _batch_normalized(arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor] | None:
+    if arguments["training"]:
+        return None
+    nothing = arguments["input"].new_empty(0)
+    return torch.empty_like(arguments["input"]), nothing, nothing.detach()
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*args, **(kwargs or {}))
+
+# Operators whose results are plain, but which fake tensors take apart into dozens of others.
+SHORT_WAYS: dict[str, Callable[[Mapping[str, Any]], tuple[Tensor, ...] | None]] = {
+    "aten.native_batch_norm": _batch_normalized,
+}
 
 
 def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -351,9 +369,11 @@ def run(
     if fake is not None:
         example = pytree.tree_map_only(Tensor, fake.from_tensor, example)
     args, kwargs = call_arguments(example)
-    recorder = _Recorder(record, rule_of, check)
-    with _path_followed(twin, record), torch.no_grad(), fake or nullcontext(), NoFastPath(), recorder:
+    listening = Listening(lambda: record.modules.get(record.module))
+    recorder = _Recorder(record, rule_of, check, listening, fake is not None)
+    with _path_followed(twin, record), torch.no_grad(), fake or nullcontext(), listening, recorder:
         outputs = twin(*args, **kwargs)
+    record.noticed = record.noticed or listening.noticed
     for tensor in pytree.tree_leaves(outputs):
         if isinstance(tensor, Tensor):
             for plane in record.value_of(tensor).planes:
@@ -370,7 +390,30 @@ def call_arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def twin_of(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
     """A copy of the model whose parameters and buffers are fake: shapes without data."""
     tensors = [] if fake is None else [*model.parameters(), *model.buffers()]
-    return copied(model, {id(t): fake.from_tensor(t) for t in tensors} if fake else {})
+    return copied(model, {id(t): hollow(t, fake) for t in tensors} if fake else {})
+
+
+def hollow(tensor: Tensor, fake: FakeTensorMode, shape: Shape | None = None) -> Tensor:
+    """Like `fake.from_tensor`, which takes ten times as long over what parameters do not have; or of another shape."""
+    plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
+    if not plain and shape is None:
+        return fake.from_tensor(tensor)
+    options: Any = {"dtype": tensor.dtype, "device": "meta"}
+    if shape is None or shape == tuple(tensor.shape):
+        empty = torch.empty_strided(tuple(tensor.shape), tensor.stride(), **options)
+    else:
+        empty = torch.empty(shape, memory_format=memory_format_of(tensor), **options)
+    result: Any = FakeTensor(fake, empty, tensor.device)
+    result._is_param = isinstance(tensor, nn.Parameter)  # what isinstance(result, nn.Parameter) says
+    return result  # type: ignore[no-any-return]
+
+
+def memory_format_of(tensor: Tensor) -> torch.memory_format:
+    """How a tensor lies in memory, to lay out a smaller one the same way."""
+    for rank, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if tensor.dim() == rank and tensor.is_contiguous(memory_format=channels_last) and not tensor.is_contiguous():
+            return channels_last
+    return torch.contiguous_format
 
 
 def copied(model: nn.Module, tensors: dict[int, Any] | None = None) -> nn.Module:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
-from reconv.graph.sizes import follow_sizes, memory_format_of
-from reconv.graph.trace import Call, Record, Recording, RuleOf, Value, copied, in_one_line, run, two_of
+from reconv.graph.sizes import follow_sizes
+from reconv.graph.trace import Call, Record, Recording, RuleOf, Value, copied, hollow, in_one_line, run, two_of
 
 
 @dataclass(frozen=True)
@@ -152,13 +152,7 @@ def _cut_twin(recording: Recording, graph: ChannelGraph, keep: Mask, record: Rec
     fake = recording.fake
     assert fake is not None
     for name, tensor in [*recording.model.named_parameters(), *recording.model.named_buffers()]:
-        if all(keep[plane].all() for plane in graph.parameters[name]):
-            new: Tensor = fake.from_tensor(tensor)
-        else:
-            with torch.no_grad(), fake:
-                shape, layout = graph.shape(name, keep), memory_format_of(tensor)
-                new = torch.empty(shape, dtype=tensor.dtype, device=tensor.device, memory_format=layout)
-            new = nn.Parameter(new, requires_grad=False) if isinstance(tensor, nn.Parameter) else new
+        new = hollow(tensor, fake, graph.shape(name, keep))
         tensors[id(tensor)] = new
         record.know(name, new, _left(recording.record.parameters[name], keep[graph.labels]))
     twin = copied(recording.model, tensors)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from reconv.errors import GraphError
 from reconv.graph.channels import Mask
 from reconv.graph.labels import Plane, axes_of
-from reconv.graph.sizes import follow_sizes, memory_format_of
-from reconv.graph.trace import copied
+from reconv.graph.sizes import follow_sizes
+from reconv.graph.trace import copied, memory_format_of
 from reconv.plan import Plan
 from reconv.provenance import attach, provenance_of
 
@@ -33,20 +33,16 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
         GraphError: the model's parameters are not those that the plan is for.
     """
     _check_same_architecture(model, plan)
-    small = copied(model)
     keep = plan.keep
-    cut: dict[int, Tensor] = {}  # tied parameters stay tied
-    for path, module in small.named_modules():
-        for store in (module._parameters, module._buffers):
-            for attribute, tensor in store.items():
-                name = f"{path}.{attribute}" if path else attribute
-                if tensor is None or (id(tensor) not in cut and name not in plan.graph.parameters):
-                    continue
-                if id(tensor) not in cut:
-                    cut[id(tensor)] = cut_tensor(tensor, plan.graph.parameters[name], keep)
-                if cut[id(tensor)].shape != tensor.shape:  # what the class would build anew is no longer right
-                    module._non_persistent_buffers_set.discard(attribute)
-                store[attribute] = cut[id(tensor)]
+    tensors = [*model.named_parameters(), *model.named_buffers()]  # tied ones once, so that they stay tied
+    planes = plan.graph.parameters
+    small = copied(model, {id(t): cut_tensor(t, planes[name], keep) for name, t in tensors if name in planes})
+    for before, module in zip(model.modules(), small.modules(), strict=True):
+        for attribute, buffer in module._buffers.items():
+            old = before._buffers[attribute]
+            if buffer is not None and old is not None and buffer.shape != old.shape:
+                # What the class would build anew is no longer right.
+                module._non_persistent_buffers_set.discard(attribute)
     edits = {}
     for path, module in small.named_modules():
         changed = follow_sizes(module, path, plan.graph, keep)

@@ -11,8 +11,19 @@ from typing import Any
 
 import torch
 
+from reconv.errors import unknown_name
 from reconv.graph.rules import layers, moving, norms, sums
-from reconv.graph.rules.common import elementwise, first_alone, like, nothing, same, unknown
+from reconv.graph.rules.common import (
+    contract,
+    elementwise,
+    first_alone,
+    joined,
+    labels_along,
+    like,
+    nothing,
+    same,
+    unknown,
+)
 from reconv.graph.trace import Rule
 
 _ROWS: tuple[tuple[Rule, str], ...] = (
@@ -98,9 +109,27 @@ _ROWS: tuple[tuple[Rule, str], ...] = (
 RULES: dict[str, Rule] = {f"aten.{name}": rule for rule, names in _ROWS for name in names.split()}
 
 
-def register_rule(operator: str, rule: Rule) -> None:
-    """Teach the engine an operator, such as one of your own: `register_rule("mylib.myop", rule)`."""
-    RULES[operator] = rule
+def register_rule(operator: str, rule: Rule | str) -> None:
+    """Teach the engine an operator, such as one of your own.
+
+    Args:
+        operator: its name, such as "mylib.my_op" (or "mylib::my_op").
+        rule: what to do at a `Call` of it; or the name of an operator that passes channels on the same way, such as
+            "aten.mul". With that, the arguments must be named as that operator's, where its rule asks for them.
+
+    Raises:
+        UnknownNameError: `rule` names an operator that has no rule.
+    """
+    RULES[operator.replace("::", ".")] = _rule_like(rule) if isinstance(rule, str) else rule
+
+
+def _rule_like(operator: str) -> Rule:
+    space, _, name = operator.replace("::", ".").partition(".")
+    packet = getattr(getattr(torch.ops, space), name, None)
+    rule = unknown if packet is None else rule_of(getattr(packet, packet.overloads()[0]))
+    if rule is unknown:
+        raise unknown_name("operator with a rule", operator, RULES)
+    return rule
 
 
 def rule_of(func: Any) -> Rule:
@@ -112,4 +141,4 @@ def rule_of(func: Any) -> Rule:
     return elementwise if torch.Tag.pointwise in func.tags else unknown
 
 
-__all__ = ["RULES", "register_rule", "rule_of"]
+__all__ = ["RULES", "contract", "joined", "labels_along", "register_rule", "rule_of"]

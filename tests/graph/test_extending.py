@@ -1,0 +1,102 @@
+"""What a user adds: the page that explains it runs, and what is wrong is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+from nets import NETS, Net, conv, head
+from torch import nn
+
+from reconv import extensions
+from reconv.errors import ConfigError, UnknownNameError
+from reconv.graph import trace
+from reconv.graph.rules import RULES, register_rule
+from reconv.graph.sizes import SIZES
+from reconv.saliency import CRITERIA, Criterion, criterion_named, register_criterion
+
+PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+EXAMPLE = torch.randn(1, 3, 8, 8)
+
+
+@pytest.fixture(autouse=True)
+def tables_as_they_were() -> Iterator[None]:
+    rules, criteria, sizes = dict(RULES), dict(CRITERIA), list(SIZES)
+    yield
+    RULES.clear()
+    RULES.update(rules)
+    CRITERIA.clear()
+    CRITERIA.update(criteria)
+    SIZES[:] = sizes
+    extensions.load_extensions.cache_clear()
+
+
+def test_the_page_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))
+    (tmp_path / "page_on_extending.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    __import__("page_on_extending")
+    before, after = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  stem"))
+    assert before.startswith(
+        "  stem: 16 channels of 1 layers; mine.gated is not followed (gated at page_on_extending.py"
+    )
+    assert after == "  stem: 16 channels of 1 layers; free"
+
+
+def test_a_rule_by_the_name_of_another_operator() -> None:
+    model = NETS["unfollowed_operator"][0]()
+    register_rule("aten::renorm", "aten.relu")
+    assert trace(model, EXAMPLE).groups[0].reason is None
+    with pytest.raises(UnknownNameError, match=r"'aten\.relux' is not known; did you mean"):
+        register_rule("aten.renorm", "aten.relux")
+
+
+def two(second: int = 6) -> nn.Module:
+    return Net(lambda m, x: head(m.end(m.a(x) * m.b(x).mean())), a=conv(3, 8), b=conv(3, second), end=conv(8, 4))
+
+
+def test_an_axis_of_a_parameter_is_tied() -> None:
+    assert [group.producers for group in trace(two(8), EXAMPLE).groups] == [("a",), ("b",), ("end",)]
+    graph = trace(two(8), EXAMPLE, tie=[("a", ("b.weight", 0))])
+    assert [group.producers for group in graph.groups] == [("a", "b"), ("end",)]
+
+
+def test_ties_and_freezes_that_cannot_be() -> None:
+    with pytest.raises(ConfigError, match=r"tie: b has 6 channels and a has 8; tie what has equally many"):
+        trace(two(), EXAMPLE, tie=[("a", "b")])
+    with pytest.raises(UnknownNameError, match=r"layer: 'aa' is not known; did you mean a\?"):
+        trace(two(), EXAMPLE, tie=[("aa", "b")])
+    with pytest.raises(UnknownNameError, match="parameter: 'gamma' is not known"):
+        trace(two(), EXAMPLE, tie=[("a", ("gamma", 0))])
+    with pytest.raises(ConfigError, match=r"axis 7 of a\.weight bears no channels"):
+        trace(two(), EXAMPLE, tie=[("b", ("a.weight", 7))])
+    with pytest.raises(UnknownNameError, match=r"layer: 'layer4\.\*' is not known"):
+        trace(two(), EXAMPLE, freeze=["layer4.*"])
+    with pytest.raises(ConfigError, match=r"freeze: 'a' is one text; give a list of patterns, such as \['a'\]"):
+        trace(two(), EXAMPLE, freeze="a")
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    point = EntryPoint("mine", value, extensions.GROUP)
+    monkeypatch.setattr(extensions, "entry_points", lambda group: [point] if group == extensions.GROUP else [])
+    extensions.load_extensions.cache_clear()
+
+
+def add_a_criterion() -> None:
+    register_criterion(Criterion("added", "by a package", of_layer=lambda layer: layer.filters.sum(1)))
+
+
+def test_an_installed_package_adds_what_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, f"{__name__}:add_a_criterion")
+    assert criterion_named("added").meaning == "by a package"
+
+
+def test_a_package_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "no_such_package:register")
+    said = r"extension 'mine': no_such_package:register of an installed package fails \(ModuleNotFoundError"
+    with pytest.raises(ConfigError, match=said):
+        trace(two(), EXAMPLE)
