@@ -6,9 +6,33 @@ processes there are. PyTorch's own layer does this on accelerators only; the one
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn import functional as collective
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """y = sum of x over all processes; since every process's loss sees y, dx is the sum of all their dy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _summed(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # one output, one gradient
+        return _summed(gradient)
+
+
+def _summed(x: Tensor) -> Tensor:
+    total = x.clone(memory_format=torch.contiguous_format)
+    torch.distributed.all_reduce(total)
+    return total
+
+
+def _total(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(x)
+    return total
 
 
 class _Synchronized(nn.Module):
@@ -26,9 +50,9 @@ class _Synchronized(nn.Module):
         axes = [axis for axis in range(x.ndim) if axis != 1]
         n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
         shape = [1, -1] + [1] * (x.ndim - 2)
-        mean = collective.all_reduce(x.sum(axes)) / n
+        mean = _total(x.sum(axes)) / n
         centered = x - mean.view(shape)
-        variance = collective.all_reduce(centered.square().sum(axes)) / n
+        variance = _total(centered.square().sum(axes)) / n
         _update(layer, mean.detach(), variance.detach() * (n / (n - 1)))
         y: Tensor = centered * torch.rsqrt(variance + layer.eps).view(shape)
         if layer.affine:
