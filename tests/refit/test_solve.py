@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from reconv.refit.solve import Problem, apply, gated_error, solve
+from reconv.refit.solve import Problem, apply, gated_error, rescaled, solve
 
 
 def problem(n: int = 400, inputs: int = 7, outputs: int = 3, groups: int = 2) -> Problem:
@@ -73,8 +74,22 @@ def test_few_rows_and_many_are_one_problem() -> None:
     torch.manual_seed(1)
     rows, target = torch.randn(6, 1, 7).double(), torch.randn(6, 1, 2).double()
     start = torch.randn(1, 7, 2, dtype=torch.float64)
-    found = solve(Problem(rows, target, start, constant=False), ridge=1e-2)[0]
+    problem = Problem(rows, target, start, constant=False)
+    found = solve(problem, ridge=1e-2)[0]
+    pulled = rescaled(problem)[0]  # with few rows the ridge pulls there
     U, T = rows[:, 0], target[:, 0]
     r = 1e-2 * U.square().mean(0).mean() * 6
-    expected = start[0] + torch.linalg.solve(U.T @ U + r * torch.eye(7), U.T @ (T - U @ start[0]))
+    expected = pulled + torch.linalg.solve(U.T @ U + r * torch.eye(7), U.T @ (T - U @ pulled))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("rows", [20, 200])
+def test_few_rows_tell_scale_and_shift_of_each_output(rows: int) -> None:
+    inputs, scale, shift = 50, torch.tensor([2.0, -0.5, 1.0]).double(), torch.tensor([1.0, 0.0, -3.0]).double()
+    U = torch.cat([torch.randn(rows, inputs).double(), torch.ones(rows, 1).double()], 1)
+    start = torch.randn(1, inputs + 1, 3).double()
+    target = (U @ start[0]) * scale + shift
+    found = solve(Problem(U[:, None], target[:, None], start, constant=True), ridge=1e2)[0]
+    unseen = torch.cat([torch.randn(9, inputs).double(), torch.ones(9, 1).double()], 1)
+    expected = (unseen @ start[0]) * scale + shift
+    assert float((unseen @ found - expected).norm() / expected.norm()) < 1e-6

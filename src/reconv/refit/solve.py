@@ -22,7 +22,7 @@ from reconv.refit.parallel import each
 
 Bounds = tuple[float, float]
 _FEW = 8  # rows an input, below which the ridge matters
-_RIDGES = (1.0, 1e2, 1e4, 1e6)
+_RIDGES = (1.0, 1e2, 1e4, 1e6, 1e9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +100,8 @@ def solve_with_factor(problem: Problem, ridge: float, gate: Bounds | None, passe
         where none was made.
     """
     few = len(problem.rows) < _FEW * problem.rows.shape[2]
+    if few:
+        problem = replace(problem, start=rescaled(problem))
     fit, factor = _fit(problem, _best_ridge(problem, ridge) if few else ridge)
     matrix = fit(problem.target)
     if gate is not None:
@@ -111,6 +113,20 @@ def solve_with_factor(problem: Problem, ridge: float, gate: Bounds | None, passe
                 target = torch.where(problem.target > high, value.clamp(min=high), target)
             matrix = fit(target)
     return matrix, factor
+
+
+def rescaled(problem: Problem) -> Tensor:
+    """The present matrix with a scale and a shift of each output that fit the target: what few rows do tell."""
+    value, target = (t.double() for t in (apply(problem.rows, problem.start), problem.target))
+    if problem.constant:
+        middle = value.mean(0), target.mean(0)
+        value, target = value - middle[0], target - middle[1]
+    energy = value.square().sum(0)
+    scale = torch.where(energy > 0, (value * target).sum(0) / energy.clamp(min=1e-300), 1.0)
+    matrix = problem.start * scale[:, None]
+    if problem.constant:
+        matrix[:, -1] += middle[1] - scale * middle[0]
+    return matrix
 
 
 def _best_ridge(problem: Problem, ridge: float) -> float:
