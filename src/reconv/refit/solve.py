@@ -22,7 +22,7 @@ from reconv.refit.parallel import each
 
 Bounds = tuple[float, float]
 _FEW = 8  # rows an input, below which the ridge matters
-_RIDGES = (1.0, 1e2, 1e4, 1e6, 1e9)
+RIDGES = (1.0, 1e2, 1e4, 1e6, 1e9)  # times the one asked for, that are tried on few rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +137,7 @@ def _best_ridge(problem: Problem, ridge: float) -> float:
     part = replace(problem, rows=problem.rows[:cut], target=problem.target[:cut])
     rows, target = problem.rows[cut:], problem.target[cut:]
     errors = {}
-    for factor in _RIDGES:
+    for factor in RIDGES:
         matrix = _fit(part, factor * ridge)[0](part.target)
         errors[factor * ridge] = gated_error(apply(rows, matrix), target, None)
     return min(errors, key=errors.__getitem__)
