@@ -79,7 +79,7 @@ def test_few_rows_and_many_are_one_problem() -> None:
     pulled = rescaled(problem)[0]  # with few rows the ridge pulls there
     U, T = rows[:, 0], target[:, 0]
     level = U.square().mean() * 6
-    ridges = [1e-2 * factor * level * torch.eye(7) for factor in RIDGES]
+    ridges = [1e-2 * factor * level * torch.eye(7).double() for factor in RIDGES]
     expected = [pulled + torch.linalg.solve(U.T @ U + r, U.T @ (T - U @ pulled)) for r in ridges]
     assert min(float((found - e).norm()) for e in expected) < 1e-10
 
