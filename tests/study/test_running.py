@@ -13,7 +13,7 @@ from outcome import outcomes
 
 from reconv.errors import ReconvError
 from reconv.study import ARMS, Cell, Network, Progress, Store, Study, run_study, study_facts
-from reconv.study.bench import bench_for
+from reconv.study.bench import forget_benches
 from reconv.study.compute import compute
 from reconv.study.runner import identified
 from reconv.study.tables import current, summarize, tidy
@@ -59,7 +59,7 @@ def test_a_grown_study_computes_only_what_is_new(study: Study, finished: Store, 
 def test_sharing_work_does_not_change_results(study: Study, finished: Store) -> None:
     known = finished.records()
     for cell in identified(study).cells()[:-4:-1]:
-        bench_for.cache_clear()
+        forget_benches()
         assert compute(cell)["outcome"] == known[cell.key]["outcome"]
 
 
@@ -75,6 +75,26 @@ def test_what_cannot_be_is_told_and_the_rest_goes_on(study: Study, tmp_path: Pat
     assert [cell.budget for cell, _ in done.failed] == ["macs=0.001"]
     assert "have to stay" in done.failed[0][1]
     assert done.computed == 2
+
+
+def test_files_that_are_not_the_studys_are_refused(network: Network) -> None:
+    known = identified(_one(network)).networks[0]
+    with pytest.raises(ReconvError, match="not those of the study"):
+        compute(Cell(replace(known, fingerprint="0" * 64)))
+
+
+def test_ctrl_c_says_the_same_command(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from reconv.cli import study_out
+    from reconv.cli.app import main
+
+    monkeypatch.setattr(study_out, "Lines", lambda: _StopAfter(1))
+    words = ["study", "--model", "resnet20", "--weights", str(network.weights), "--data-set", "digits", "-c", "l1"]
+    assert main([*words, "--save-path", str(tmp_path / "s")]) == 130
+    told = capsys.readouterr().err
+    assert f"--save-path {tmp_path / 's'}" in told
+    assert "--resume" not in told
 
 
 def test_a_folder_of_something_else_is_refused(study: Study, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             return int(build_app()(words, prog_name="reconv", standalone_mode=False) or 0)
     except Stopped as stop:
-        return _say(_how_to_go_on(words, stop.folder), EXIT_INTERRUPTED)
+        return _say(_how_to_go_on(words, stop.folder, stop.flag), EXIT_INTERRUPTED)
     except (ReconvError, OSError, CommandLineError) as error:
         if debug:
             raise
@@ -154,15 +154,15 @@ def _usage_message(error: Any, words: Sequence[str]) -> str:
     return f"{command}: {error.format_message().rstrip('.')}{got}; see `{command} --help`."
 
 
-def _how_to_go_on(words: Sequence[str], folder: Path | None) -> str:
+def _how_to_go_on(words: Sequence[str], folder: Path | None, flag: str) -> str:
     command = ["reconv", *words]
     if folder is None:
         return f"Interrupted. Start again with: {shlex.join(command)}"
     command = [word for word in command if word != "--overwrite"]
     if not any(word == "-o" or word.startswith("--save-path") for word in words):
         command += ["--save-path", str(folder)]
-    if "--resume" not in words:
-        command += ["--resume"]
+    if flag and flag not in words:
+        command += [flag]
     return f"Interrupted. What is finished is kept in {folder}; go on with: {shlex.join(command)}"
 
 

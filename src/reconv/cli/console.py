@@ -97,9 +97,9 @@ def before_and_after(before: Measures, after: Measures) -> Table:
 
 
 @contextmanager
-def resumable(folder: Path) -> Iterator[None]:
-    """Ctrl-C inside says how to go on."""
+def resumable(folder: Path, flag: str = "--resume") -> Iterator[None]:
+    """Ctrl-C inside says how to go on: in this folder, with this flag, if it takes one."""
     try:
         yield
     except KeyboardInterrupt as stop:
-        raise Stopped(folder) from stop
+        raise Stopped(folder, flag) from stop

@@ -132,7 +132,7 @@ def command(
         )
     folder = save_path or common.output_path(None, False, "study", file.stem if file else model or "")
     if not only_tables:
-        with console.resumable(folder):
+        with console.resumable(folder, flag=""):
             done = studies.run_study(
                 asked, folder, jobs=jobs, executor=executor, device=device, progress=study_out.Lines()
             )

@@ -6,12 +6,14 @@ Nothing here decides a result: every value is a function of the arguments that i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from dataclasses import replace
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
 from reconv.data import DataSet, calibration_images, load_data
+from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph, trace
 from reconv.pipeline import load_network
@@ -56,14 +58,12 @@ class Bench:
         self.curves = lru_cache(_KEPT)(self._curves)
         self.plan = lru_cache(4)(self._plan)
 
-    def fingerprinted(self) -> Network:
+    @cached_property
+    def identified(self) -> Network:
         """The network with the fingerprints that cells are known by."""
         labels = {name: getattr(self.data, name).labels for name in ("train", "validation", "test")}
-        values = vars(self.network) | {
-            "fingerprint": tensors_fingerprint(self.model.state_dict()),
-            "labels": tensors_fingerprint(labels),
-        }
-        return Network(**values)
+        weights = tensors_fingerprint(self.model.state_dict())
+        return replace(self.network, fingerprint=weights, labels=tensors_fingerprint(labels))
 
     def _scores(self, criterion: str, seed: int) -> Saliency:
         return score(self.graph, criterion, seed=seed)
@@ -110,10 +110,29 @@ class Bench:
         return choose(self.graph, scores, Budget.parse([budget]), scheme=scheme, coupled=coupled)  # type: ignore[arg-type]
 
 
-@lru_cache(2)
 def bench_for(network: Network, device: str) -> Bench:
-    """The bench of a network in this process; the last two are kept."""
+    """The bench of a network in this process; the last two are kept.
+
+    Raises:
+        ConfigError: the files here are not those that the network was identified by.
+    """
+    bench = _bench(replace(network, fingerprint="", labels=""), device)
+    found = bench.identified
+    if network.fingerprint and (network.fingerprint, network.labels) != (found.fingerprint, found.labels):
+        raise ConfigError(
+            f"{network.name}: the weights or images here are not those of the study; give the same files everywhere"
+        )
+    return bench
+
+
+@lru_cache(2)
+def _bench(network: Network, device: str) -> Bench:
     return Bench(network, device)
+
+
+def forget_benches() -> None:
+    """Drop what this process keeps."""
+    _bench.cache_clear()
 
 
 def random_twin(bench: Bench, seed: int) -> torch.nn.Module:

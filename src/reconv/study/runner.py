@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from reconv.errors import ConfigError, ReconvError
 from reconv.study.bench import bench_for
@@ -103,10 +101,4 @@ def identified(study: Study, device: str = "cpu") -> Study:
     Raises:
         ReconvError: a network or data set that cannot be loaded.
     """
-    return replace(study, networks=tuple(bench_for(network, device).fingerprinted() for network in study.networks))
-
-
-def outcome_of(records: Mapping[str, Mapping[str, Any]], cell: Cell) -> Mapping[str, Any] | None:
-    """A cell's outcome, if it is known."""
-    record = records.get(cell.key)
-    return None if record is None else record["outcome"]
+    return replace(study, networks=tuple(bench_for(network, device).identified for network in study.networks))
