@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reconv.errors import ConfigError, unknown_name
-from reconv.pipeline import Cut, Schooling
+from reconv.pipeline import Cut, Schooling, example_of
 from reconv.pipeline.config import ALL_SCHEMES
 from reconv.pipeline.inputs import SHIPPED
 from reconv.plan import Budget
@@ -18,6 +18,8 @@ from reconv.refit import IMAGE_CRITERIA
 from reconv.saliency import criterion_named
 from reconv.training import parse_overrides, process_count
 from reconv.zoo import find_trained
+
+_SMALL_IMAGES = 64  # pixels a side
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ class CutOptions:
 def criterion(name: str) -> str:
     """The criterion of this name or alias, among those that look at weights and those that look at images."""
     return name.lower() if name.lower() in IMAGE_CRITERIA else criterion_named(name).name
+
+
+def repairs(asked: bool | None, recalibrate: int, data_set: str) -> bool:
+    """Whether a run repairs: as asked, else where that takes seconds, which large images do not allow."""
+    if asked is not None:
+        return asked
+    return not recalibrate and max(example_of(data_set)[0].shape[2:]) <= _SMALL_IMAGES
 
 
 def schooling(

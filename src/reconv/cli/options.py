@@ -135,7 +135,7 @@ Repair = Annotated[
     typer.Option(
         "--repair/--no-repair",
         help="Solve the layers around the cut anew by least squares, on images without labels "
-        "[default: yes for run; for prune with --calibration only].",
+        "[default: run does for digits and CIFAR; prune with --calibration only].",
         rich_help_panel=_CUT,
         show_default=False,
     ),

@@ -109,7 +109,7 @@ def command(
         between=common.schooling(round_protocol, round_epochs, teacher=teacher),
         verify=verify,
         recalibrate=recalibrate,
-        repair=not recalibrate if repair is None else repair,
+        repair=common.repairs(repair, recalibrate, data_set),
         calibration=calibration,
         images=images,
         seed=seed,
