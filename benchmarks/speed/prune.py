@@ -1,4 +1,4 @@
-"""Seconds to prune a network, side by side with Torch-Pruning: half of the channels, every layer the same share.
+"""CPU seconds to prune a network, side by side with Torch-Pruning: half of the channels, every layer the same share.
 
     pip install -e '.[peers]'
     python benchmarks/speed/prune.py                                  # every network, a table
@@ -123,15 +123,15 @@ def by_torch_pruning(keep: float, scheme: str) -> Prune:
 
 
 class Clock:
-    """Seconds by name."""
+    """CPU seconds by name: one thread is at work, and what else the machine does has no say."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
 
     def __call__(self, what: str, step: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
+        start = time.process_time()
         result = step()
-        self.spent[what] = time.perf_counter() - start
+        self.spent[what] = time.process_time() - start
         return result
 
 
