@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from reconv.cost import measure_latency, profile, total_macs, total_parameters
+from reconv.artifacts import save
+from reconv.cost import file_size, measure_latency, peak_memory, profile, total_macs, total_parameters
+from reconv.cost.terms import CostModel
 from reconv.graph import trace
+from reconv.graph.trial import generic_cut
 from reconv.plan import Budget, choose
 from reconv.saliency import score
 from reconv.surgery import prune
@@ -83,6 +89,75 @@ def test_what_is_predicted_of_a_cut_is_measured_after_it() -> None:
     assert (predicted.macs, predicted.parameters) == (plan.macs[1], plan.params[1])
     assert total_macs(graph.layers, plan.keep) == predicted.macs
     assert total_parameters(graph, plan.keep) == predicted.parameters
+
+
+class _Alive(TorchDispatchMode):
+    """Counts what is alive after each operator: the storages of all tensors that it has seen, but parameters."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.fixed = {StorageWeakRef(t.untyped_storage()) for t in [*model.parameters(), *model.buffers()]}
+        self.seen: dict[StorageWeakRef, int] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        for tensor in pytree.tree_leaves((args, kwargs, result)):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self.seen[StorageWeakRef(storage)] = storage.nbytes()
+        self.seen = {ref: size for ref, size in self.seen.items() if not ref.expired() and ref not in self.fixed}
+        self.peak = max(self.peak, sum(self.seen.values()))
+        return result
+
+
+def measured_memory(model: nn.Module, example: torch.Tensor) -> int:
+    """On real data, with PyTorch's own storages."""
+    counter = _Alive(model.eval())
+    with torch.no_grad(), counter:
+        model(example)
+    return counter.peak
+
+
+FAST = ["resnet20", "resnet18", "mobilenet_v3_small"]
+SLOW = ["squeezenet1_1", "shufflenet_v2_x1_0", "regnet_y_400mf", "densenet121", "efficientnet_b0", "resnext50_32x4d"]
+
+
+@pytest.mark.parametrize("name", [*FAST, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])
+def test_memory_and_file_are_predicted_to_the_byte(name: str, tmp_path: Path) -> None:
+    example = torch.randn(1, 3, *((32, 32) if name == "resnet20" else (64, 64)))
+    model = load_model(name)
+    graph = trace(model, example)
+    plan = choose(graph, score(graph, "l1"), Budget(channels=0.6), coupled=True)
+    small = prune(model, plan)
+    assert plan.memory == (measured_memory(model, example), measured_memory(small, example))
+    for network, predicted in zip((model, small), plan.size, strict=True):
+        save(network, tmp_path / "saved", overwrite=True)
+        assert (tmp_path / "saved" / "weights.safetensors").stat().st_size == predicted
+    costs = CostModel(graph)
+    for seed in range(3):
+        keep = generic_cut(graph, seed)
+        left = {n: float(costs.left(n, costs.counts(keep))) for n in ("macs", "params", "memory", "size")}
+        assert left["macs"] == total_macs(graph.layers, keep)
+        assert left["params"] == total_parameters(graph, keep)
+        assert left["memory"] == peak_memory(graph, keep)
+        assert 0 < file_size(graph, keep) - left["size"] < 200_000  # the header
+
+
+class Views(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(x).relu_().flatten(2).unflatten(2, (4, 4)))
+
+
+def test_views_and_results_in_place_take_no_memory_of_their_own() -> None:
+    graph = trace(Views(), torch.randn(1, 3, 4, 4))
+    assert peak_memory(graph) == 4 * 16 * (3 + 8 + 2)
+    assert peak_memory(graph) == measured_memory(graph.model, torch.randn(1, 3, 4, 4))
+    assert peak_memory(trace(Views(), torch.randn(4, 3, 4, 4))) == 4 * peak_memory(graph)
 
 
 def test_latency_takes_turns_and_restores_modes() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +18,18 @@ from torch.nn import functional as F
 
 from reconv.errors import ArtifactError, BudgetError, ConfigError, UnknownNameError
 from reconv.graph import trace
-from reconv.plan import NOT_NEEDED, STREAM, Budget, Limits, Plan, choose, choose_widths, plan_from_json, unit_scores
+from reconv.plan import (
+    NORMALIZATIONS,
+    NOT_NEEDED,
+    STREAM,
+    Budget,
+    Limits,
+    Plan,
+    choose,
+    choose_widths,
+    plan_from_json,
+    unit_scores,
+)
 from reconv.saliency import Saliency, score
 from reconv.zoo import load_model, load_recipe
 
@@ -282,6 +295,105 @@ def test_a_group_that_the_budget_does_not_need_says_so() -> None:
     values["inner"] = torch.cat([torch.full((19,), 1e-6), torch.ones(1)]).double()
     plan = choose(GRAPH, Saliency("l1", "forward", values), Budget(macs=0.9), scheme="global")
     assert {row.name: row.why for row in plan.groups}["grouped"] == NOT_NEEDED
+
+
+# --- budgets of bytes, units, what is left over, normalization, knapsack ----------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("limit", ["size", "memory"])
+def test_budgets_of_bytes(scheme: str, limit: str) -> None:
+    plan = choose(GRAPH, SCORES, Budget(**{limit: 0.8}), scheme=scheme, coupled=True)  # type: ignore[arg-type]
+    before, after = {"size": plan.size, "memory": plan.memory}[limit]
+    assert after <= 0.8 * before
+    same = choose(GRAPH, SCORES, Budget(**{limit: float(after)}), scheme=scheme, coupled=True)  # type: ignore[arg-type]
+    assert {"size": same.size, "memory": same.memory}[limit][1] <= after
+
+
+def test_budgets_with_units() -> None:
+    assert Budget.parse(["macs=60M,size=2MiB", "latency=3ms"]) == Budget(macs=60e6, size=2 * 1024**2, latency=3000)
+    assert Budget.parse(["memory=1.5kB"]) == Budget(memory=1500)
+    assert str(Budget(latency=3000)) == "latency=3 ms"
+    for text, said in (
+        ("latency=3", "a time has a unit, as in latency=3ms"),
+        ("latency=3M", "write name=number, such as latency=3ms"),
+        ("size=2parsecs", "write name=number, such as size=2MiB"),
+        ("macs=5MB", "write name=number, such as macs=0.5"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            Budget.parse([text])
+
+
+def test_a_coarse_step_is_given_back_or_said() -> None:
+    plan = choose(GRAPH, SCORES, Budget(macs=0.75), limits=Limits(multiple=8), coupled=True)
+    unused = 0.75 - plan.macs[1] / plan.macs[0]
+    assert (unused <= 0.01) == (not plan.notes)
+    assert all("stay unused: steps are coarse" in note for note in plan.notes)
+    assert choose(GRAPH, SCORES, Budget(params=10_000)).notes[0].startswith("nothing had to go")
+
+
+def test_limits_from_text() -> None:
+    found = Limits.parse(4, 8, ["layer4.*=0.25", "stem = 0"], ["head*"])
+    assert found == Limits(4, 8, {"head*": 0.0, "layer4.*": 0.25, "stem": 0.0})
+    for text in ("layer4.*", "=0.5", "layer4=most"):
+        with pytest.raises(ConfigError, match=r"limit: .*; write the layers and the share of them that may go at most"):
+            Limits.parse(1, 1, [text], [])
+
+
+@pytest.mark.parametrize("name", NORMALIZATIONS)
+def test_normalizations_keep_the_order_and_are_stated(name: str) -> None:
+    values = np.array([3.0, 1.0, 2.0, 8.0])
+    assert np.argsort(NORMALIZATIONS[name].function(values)).tolist() == [1, 2, 0, 3]
+    plan = choose(GRAPH, SCORES, Budget(macs=0.6), scheme="global", normalization=name, coupled=True)
+    assert NORMALIZATIONS[name].words in plan.scheme
+
+
+def test_normalizations_that_cannot_be() -> None:
+    with pytest.raises(UnknownNameError, match="normalization: 'men' is not known; did you mean mean"):
+        choose(GRAPH, SCORES, Budget(macs=0.5), scheme="global", normalization="men")
+    with pytest.raises(ConfigError, match="normalization: 'max' has no say in a uniform plan"):
+        choose(GRAPH, SCORES, Budget(macs=0.5), normalization="max")
+
+
+class Circle(nn.Module):
+    """Three groups, each joined to both others by a layer: products that close a circle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 5, 1), nn.Conv2d(5, 6, 1)
+        self.c, self.end = nn.Conv2d(11, 4, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = F.relu(self.a(x))
+        return self.end(F.relu(self.c(torch.cat([a, F.relu(self.b(a))], 1))))
+
+
+CIRCLE = trace(Circle(), torch.randn(1, 2, 4, 4))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "budget", [Budget(macs=0.5), Budget(params=0.4), Budget(macs=0.6, params=0.5), Budget(channels=0.5)]
+)
+def test_no_plan_beats_the_stated_gap(seed: int, budget: Budget) -> None:
+    saliency = score(CIRCLE, "random", seed=seed)
+    scores = unit_scores(CIRCLE, saliency)
+    plan = choose(CIRCLE, saliency, budget, scheme="knapsack", normalization="none")
+    free = [(group, np.sort(scores[group.name])) for group in CIRCLE.groups if not group.reason]
+    total, best = sum(float(values[:-1].sum()) for _, values in free), 0.0
+    for widths in itertools.product(*(range(1, group.size + 1) for group, _ in free)):
+        removable = sum(group.size - 1 for group, _ in free)
+        fits = budget.channels is None or sum(widths) - len(free) <= budget.channels * removable
+        if fits and budget.channels is None:
+            other = choose_widths(CIRCLE, saliency, {g.name: w for (g, _), w in zip(free, widths, strict=True)})
+            spent = {"macs": other.macs, "params": other.params}
+            fits = all(spent[name][1] <= share * spent[name][0] for name, share in budget.limits.items())
+        if fits:
+            lost = sum(float(values[: len(values) - w].sum()) for (_, values), w in zip(free, widths, strict=True))
+            best = max(best, 1 - lost / total)
+    kept, possible = (float(text) / 100 for text in re.findall(r"([0-9.]+)%", plan.notes[0])[:2])
+    assert kept <= best + 1e-4 <= possible + 2e-4
+    assert kept >= best - 0.03
 
 
 # --- widths ------------------------------------------------------------------------------------------------

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from reconv.graph import register_adapter as register_adapter
     from reconv.graph import register_rule as register_rule
     from reconv.graph import trace as trace
+    from reconv.latency import choose as choose
+    from reconv.latency import measure_layers as measure_layers
     from reconv.plan import Budget as Budget
+    from reconv.plan import Limits as Limits
     from reconv.plan import Plan as Plan
-    from reconv.plan import choose as choose
     from reconv.plan import choose_widths as choose_widths
     from reconv.refit import choose_by_curves as choose_by_curves
     from reconv.refit import dead_leaves as dead_leaves
@@ -51,7 +53,8 @@ _HOME = {
     "cost": ("measure_latency", "profile"),
     "errors": ("ReconvError",),
     "graph": ("ChannelGraph", "register_adapter", "register_rule", "trace"),
-    "plan": ("Budget", "Plan", "choose", "choose_widths"),
+    "latency": ("choose", "measure_layers"),
+    "plan": ("Budget", "Limits", "Plan", "choose_widths"),
     "refit": ("choose_by_curves", "dead_leaves", "error_curves", "gather_moments", "repair"),
     "saliency": ("Criterion", "Saliency", "register_criterion", "score", "score_all"),
     "surgery": ("prune", "verify"),

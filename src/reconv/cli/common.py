@@ -13,7 +13,7 @@ from reconv.errors import ConfigError, unknown_name
 from reconv.pipeline import Cut, Schooling, example_of
 from reconv.pipeline.config import ALL_SCHEMES
 from reconv.pipeline.inputs import SHIPPED
-from reconv.plan import Budget
+from reconv.plan import NORMALIZATIONS, Budget, Limits
 from reconv.refit import IMAGE_CRITERIA
 from reconv.saliency import criterion_named
 from reconv.training import parse_overrides, process_count
@@ -35,6 +35,11 @@ class CutOptions:
     scheme: str
     coupled: bool
     rev: bool
+    normalization: str = "mean"
+    minimum: int = 1
+    multiple: int = 1
+    limit: Sequence[str] | None = None
+    exclude: Sequence[str] | None = None
 
     def cut(self, default: Budget | None = None) -> Cut:
         """What they say; `default` is the budget where none is given.
@@ -52,6 +57,13 @@ class CutOptions:
             raise unknown_name("direction", self.direction, ("forward", "backward"))
         if self.scheme not in ALL_SCHEMES:
             raise unknown_name("scheme", self.scheme, ALL_SCHEMES)
+        if self.normalization not in NORMALIZATIONS:
+            raise unknown_name("normalization", self.normalization, NORMALIZATIONS)
+        if self.normalization != "mean" and self.scheme not in ("global", "knapsack"):
+            raise ConfigError(
+                f"--normalization {self.normalization}: {self.scheme} compares no scores of different layers; "
+                "give --scheme global or knapsack, or leave it out"
+            )
         if self.prune_cfg is not None and self.coupled:
             raise ConfigError("--coupled: the paper's configurations leave residual streams whole; give --budget")
         return Cut(
@@ -64,6 +76,8 @@ class CutOptions:
             scheme=self.scheme,
             coupled=self.coupled,
             keep_lowest=self.rev,
+            limits=Limits.parse(self.minimum, self.multiple, self.limit or (), self.exclude or ()),
+            normalization=self.normalization,
         )
 
 
@@ -113,8 +127,13 @@ def starting_weights(
         arguments: of the model; with any, those that come with reconv do not fit.
     """
     if given is not None:
-        return None if str(given).lower() in ("none", "scratch") else str(given)
+        return given_weights(given)
     return SHIPPED if not arguments and find_trained(model, data_set) else None
+
+
+def given_weights(given: Path | None) -> str | None:
+    """The weights that were given; None for "none" and "scratch", which ask for random ones."""
+    return None if given is None or str(given).lower() in ("none", "scratch") else str(given)
 
 
 def text(path: Path | None) -> str | None:

@@ -89,7 +89,8 @@ BudgetOption = Annotated[
     typer.Option(
         "--budget",
         "-b",
-        help="What may remain: macs=0.5, params=0.3, channels=0.7, or absolute as in macs=60M; several may be given.",
+        help="What may remain, as a share, macs=0.5, or absolute, macs=60M: macs, params, channels, size, memory "
+        "(size=2MiB) or measured latency (latency=3ms); several may be given.",
         rich_help_panel=_CUT,
     ),
 ]
@@ -104,10 +105,37 @@ Scheme = Annotated[
     typer.Option(
         "--scheme",
         help="uniform: the same fraction of every layer; global: one threshold for all; "
-        "allocated: by predicted error, from images.",
+        "knapsack: the most score within the budget; allocated: by predicted error, from images.",
         autocompletion=names.offer(names.SCHEMES),
         rich_help_panel=_CUT,
     ),
+]
+Normalization = Annotated[
+    str,
+    typer.Option(
+        "--normalization",
+        help="How global and knapsack make scores of different layers comparable: divided by their mean, max, l2 norm "
+        "or sum, replaced by their rank, or none.",
+        rich_help_panel=_CUT,
+    ),
+]
+Minimum = Annotated[
+    int, typer.Option("--minimum", help="Output channels that every layer keeps at least.", rich_help_panel=_CUT)
+]
+Multiple = Annotated[
+    int, typer.Option("--multiple", help="A layer that is cut keeps a multiple of this many.", rich_help_panel=_CUT)
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        help="Layers by pattern and the share of them that may go at most, as in 'layer4.*=0.25'; repeatable.",
+        rich_help_panel=_CUT,
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", help="Layers by pattern that are left whole; repeatable.", rich_help_panel=_CUT),
 ]
 Coupled = Annotated[
     bool, typer.Option("--coupled", help="Cut residual streams too, all their layers together.", rich_help_panel=_CUT)

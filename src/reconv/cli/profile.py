@@ -26,9 +26,9 @@ def command(
     latency: TimeIt = False,
     device: options.Device = "auto",
 ) -> None:
-    """Multiply-accumulates (one fused multiply-add is one) and parameters, layer by layer."""
+    """Multiply-accumulates (one fused multiply-add is one) and parameters, layer by layer; memory and file size."""
     from reconv.cli import console, network
-    from reconv.cost import measure_latency
+    from reconv.cost import file_size, measure_latency, peak_memory
     from reconv.cost import profile as count
     from reconv.report import numbers
 
@@ -42,6 +42,9 @@ def command(
     out.print(console.table("", ("layer", "channels", "MACs", "parameters"), rows))
     out.print(f"MACs        {found.macs:,} ({numbers.count(found.macs)}) an image")
     out.print(f"parameters  {found.parameters:,} ({numbers.count(found.parameters)})")
+    memory, file = peak_memory(graph), file_size(graph)
+    out.print(f"memory      {memory:,} bytes ({numbers.size(memory)}) of activations at the widest moment, one image")
+    out.print(f"file        {file:,} bytes ({numbers.size(file)}) of weights, saved")
     for name, times in found.uncounted.items():
         out.print(f"not counted {name}, {times} times", markup=False)
     if latency:

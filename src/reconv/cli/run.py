@@ -61,7 +61,12 @@ def command(
     budget: options.BudgetOption = None,
     prune_cfg: options.PruneCfg = None,
     scheme: options.Scheme = "uniform",
+    normalization: options.Normalization = "mean",
     coupled: options.Coupled = False,
+    minimum: options.Minimum = 1,
+    multiple: options.Multiple = 1,
+    limit: options.Limit = None,
+    exclude: options.Exclude = None,
     rev: options.Rev = False,
     verify: options.Verify = None,
     recalibrate: options.Recalibrate = 0,
@@ -95,7 +100,8 @@ def command(
     from reconv.plan import Budget
 
     common.check_one_process("run")
-    cut = common.CutOptions(metric, direction, exact, scores, budget, prune_cfg, scheme, coupled, rev)
+    limited = (normalization, minimum, multiple, limit, exclude)
+    cut = common.CutOptions(metric, direction, exact, scores, budget, prune_cfg, scheme, coupled, rev, *limited)
     config = pipeline.RunConfig(
         model=model,
         weights=common.starting_weights(weights, model, data_set, common.model_arguments(shortcut)),

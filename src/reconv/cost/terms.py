@@ -80,12 +80,12 @@ class CostModel:
     def __init__(self, graph: ChannelGraph):
         self.graph = graph
         self._counts = Counts(graph.classes)
-        self.macs = self._terms([p for i, layer in enumerate(graph.layers) for p in _layer_products(i, layer)])
+        self.macs = self.terms([p for i, layer in enumerate(graph.layers) for p in _layer_products(i, layer)])
         trained = dict(graph.model.named_parameters())
         entries = [_tensor_product(graph, i, name) for i, name in enumerate(graph.parameters)]
-        self.params = self._terms([p for p, name in zip(entries, graph.parameters, strict=True) if name in trained])
+        self.params = self.terms([p for p, name in zip(entries, graph.parameters, strict=True) if name in trained])
         tensors = {**trained, **dict(graph.model.named_buffers())}
-        self.weights = self._terms(
+        self.weights = self.terms(
             [
                 (i, n * tensors[name].element_size(), planes)
                 for (i, n, planes), name in zip(entries, graph.parameters, strict=True)
@@ -94,7 +94,7 @@ class CostModel:
 
     @cached_property
     def memory(self) -> Terms:
-        return self._terms([(i, a.entry, list(a.planes)) for i, a in enumerate(activations(self.graph))])
+        return self.terms([(i, a.entry, list(a.planes)) for i, a in enumerate(activations(self.graph))])
 
     @cached_property
     def lives(self) -> tuple[Plane, Plane]:
@@ -133,7 +133,8 @@ class CostModel:
         np.subtract.at(change, gone, sizes)
         return np.asarray(change.cumsum(0))
 
-    def _terms(self, products: list[Product]) -> Terms:
+    def terms(self, products: list[Product]) -> Terms:
+        """Further costs of the network, as products: owner, coefficient, planes of classes that are counted."""
         self._counts.__dict__.pop("matrix", None)
         width = max([1, *(len(planes) for _, _, planes in products)])
         factors = np.full((len(products), width), -1, dtype=np.int64)

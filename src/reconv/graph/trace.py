@@ -8,6 +8,7 @@ outputs. The trace is only the analysis: what is pruned later is the user's own 
 from __future__ import annotations
 
 import copy
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -138,6 +139,10 @@ class Output:
     shape: tuple[int, ...]
     itemsize: int
     planes: tuple[Plane, ...]
+
+    def bytes_apart(self) -> float:
+        """Bytes for each combination of its planes' entries."""
+        return self.itemsize * math.prod(self.shape) / max(math.prod(plane.size for plane in self.planes), 1)
 
 
 @dataclass(frozen=True, eq=False)

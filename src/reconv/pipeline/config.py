@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reconv.errors import ConfigError
-from reconv.plan import SCHEMES, Budget
+from reconv.plan import SCHEMES, Budget, Limits
 from reconv.refit import IMAGE_CRITERIA, check_budget
 from reconv.saliency import Direction
 
@@ -29,6 +29,8 @@ class Cut:
         scheme: how a budget is shared among layers, one of `ALL_SCHEMES`; "allocated" by error curves from images.
         coupled: cut residual streams too.
         keep_lowest: remove the highest scores instead (a control).
+        limits: minimum widths, multiples, layers that keep more.
+        normalization: how scores of different layers are made comparable, a name in `reconv.plan.NORMALIZATIONS`.
     """
 
     criterion: str = "nuclear"
@@ -40,11 +42,16 @@ class Cut:
     scheme: str = "uniform"
     coupled: bool = False
     keep_lowest: bool = False
+    limits: Limits = field(default_factory=Limits)
+    normalization: str = "mean"
 
     def __post_init__(self) -> None:
         if (self.budget is None) == (self.recipe is None):
             given = "neither" if self.budget is None else "both"
             raise ConfigError(f"what to cut: {given} given; give a budget such as macs=0.5, or a recipe's number")
+        if (self.recipe is not None or self.scheme == ALLOCATED) and self.limits != Limits():
+            by = "the paper's configurations" if self.recipe is not None else f"the scheme {ALLOCATED}"
+            raise ConfigError(f"limits: {by} cannot respect them; give a budget and another scheme, or leave them out")
         if self.scheme == ALLOCATED:
             if self.budget is None:
                 raise ConfigError("scheme allocated: a recipe says the widths; give a budget, or leave the scheme out")

@@ -87,6 +87,10 @@ def run(config: RunConfig, folder: Path | str, manner: Manner = Manner()) -> Run
     Raises:
         ReconvError: anything that does not fit, before anything is written where possible.
     """
+    if manner.resume and config.cut.budget is not None and config.cut.budget.latency is not None:
+        raise ConfigError(
+            "resume: a budget of latency is measured anew each time and may give other widths; use --overwrite instead"
+        )
     diary = Diary(manner.watcher)
     place = RunFolder(Path(folder), config.device, manner.watcher.progress, manner.trackers)
     check_trackers(manner.trackers, place.path)
@@ -164,7 +168,10 @@ def _graph_of_given_network(
 def _check_feasible(graph: ChannelGraph, config: RunConfig) -> None:
     """Find out before a training whether the cut can be made after it; widths do not depend on scores."""
     shared = "uniform" if config.cut.scheme == ALLOCATED else config.cut.scheme
-    stages.choose_plan(graph, score(graph, "random"), replace(config.cut, scheme=shared, criterion="random"))
+    budget = config.cut.budget and config.cut.budget.countable()  # time is measured when the network is there
+    if budget is not None or config.cut.recipe is not None:
+        cut = replace(config.cut, scheme=shared, criterion="random", budget=budget)
+        stages.choose_plan(graph, score(graph, "random"), cut)
     if is_trained(config):
         return
     if config.cut.scores is None:

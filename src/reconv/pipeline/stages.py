@@ -17,11 +17,12 @@ from reconv.data import DataSet, calibration_images
 from reconv.errors import ConfigError, GraphError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
+from reconv.latency import choose
 from reconv.pipeline.config import ALLOCATED, Cut, RunConfig, Schooling
 from reconv.pipeline.inputs import teacher_of
 from reconv.pipeline.looking import allocated, calibration, moments_for
 from reconv.pipeline.watch import Diary
-from reconv.plan import Plan, Scheme, choose, choose_widths
+from reconv.plan import Plan, Scheme, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
 from reconv.refit import IMAGE_CRITERIA, Moments, Settings, image_saliency, repair_with_report
@@ -101,6 +102,8 @@ def choose_plan(
             scheme=cast(Scheme, cut.scheme),
             coupled=cut.coupled,
             keep_lowest=cut.keep_lowest,
+            normalization=cut.normalization,
+            limits=cut.limits,
         )
     widths = _recipe_widths(graph, cut.recipe)
     return choose_widths(graph, saliency, widths, keep_lowest=cut.keep_lowest)

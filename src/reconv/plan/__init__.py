@@ -11,6 +11,7 @@ from reconv.plan.plans import GroupPlan as GroupPlan
 from reconv.plan.plans import Plan as Plan
 from reconv.plan.plans import names_shown as names_shown
 from reconv.plan.plans import plan_from_json as plan_from_json
+from reconv.plan.plans import plan_keeping as plan_keeping
 from reconv.plan.queues import STREAM as STREAM
 from reconv.plan.scores import unit_scores as unit_scores
 from reconv.plan.widths import choose_widths as choose_widths

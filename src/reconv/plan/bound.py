@@ -21,9 +21,11 @@ from reconv.cost.terms import Terms, Values
 from reconv.graph.labels import Plane
 from reconv.plan.tables import Tables
 
-_PRICES = 18
-_ROUNDS = 5
-_LARGEST = 1 << 21  # entries of a table of two groups
+_FIRST, _AGAIN = 13, 5  # prices that are tried for a limit, at first and around what was best
+_ROUNDS = 4
+
+
+Pair = tuple[int, int]
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Dual:
         """The bound after leaving out what cannot beat this plan; never above what the plan loses."""
         reached = self.tables.lost(taken)
         problem = self.problem
-        for _ in range(_ROUNDS if problem is not None and problem.circles else 0):
+        for _ in range(_ROUNDS // len(self.limits) if problem is not None and problem.circles else 0):
             assert problem is not None
             problem.taken = taken
             if self.bound >= reached - 1e-9 * abs(reached) or not problem.narrow(self.prices, reached):
@@ -131,6 +133,52 @@ def _channels(tables: Tables) -> _Cost:
     return _Cost(tables.spending.allowed["channels"] / whole, single)
 
 
+class _Joint:
+    """What two groups cost together at given prices: a sum of products of their tables, x[first] * y[second]."""
+
+    def __init__(self, products: list[list[tuple[Values, Values]]], prices: Values):
+        """`products`: of every cost."""
+        scaled = [(price * x, y) for price, found in zip(prices, products, strict=True) for x, y in found]
+        self.terms: list[tuple[Values, Values]] = []
+        for x, y in scaled:
+            # Products with the same y, up to a factor, are one: a layer's MACs and its parameters.
+            for i, (other_x, other_y) in enumerate(self.terms):
+                factor = y[0] / other_y[0] if other_y[0] else 0.0
+                if factor and np.allclose(y, factor * other_y, rtol=1e-12):
+                    self.terms[i] = (other_x + factor * x, other_y)
+                    break
+            else:
+                self.terms.append((x, y))
+
+    def least(self, energy: Values, of_first: bool) -> tuple[Values, Plane]:
+        """For every number of steps of one group the least of `energy` (of the other) plus the joint cost, and where.
+
+        Args:
+            energy: of the group that is minimized over. of_first: that is the first one.
+        """
+        terms = [(y, x) if of_first else (x, y) for x, y in self.terms]  # (stays, goes)
+        if len(terms) == 1:
+            return _lower_envelope(energy, *terms[0])
+        sums = sum((np.outer(x, y) for x, y in terms), np.zeros((1, 1))) + energy[None, :]
+        where = sums.argmin(1)
+        return sums[np.arange(len(sums)), where], where
+
+
+def _lower_envelope(energy: Values, x: Values, y: Values) -> tuple[Values, Plane]:
+    """min over b of energy[b] + x[a] y[b], and where, for all a: at corners of the hull below (y, energy)."""
+    order = np.lexsort((energy, y))
+    corners = order[np.append(True, np.diff(y[order]) > 0)]
+    while len(corners) > 2:
+        slopes = np.diff(energy[corners]) / np.diff(y[corners])
+        above = np.append(np.append(False, slopes[1:] <= slopes[:-1]), False)
+        if not above.any():
+            break
+        corners = corners[~above]
+    slopes = np.diff(energy[corners]) / np.diff(y[corners])
+    where = corners[np.searchsorted(slopes, -x, side="left")]
+    return energy[where] + x * y[where], where
+
+
 class _Problem:
     """The dual problem over the steps that are still worth looking at."""
 
@@ -158,7 +206,7 @@ class _Problem:
 
         edges = set()
         for (a, b), _ in sorted(weights.items(), key=lambda item: -item[1]):
-            if find(a) != find(b) and len(self.lost[a]) * len(self.lost[b]) <= _LARGEST:
+            if find(a) != find(b):
                 root[find(a)] = find(b)
                 edges.add((a, b))
                 self.neighbors[a].append(b)
@@ -185,13 +233,13 @@ class _Problem:
         self.singles, self.tables, self.rest = [], [], []
         for cost in self.costs:
             single = [table[s].copy() for table, s in zip(cost.single, cut, strict=True)]
-            joint: dict[tuple[int, int], Values] = {}
+            joint: dict[tuple[int, int], list[tuple[Values, Values]]] = {}
             constant = cost.constant - cost.allowed
             for (i, j), products in cost.pairs.items():
                 for x, y in products:
                     x_here, y_here = x[cut[i]], y[cut[j]]
                     if (i, j) in self.edges:
-                        joint[i, j] = joint.get((i, j), 0.0) + np.outer(x_here, y_here)
+                        joint.setdefault((i, j), []).append((x_here, y_here))
                         continue
                     at = x[self.taken[i]], y[self.taken[j]]
                     ends = [(x_here.max(), y_here.max()), (x_here.min(), y_here.min())]
@@ -203,37 +251,20 @@ class _Problem:
             self.tables.append(joint)
             self.rest.append(constant)
 
-    def _energies(self, prices: Values) -> tuple[list[Values], dict[tuple[int, int], Values]]:
+    def _minimum(self, prices: Values) -> tuple[float, Plane, dict[int, Values], list[Values], dict[Pair, _Joint]]:
+        """D at these prices, the steps where it is reached, and what passing upwards gave."""
         own = [table[a:b].copy() for table, (a, b) in zip(self.lost, self.range, strict=True)]
-        joint: dict[tuple[int, int], Values] = {}
-        for price, single, tables in zip(prices, self.singles, self.tables, strict=True):
+        for price, single in zip(prices, self.singles, strict=True):
             for table, extra in zip(own, single, strict=True):
                 table += price * extra
-            for pair, table in tables.items():
-                joint[pair] = joint.get(pair, 0.0) + price * table
-        return own, joint
-
-    def _between(self, joint: dict[tuple[int, int], Values], here: int, there: int) -> Values:
-        """The table of two groups, [here, there]."""
-        pair = (min(here, there), max(here, there))
-        if pair not in joint:
-            return np.zeros((len(self._own(here)), len(self._own(there))))
-        return joint[pair] if here < there else joint[pair].T
-
-    def _own(self, i: int) -> range:
-        return range(*self.range[i])
-
-    def _minimum(self, prices: Values) -> tuple[float, Plane, dict[int, Values], list[Values], dict]:
-        """D at these prices, the steps where it is reached, and what passing upwards gave."""
-        own, joint = self._energies(prices)
+        joint = {pair: _Joint([tables.get(pair, []) for tables in self.tables], prices) for pair in self.edges}
         up: dict[int, Values] = {}
         best_of: dict[int, Plane] = {}
-        total = [table.copy() for table in own]
+        total = own
         for here, parent in reversed(self.order):
             if parent >= 0:
-                sums = self._between(joint, parent, here) + total[here][None, :]
-                best_of[here] = sums.argmin(1)
-                up[here] = sums[np.arange(len(sums)), best_of[here]]
+                pair = joint[min(here, parent), max(here, parent)]
+                up[here], best_of[here] = pair.least(total[here], here < parent)
                 total[parent] += up[here]
         value = float(prices @ np.array(self.rest))
         steps = np.zeros(len(own), dtype=np.int64)
@@ -245,7 +276,8 @@ class _Problem:
     def _overspent(self, steps: Plane, k: int) -> float:
         """Cost k of these steps less what is allowed, with the planes in place of the products that they replace."""
         spent = self.rest[k] + sum(float(table[n]) for table, n in zip(self.singles[k], steps, strict=True))
-        return spent + sum(float(table[steps[i], steps[j]]) for (i, j), table in self.tables[k].items())
+        pairs = self.tables[k].items()
+        return spent + sum(float(x[steps[i]] * y[steps[j]]) for (i, j), products in pairs for x, y in products)
 
     def best_bound(self, start: Values) -> tuple[float, Values, list[Plane]]:
         """The largest D that was found; its prices; and steps that were best at some prices, and within the budget.
@@ -256,12 +288,12 @@ class _Problem:
         scale = max(sum(float(np.abs(t).max(initial=0)) for t in self.lost), 1e-30)
         prices, found = start.copy(), []
         best, at = self._minimum(prices)[0], prices.copy()
-        for _ in range(1 if len(self.costs) == 1 else 3):
+        for _ in range(1 if len(self.costs) == 1 or start.any() else 2):
             for k in range(len(self.costs)):
                 known = prices[k] > 0
                 middle = np.log(prices[k] / scale) if known else -3.0
                 low, high = (middle - 1.5, middle + 1.5) if known else (-12.0, 6.0)
-                for _ in range(_PRICES if not known else _PRICES // 3):
+                for _ in range(_AGAIN if known else _FIRST):
                     middle = (low + high) / 2
                     prices[k] = scale * np.exp(middle)
                     value, steps, *_ = self._minimum(prices)
@@ -286,7 +318,7 @@ class _Problem:
             else:
                 root = roots[parent]
                 outside = marginal[parent] - up[here]
-                down = (self._between(joint, here, parent) + outside[None, :]).min(1)
+                down, _ = joint[min(here, parent), max(here, parent)].least(outside, parent < here)
                 marginal[here] = total[here] + down
             roots[here] = root
         changed = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from reconv.errors import ConfigError, unknown_name
 
@@ -56,9 +56,15 @@ class Budget:
         value = self.limits[name]
         return value * whole if value < 1 else value
 
+    def countable(self) -> Budget | None:
+        """The budget without what has to be measured; None where nothing is left of it."""
+        if self.latency is None:
+            return self
+        return replace(self, latency=None) if len(self.limits) > 1 else None
+
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Budget:
-        """From `name=value` texts, as the command line takes them: `macs=0.5`, `macs=60M`, `size=2MiB`, `latency=3ms`."""
+        """From `name=value` texts, as the command line takes them, such as `macs=60M`, `size=2MiB`, `latency=3ms`."""
         values: dict[str, float] = {}
         for text in (part for whole in texts for part in whole.split(",")):
             name, _, value = (piece.strip() for piece in text.partition("="))
