@@ -10,9 +10,9 @@ pruner's construction, `step`; classifiers are left alone, and heads of attentio
 cut by both.
 
 Each tool has one process for each network, with one thread. The two take turns; every run prunes a fresh copy. `first`
-is the first run of a process, with what PyTorch sets up on demand; `median` is over all runs. A run that
-takes longer than `--seconds` is ended and counts as not done. MACs are PyTorch's own count, before and after, and
-"works" means that the result's forward pass runs.
+is the first run of a process, with what PyTorch sets up on demand; `median` is over all runs. A run that takes longer
+than `--seconds` is ended and counts as not done. MACs are PyTorch's own count, before and after; where the result's
+forward pass fails, the error stands in their place.
 """
 
 from __future__ import annotations
