@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,20 +32,31 @@ def cluster() -> Iterator[Any]:
         made.shutdown()
 
 
+def _own_workers() -> list[int]:
+    """Ray's worker processes that descend from this one."""
+    parents, names = {}, {}
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                parents[int(place.name)] = int((place / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                names[int(place.name)] = (place / "cmdline").read_bytes()
+
+    def descends(pid: int) -> bool:
+        return pid == os.getpid() or (pid in parents and descends(parents[pid]))
+
+    return [pid for pid, name in names.items() if name.startswith(b"ray::") and descends(pid)]
+
+
 class _KillOne(Progress):
-    """Kills one of the cluster's workers when the first cell is done."""
+    """Kills a worker when the first cell is done: what it was doing is lost."""
 
     killed = 0
 
     def done(self, cell: Cell, accuracy: float | None, seconds: float, why: str) -> None:
         if not self.killed:
-            from ray.util.state import list_workers
-
-            time.sleep(0.5)
-            pids = [row["pid"] for row in list_workers() if row["is_alive"] and row["worker_type"] == "WORKER"]
-            own = [pid for pid in pids if pid and pid != os.getpid()]
-            os.kill(own[0], signal.SIGKILL)
-            self.killed = own[0]
+            working = [pid for pid in _own_workers() if b"_attempt" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            self.killed = (working or _own_workers())[0]
+            os.kill(self.killed, signal.SIGKILL)
 
 
 def test_a_killed_worker_costs_time_and_nothing_else(study: Study, cluster: Any, tmp_path: Path) -> None:
