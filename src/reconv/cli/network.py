@@ -20,11 +20,14 @@ def traced(
     data_set: str,
     image_size: int | None,
     device: str = "cpu",
+    *,
+    trained: bool = False,
 ) -> ChannelGraph:
-    """The network that the options name, traced with images of the data set's shape."""
+    """The network that the options name, traced with images of the data set's shape; where its weights matter
+    (`trained`), with those that come with reconv if none are given."""
     example, classes = example_of(data_set, image_size)
     arguments = common.model_arguments(shortcut)
-    given = common.starting_weights(weights, model, data_set, arguments)
+    given = common.starting_weights(weights, model, data_set, arguments) if trained else common.given_weights(weights)
     notes: tuple[str, ...] = ()
     if given == SHIPPED and (net := find_trained(model, data_set)):
         given, notes = str(net.weights), (f"the weights are those of {net}.",)

@@ -53,7 +53,7 @@ def command(
     wanted = scores.criteria(metric or ["spectral", "nuclear", "frobenius"], direction)
     out = console.stdout()
     scores.check_outputs(save_path, plot, overwrite)
-    graph = network.traced(model, weights, shortcut, data_set, image_size, device)
+    graph = network.traced(model, weights, shortcut, data_set, image_size, device, trained=True)
     found, seconds = scores.compute(graph, wanted, direction, exact=exact, seed=seed)
     taus = None if compare is None else scores.compare(graph, found, compare)
     out.print(scores.table(graph, found))

@@ -40,7 +40,7 @@ def command(
 
     config = RunConfig(
         model=model,
-        weights=None if str(weights).lower() in ("none", "scratch") else common.text(weights),
+        weights=common.given_weights(weights),
         arguments=common.model_arguments(shortcut),
         data_set=data_set,
         data_root=common.text(data_root),
