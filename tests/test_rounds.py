@@ -12,7 +12,7 @@ import pytest
 from reconv.artifacts import load
 from reconv.errors import ConfigError
 from reconv.pipeline import Cut, Manner, RunConfig, RunResult, Schooling, run
-from reconv.plan import Budget
+from reconv.plan import Budget, Limits
 from reconv.surgery import prune
 from test_pipeline import NOTHING_MEASURED, _fingerprint, _StopAt
 
@@ -88,6 +88,16 @@ def test_each_round_is_mended(how: dict[str, Any], tmp_path: Path) -> None:
     word = "repair" if "repair" in how else "recalibrate BatchNorm"
     assert [row.stage for row in facts.stages if word in row.stage] == [f"round 1: {word}", word]
     assert facts.after.parameters <= 0.5 * facts.before.parameters
+
+
+def test_limits_are_of_the_network_before_the_first_round(tmp_path: Path) -> None:
+    limits = Limits(multiple=2, most={"layer1.*": 0.5})
+    cut = Cut("l1", budget=Budget(macs=0.5), limits=limits)
+    config = replace(TINY, base=Schooling("default", 0), between=Schooling("short", 0), cut=cut)
+    model = run(replace(config, finetune=Schooling("short", 0)), tmp_path / "run", NOTHING_MEASURED).model
+    widths = {name: module.out_channels for name, module in model.named_modules() if hasattr(module, "out_channels")}
+    assert all(width % 2 == 0 for width in widths.values())
+    assert min(width for name, width in widths.items() if name.startswith("layer1")) == 4  # of 8
 
 
 def test_what_cannot_be_done_in_rounds_is_refused() -> None:

@@ -21,7 +21,7 @@ from reconv.pipeline.config import RunConfig
 from reconv.pipeline.folder import RunFolder
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary
-from reconv.plan import Budget, Plan
+from reconv.plan import Budget, Limits, Plan
 from reconv.plan.plans import finished
 from reconv.report import Round
 
@@ -70,6 +70,23 @@ def with_budget_of(config: RunConfig, graph: ChannelGraph, number: int) -> RunCo
     return replace(config, cut=replace(config.cut, budget=Budget(**limits)))
 
 
+def limits_left(limits: Limits, before: ChannelGraph, now: ChannelGraph) -> Limits:
+    """Limits of the network before the first round, for the one that a round left.
+
+    Args:
+        limits: shares that may go at most are of the widths at the beginning.
+        before, now: graphs of both.
+    """
+    if not limits.most:
+        return limits
+    widths = {layer.name: layer.out_channels for layer in now.layers}
+    most = {
+        layer.name: max(0.0, 1 - limits.least(layer.name, layer.out_channels) / widths[layer.name])
+        for layer in before.layers
+    }
+    return replace(limits, most=most)
+
+
 def first_cut(graph: ChannelGraph, config: RunConfig, data: DataSet | None, diary: Diary) -> CutNetwork:
     """The cut of the first round, or of the only one.
 
@@ -106,8 +123,10 @@ def work_off(
     facts: list[Round] = []
     for number in range(1, config.rounds + 1):
         if number > 1:
+            step = with_budget_of(config, first.plan.graph, number)
+            step = replace(step, cut=replace(step.cut, limits=limits_left(config.cut.limits, first.plan.graph, graph)))
             with diary.part(stage_of(number)):
-                cut = stages.cut_network(graph, with_budget_of(config, first.plan.graph, number), diary, data)
+                cut = stages.cut_network(graph, step, diary, data)
             whole = _joined(whole, cut)
         facts.append(_round(number, cut, data))
         if number < config.rounds:
