@@ -304,9 +304,11 @@ def test_a_group_that_the_budget_does_not_need_says_so() -> None:
 @pytest.mark.parametrize("limit", ["size", "memory"])
 def test_budgets_of_bytes(scheme: str, limit: str) -> None:
     plan = choose(GRAPH, SCORES, Budget(**{limit: 0.8}), scheme=scheme, coupled=True)  # type: ignore[arg-type]
+    assert plan.memory is not None
     before, after = {"size": plan.size, "memory": plan.memory}[limit]
     assert after <= 0.8 * before
     same = choose(GRAPH, SCORES, Budget(**{limit: float(after)}), scheme=scheme, coupled=True)  # type: ignore[arg-type]
+    assert same.memory is not None
     assert {"size": same.size, "memory": same.memory}[limit][1] <= after
 
 
@@ -491,7 +493,7 @@ def test_a_printed_plan_says_what_why_and_what_it_costs() -> None:
     plan = choose(GRAPH, SCORES, Budget(macs=0.6))
     text = str(plan)
     assert text.startswith("keep macs=0.6 by l2 (uniform)\n")
-    for name, (before, after) in (("MACs", plan.macs), ("parameters", plan.params), ("memory", plan.memory)):
+    for name, (before, after) in (("MACs", plan.macs), ("parameters", plan.params), ("file", plan.size)):
         line = next(line for line in text.splitlines() if line.strip().startswith(name))
         assert f"{before:,} -> " in line
         assert f" {after:,} " in line.replace(" bytes", " ")

@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from reconv.errors import GraphError
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.labels import Plane
-from reconv.graph.trace import NoFastPath, call_arguments, twin_of
+from reconv.graph.trace import NoFastPath, call_arguments, in_one_line, twin_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +147,14 @@ def _observed(graph: ChannelGraph) -> tuple[Activation, ...]:
     try:
         return _run(graph, FakeTensorMode(allow_non_fake_inputs=True))
     except (RuntimeError, NotImplementedError, TypeError):  # a forward that needs data, as when it was traced
+        pass
+    try:
         return _run(graph, None)
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        raise GraphError(
+            f"{type(graph.model).__name__}: its memory cannot be predicted, since a second forward pass fails "
+            f"({in_one_line(error)}); trace it anew where it is now, or ask for no memory budget"
+        ) from error
 
 
 def _run(graph: ChannelGraph, fake: FakeTensorMode | None) -> tuple[Activation, ...]:
@@ -156,7 +163,7 @@ def _run(graph: ChannelGraph, fake: FakeTensorMode | None) -> tuple[Activation, 
     inputs = [t for t in pytree.tree_leaves(example) if isinstance(t, Tensor)]
     args, kwargs = call_arguments(example)
     lifetimes = _Lifetimes(graph, [*twin.parameters(), *twin.buffers()], inputs)
-    with torch.no_grad(), fake or nullcontext(), NoFastPath(), lifetimes:
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), fake or nullcontext(), NoFastPath(), lifetimes:
         outputs = twin(*args, **kwargs)
         del outputs
     return lifetimes.result()

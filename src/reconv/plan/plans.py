@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reconv.cost import file_size, peak_memory, total_macs, total_parameters
-from reconv.errors import ArtifactError
+from reconv.errors import ArtifactError, GraphError
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 
 
@@ -60,9 +60,15 @@ class Plan:
     latency: tuple[float, float] | None = None
 
     @cached_property
-    def memory(self) -> tuple[int, int]:
-        """Bytes of live activations at the widest moment of a forward pass (before, after), predicted; exact."""
-        return peak_memory(self.graph), peak_memory(self.graph, self.keep)
+    def memory(self) -> tuple[int, int] | None:
+        """Bytes of live activations at the widest moment of a forward pass (before, after), predicted; exact.
+
+        None where two passes of the model run different operators, so that nothing can be predicted.
+        """
+        try:
+            return peak_memory(self.graph), peak_memory(self.graph, self.keep)
+        except GraphError:
+            return None
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -85,7 +91,7 @@ class Plan:
             "scheme": self.scheme,
             "macs": list(self.macs),
             "params": list(self.params),
-            "memory": list(self.memory),
+            "memory": None if self.memory is None else list(self.memory),
             "size": list(self.size),
             "latency": None if self.latency is None else list(self.latency),
             "notes": list(self.notes),
@@ -210,7 +216,7 @@ def shown(plan: Plan) -> str:
         f"{plan.asked} by {plan.criterion} ({plan.scheme})",
         line("MACs", plan.macs),
         line("parameters", plan.params),
-        line("memory", plan.memory, " bytes"),
+        *([line("memory", plan.memory, " bytes")] if plan.memory else []),
         line("file", plan.size, " bytes"),
         *([line("latency", plan.latency, " µs")] if plan.latency else []),
         *(f"  note: {note}" for note in (*plan.notes, *plan.graph.notes)),

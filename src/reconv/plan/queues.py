@@ -143,4 +143,6 @@ def why_kept(queue: Queue, kept: int, asked: int | None, limits: Limits) -> str:
     if group.reasons and asked < len(group.reasons):
         return f"{len(group.reasons)} of {group.size} stay: {next(iter(group.reasons.values()))}"
     cells = len(np.unique(group.cells))
-    return f"only {cells} at a time may go, one from every part" if cells > 1 else ""
+    if cells > 1:
+        return f"only {cells} at a time may go, one from every part"
+    return "given back, since the budget allows it"
