@@ -1,0 +1,56 @@
+"""Limits, normalizations and budgets on the command line, and what `inspect` says of every group."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from cli_call import Call
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        (["--minimum", "0"], ["minimum=0", "at least 1"]),
+        (["--multiple", "-8"], ["multiple=-8", "at least 1"]),
+        (["--limit", "layer3.*"], ["layer3.*", "share"]),
+        (["--limit", "layer3.*=2"], ["layer3.*=2", "between 0 and 1"]),
+        (["--exclude", "layr3.*"], ["layr3.*", "not known"]),
+        (["--normalization", "men", "--scheme", "global"], ["men", "mean"]),
+        (["--normalization", "max"], ["--normalization max", "uniform"]),
+        (["--prune-cfg", "1", "--multiple", "8"], ["limits", "budget"]),
+        (["--budget", "latency=3"], ["latency=3", "unit"]),
+        (["--budget", "size=1kB"], ["size", "have to stay", "ask for"]),
+        (["--budget", "memory=0.01"], ["memory=0.01", "have to stay", "ask for"]),
+    ],
+)
+def test_run_refuses(words: list[str], texts: list[str], reconv: Call) -> None:
+    answer = reconv("run", *words)
+    assert answer.code == 2
+    told = [line for line in answer.err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1, answer.err
+    for text in texts:
+        assert text in told[0], (text, told[0])
+
+
+def test_inspect_with_a_budget_says_asked_given_and_why(reconv: Call) -> None:
+    answer = reconv("inspect", "resnet20", "--budget", "macs=0.6", "--exclude", "layer2.*", "--multiple", "4")
+    assert answer.code == 0, answer.err
+    text = answer.out
+    assert re.search(r"MACs +40,\d{3},\d{3} -> +2\d,\d{3},\d{3}", text)
+    assert re.search(r"memory +\d[\d,]+ -> +\d[\d,]+ bytes", text)
+    assert re.search(r"layer2\.0\.conv1: 32 -> 32 \(asked \d+\)  excluded \(layer2\.\*\)", text)
+    assert "network output (classifier)" in text
+    assert "residual stream" in text
+
+
+def test_inspect_names_the_line_that_freezes(reconv: Call) -> None:
+    answer = reconv("inspect", "torchvision:swin_t", "--data-set", "imagenet")
+    assert re.search(r"\w+\.py:\d+", answer.out)
+
+
+def test_inspect_takes_one_model(reconv: Call) -> None:
+    for words in ([], ["resnet20", "--model", "resnet20"]):
+        answer = reconv("inspect", *words)
+        assert answer.code == 2
+        assert "give one, as in" in answer.err
