@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError
@@ -213,16 +214,17 @@ class Record:
 
 RuleOf = Callable[[torch._ops.OpOverload], Rule]
 Check = Callable[[Call], None]
+Fake: TypeAlias = "FakeTensorMode | None"  # the mode of a run without data
 
 
 class _Recorder(TorchDispatchMode):
     """Runs every operator as it is, then asks its rule what became of the labels."""
 
-    def __init__(self, record: Record, rule_of: RuleOf, check: Check | None, listening: Listening, without_data: bool):
+    def __init__(self, record: Record, rule_of: RuleOf, check: Check | None, listening: Listening, fake: Fake):
         super().__init__()
         self.record = record
         self.listening = listening
-        self.without_data = without_data
+        self.fake = fake
         self.rule_of = rule_of
         self.check = check
 
@@ -232,10 +234,8 @@ class _Recorder(TorchDispatchMode):
         if func.namespace == "prim":  # a question, such as for a tensor's device
             return func(*args, **(kwargs or {}))
         arguments = _bound(func, args, kwargs or {})
-        short = SHORT_WAYS.get(f"{func.namespace}.{func._opname}") if self.without_data else None
-        outputs = short(arguments) if short is not None else None
-        if outputs is None:
-            outputs = func(*args, **(kwargs or {}))
+        short = SHORT_WAYS.get(f"{func.namespace}.{func._opname}") if self.fake is not None else None
+        outputs = func(*args, **(kwargs or {})) if short is None else short(self.fake, arguments)
         call = Call(self.record, func, arguments, outputs)
         self.record.used.update(v.parameter for v in call.before if v.parameter)
         if call.outputs:
@@ -250,16 +250,30 @@ class _Recorder(TorchDispatchMode):
         return outputs
 
 
-def _batch_normalized(arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor] | None:
-    if arguments["training"]:
-        return None
-    nothing = arguments["input"].new_empty(0)
-    return torch.empty_like(arguments["input"]), nothing, nothing.detach()
+def _batch_normalized(fake: FakeTensorMode, arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    signal = arguments["input"]
+    shape = (signal.shape[1] if arguments["training"] else 0,)
+    statistics = (empty(fake, shape, (1,), signal.dtype, signal.device) for _ in range(2))
+    return _unary(fake, arguments, signal), *statistics
 
 
-# Operators whose results are plain, but which fake tensors take apart into dozens of others.
-SHORT_WAYS: dict[str, Callable[[Mapping[str, Any]], tuple[Tensor, ...] | None]] = {
+def _unary(fake: FakeTensorMode, arguments: Mapping[str, Any], signal: Tensor | None = None) -> Tensor:
+    signal = arguments["self"] if signal is None else signal
+    if not signal.is_contiguous():
+        return torch.empty_like(signal)
+    return empty(fake, tuple(signal.shape), signal.stride(), signal.dtype, signal.device)
+
+
+def _in_place(fake: FakeTensorMode, arguments: Mapping[str, Any]) -> Tensor:
+    result: Tensor = arguments["self"]
+    return result
+
+
+# Operators whose results are plain, and which fake tensors take long over.
+SHORT_WAYS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "aten.native_batch_norm": _batch_normalized,
+    **{f"aten.{name}": _unary for name in ("relu", "silu", "gelu", "hardswish", "hardtanh")},
+    **{f"aten.{name}_": _in_place for name in ("relu", "silu", "hardswish", "hardtanh")},
 }
 
 
@@ -375,7 +389,7 @@ def run(
         example = pytree.tree_map_only(Tensor, fake.from_tensor, example)
     args, kwargs = call_arguments(example)
     listening = Listening(lambda: record.modules.get(record.module))
-    recorder = _Recorder(record, rule_of, check, listening, fake is not None)
+    recorder = _Recorder(record, rule_of, check, listening, fake)
     with _path_followed(twin, record), torch.no_grad(), fake or nullcontext(), listening, recorder:
         outputs = twin(*args, **kwargs)
     record.noticed = record.noticed or listening.noticed
@@ -403,14 +417,19 @@ def hollow(tensor: Tensor, fake: FakeTensorMode, shape: Shape | None = None) -> 
     plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
     if not plain and shape is None:
         return fake.from_tensor(tensor)
-    options: Any = {"dtype": tensor.dtype, "device": "meta"}
     if shape is None or shape == tuple(tensor.shape):
-        empty = torch.empty_strided(tuple(tensor.shape), tensor.stride(), **options)
+        shape, stride = tuple(tensor.shape), tensor.stride()
     else:
-        empty = torch.empty(shape, memory_format=memory_format_of(tensor), **options)
-    result: Any = FakeTensor(fake, empty, tensor.device)
+        stride = torch.empty(shape, memory_format=memory_format_of(tensor), device="meta").stride()
+    result: Any = empty(fake, shape, stride, tensor.dtype, tensor.device)
     result._is_param = isinstance(tensor, nn.Parameter)  # what isinstance(result, nn.Parameter) says
     return result  # type: ignore[no-any-return]
+
+
+def empty(fake: FakeTensorMode, shape: Shape, stride: Shape, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor without data."""
+    with no_dispatch():
+        return FakeTensor(fake, torch.empty_strided(shape, stride, dtype=dtype, device="meta"), device)
 
 
 def memory_format_of(tensor: Tensor) -> torch.memory_format:
