@@ -398,6 +398,24 @@ def test_no_plan_beats_the_stated_gap(seed: int, budget: Budget) -> None:
     assert kept >= best - 0.03
 
 
+class Sorted(nn.Module):
+    """An operator mixes channels, which nothing can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).sort(1).values)
+
+
+def test_a_plan_names_the_line_that_freezes_a_group() -> None:
+    graph = trace(nn.Sequential(Sorted(), nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1)), torch.randn(1, 3, 4, 4))
+    plan = choose(graph, score(graph, "l2"), Budget(macs=0.9))
+    line = next(line for line in str(plan).splitlines() if line.strip().startswith("0.first"))
+    assert re.search(r"0\.first: 8 -> 8 \(asked \d\)  .*sort at test_plan\.py:\d+, in 0", line)
+
+
 # --- widths ------------------------------------------------------------------------------------------------
 
 

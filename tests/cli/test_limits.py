@@ -21,7 +21,7 @@ from cli_call import Call
         (["--prune-cfg", "1", "--multiple", "8"], ["limits", "budget"]),
         (["--budget", "latency=3"], ["latency=3", "unit"]),
         (["--budget", "size=1kB"], ["size", "have to stay", "ask for"]),
-        (["--budget", "memory=0.01"], ["memory=0.01", "have to stay", "ask for"]),
+        (["--budget", "memory=0.01"], ["memory=0.01", "have to stay", "nothing that may go lowers it"]),
     ],
 )
 def test_run_refuses(words: list[str], texts: list[str], reconv: Call) -> None:
@@ -42,11 +42,6 @@ def test_inspect_with_a_budget_says_asked_given_and_why(reconv: Call) -> None:
     assert re.search(r"layer2\.0\.conv1: 32 -> 32 \(asked \d+\)  excluded \(layer2\.\*\)", text)
     assert "network output (classifier)" in text
     assert "residual stream" in text
-
-
-def test_inspect_names_the_line_that_freezes(reconv: Call) -> None:
-    answer = reconv("inspect", "torchvision:swin_t", "--data-set", "imagenet")
-    assert re.search(r"\w+\.py:\d+", answer.out)
 
 
 def test_inspect_takes_one_model(reconv: Call) -> None:

@@ -93,6 +93,12 @@ class Spending:
                     f"but {shown(name, least)} have to stay"
                 )
                 share = math.ceil(1000 * least / max(whole, 1)) / 1000
-                possible.append(f"{name}={share:.3f}" if value < 1 else f"{name}={math.ceil(least)}")
+                unit = " us" if name == "latency" else ""
+                if value < 1:
+                    possible.append(
+                        f"{name}={share:.3f}" if share < 1 else f"no {name} (nothing that may go lowers it)"
+                    )
+                else:
+                    possible.append(f"{name}={math.ceil(least)}{unit.strip()}")
         if beyond:
             raise BudgetError(f"budget: {'; '.join(beyond)}; ask for {', '.join(possible)} or more{hint}")
