@@ -250,7 +250,7 @@ class _Recorder(TorchDispatchMode):
         return outputs
 
 
-def _batch_normalized(fake: FakeTensorMode, arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+def _batch_normalized(fake: FakeTensorMode, arguments: Mapping[str, Any]) -> tuple[Tensor, ...]:
     signal = arguments["input"]
     shape = (signal.shape[1] if arguments["training"] else 0,)
     statistics = (empty(fake, shape, (1,), signal.dtype, signal.device) for _ in range(2))
