@@ -20,7 +20,7 @@ class _SumOverProcesses(torch.autograd.Function):
         return _summed(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # one output, one gradient
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return _summed(gradient)
 
 
