@@ -39,8 +39,7 @@ def page(facts: StudyFacts, figures: list[tuple[str, str]], cells: int, folder: 
         f"[`{where}`](../{where}) ({cells:,} cells); not edited by hand. The same as a page: `reconv report {where}`.",
         facts.description,
         "## What the data says",
-        *(f"- {text}" for text in facts.findings),
-        "",
+        "\n".join(f"- {text}" for text in facts.findings),
         *(_table(table) for table in facts.claims),
         "## What a reviewer asks for",
         "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.review.items()),
@@ -68,8 +67,7 @@ def page(facts: StudyFacts, figures: list[tuple[str, str]], cells: int, folder: 
         f"--save-path {where}\npython benchmarks/studies/publish.py {where}\n```",
         "; ".join(f"{name} {value}" for name, value in facts.versions.items()) + ".",
     ]
-    text = "\n\n".join(parts)
-    return text.replace("\n\n- ", "\n- ").replace("says\n- ", "says\n\n- ").replace("yet\n- ", "yet\n\n- ") + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(table: Table) -> str:

@@ -131,7 +131,9 @@ def command(
             f"Criteria on {data_set}: {model}", (network,), (grid,), reference=reference, latency=latency
         )
     folder = save_path or common.output_path(None, False, "study", file.stem if file else model or "")
-    if not only_tables:
+    if only_tables:
+        studies.Store(folder).describe(asked.title, asked.description)
+    else:
         with console.resumable(folder, flag=""):
             done = studies.run_study(
                 asked, folder, jobs=jobs, executor=executor, device=device, progress=study_out.Lines()

@@ -55,6 +55,10 @@ class Store:
             raise ArtifactError(f"{self.path}: no study (no {_STUDY} in it); give a folder that reconv study wrote.")
         return dict(read_json(self.path / _STUDY))
 
+    def describe(self, title: str, description: str) -> None:
+        """Other words for the same study."""
+        write_json(self.path / _STUDY, self.study | {"title": title, "description": description})
+
     @property
     def trainings(self) -> Path:
         """For checkpoints of trainings that are not done."""

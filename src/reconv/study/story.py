@@ -65,9 +65,14 @@ def _about_the_paper(network: str, arm: str, papers: Sequence[Pooled]) -> str:
         "below": [row.criterion for row in ranked if row.difference.high < 0],
         "not to be told from": [row.criterion for row in ranked if not row.difference.excludes_zero],
     }
-    verdict = ", ".join(f"{' and '.join(names)} {where} L1" for where, names in kinds.items() if names)
+    verdict = ", ".join(f"{_listed(names)} {where} L1" for where, names in kinds.items() if names)
     holds = "borne out" if len(kinds["above"]) == len(ranked) else "not borne out" if not kinds["above"] else "mixed"
     return f"{network}, {arm}: that the paper's norms beat L1 is {holds} here: {verdict} (points: {'; '.join(parts)})."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _bounds(row: Pooled) -> str:
