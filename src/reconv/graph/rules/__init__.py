@@ -98,7 +98,7 @@ _ROWS: tuple[tuple[Rule, str], ...] = (
     (elementwise, "clone alias detach _to_copy contiguous lift_fresh to _conj"),
     (elementwise, "hardswish _prelu_kernel rrelu_with_noise masked_fill"),  # element-wise, but not tagged so
     (first_alone, "native_dropout"),
-    (same, "as_strided bernoulli"),
+    (same, "as_strided bernoulli zero fill"),
     (like, "zeros_like ones_like empty_like full_like rand_like randn_like"),
     (
         nothing,
