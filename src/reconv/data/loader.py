@@ -114,8 +114,8 @@ def worker_count(split: Split) -> int:
     """Processes that read ahead, four batches each: none for images in memory or a few files, else one a core, at most
     16; where a launcher started several trainings on this machine they share the cores.
 
-    One core decodes and crops about a hundred ImageNet photographs a second, so a fast accelerator waits all the same
-    where there are few cores; images a second of the progress line tell.
+    One core decodes and crops some hundred photographs a second, so a fast accelerator waits all the same where there
+    are few cores; images a second of the progress line tell.
     """
     if not isinstance(split, FolderSplit) or len(split) < 1000:
         return 0
