@@ -215,7 +215,8 @@ def test_facts_go_through_json() -> None:
 
 
 def test_a_column_has_all_its_channels_and_kept_ones_below() -> None:
-    layers = [_layer("a", 16, 9), _layer("b", 64, 64), LayerFacts("c", "", 8, 2)]
+    upside_down = LayerFacts("d", "", 4, 2, (4.0, 3.0, 2.0, 1.0), (False, True, False, True))
+    layers = [_layer("a", 16, 9), _layer("b", 64, 64), LayerFacts("c", "", 8, 2), upside_down]
     for column in chart.strip(layers):
         heights = {
             kind: sum(run.height for run in column.runs if run.kind == kind) for kind in ("kept", "gone", "still")

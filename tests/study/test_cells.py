@@ -58,6 +58,16 @@ def test_an_arms_settings_count_and_its_name_does_not() -> None:
     assert short.identity["arm"]["protocol"]["learning_rate"] > 0  # by value, since the file may change
 
 
+def test_images_count_where_they_are_looked_at() -> None:
+    def with_images(cell: Cell, images: int) -> str:
+        return replace(cell, arm=replace(cell.arm, images=images)).key
+
+    assert with_images(CELL, 64) == CELL.key
+    for change in ({"arm": ARMS["repaired"]}, {"scheme": "allocated"}, {"criterion": "activation"}):
+        cell = replace(CELL, **change)  # type: ignore[arg-type]
+        assert with_images(cell, 64) != cell.key
+
+
 def test_the_identity_is_plain_json() -> None:
     assert json.loads(json.dumps(CELL.identity)) == CELL.identity
 
