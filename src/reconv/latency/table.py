@@ -81,7 +81,8 @@ class LatencyTable:
         if not self.measured:
             return plain
         sums, real = zip((0.0, 0.0), *sorted(self.measured), strict=True)
-        return float(np.interp(plain, sums, np.maximum.accumulate(real))) + max(plain - sums[-1], 0.0)
+        within = float(np.interp(plain, sums, np.maximum.accumulate(real)))
+        return within + max(plain - float(sums[-1]), 0.0)
 
     @cached_property
     def _whole(self) -> float:

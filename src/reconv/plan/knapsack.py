@@ -9,7 +9,7 @@ exchanges between groups. How far the result may be from the best there is, `bou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def _exchanged(tables: Tables, taken: Plane) -> bool:
     return _first_that_fits(tables, taken, moves)
 
 
-def _first_that_fits(tables: Tables, taken: Plane, moves: list[tuple[float, tuple[tuple[int, int], ...]]]) -> bool:
+def _first_that_fits(tables: Tables, taken: Plane, moves: Sequence[tuple[float, tuple[tuple[int, int], ...]]]) -> bool:
     """Make the best move that the budget allows, in place."""
     for _, changes in sorted(moves, key=lambda move: -move[0])[:200]:
         for i, change in changes:

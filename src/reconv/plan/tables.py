@@ -83,24 +83,26 @@ class Tables:
             taken: steps of all groups. counts: theirs.
         """
         group = self.groups[i]
-        found = {}
+        found: dict[str, Values] = {}
         for name in self.spending.allowed:
             whole = max(self.spending.whole[name], 1)
             if name == "channels":
-                found[name] = -np.arange(group.steps + 1) * (len(self.queues[group.name].steps[0]) / whole)
+                found[name] = -np.arange(group.steps + 1, dtype=np.float64) * (
+                    len(self.queues[group.name].steps[0]) / whole
+                )
             elif name in self.linear:
                 terms, chosen = self.linear[name], self._affected[i][name]
                 values = np.repeat(counts[:, None], group.steps + 1, axis=1)
                 values[group.rows] += group.less[:, [taken[i]]] - group.less
                 products = values[terms.factors[chosen]].prod(1)
-                found[name] = terms.coefficients[chosen] @ products / whole
+                found[name] = np.asarray(terms.coefficients[chosen] @ products / whole, dtype=np.float64)
             else:
                 ends = []
                 for n in (0, group.steps):
                     other = taken.copy()
                     other[i] = n
                     ends.append(self._pressure(name, other))
-                found[name] = np.linspace(ends[0], ends[1], group.steps + 1) / whole
+                found[name] = np.linspace(ends[0], ends[1], group.steps + 1, dtype=np.float64) / whole
         return found
 
     def _pressure(self, name: str, taken: Plane) -> float:
