@@ -167,6 +167,16 @@ def test_results_of_other_weights_are_not_shown(finished: Store) -> None:
     assert current(finished.records(), study) == []
 
 
+def test_every_criterion_has_a_marker_of_its_own() -> None:
+    from reconv.report.plots import COLORS, SHAPES, WHOLE
+    from reconv.saliency import CRITERIA
+    from reconv.study.words import style
+
+    styles = [style(name) for name in (*CRITERIA, "reconstruction", "activation")]
+    assert len({*styles, WHOLE}) == len(styles) + 1
+    assert max(styles) < COLORS == len(SHAPES)
+
+
 def test_the_report_says_what_a_reviewer_asks_for(finished: Store) -> None:
     facts, _, _ = study_facts(finished)
     asked = {"base accuracy", "MACs", "split", "seeds", "intervals", "within noise", "model selection"}

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from reconv.report.numbers import ticks
 
-COLORS = 9  # classes c0 to c8 in style.css
-SHAPES = ("circle", "square", "up", "diamond", "down", "cross", "ring", "plus", "box")
+COLORS = 11  # classes c0 to c10 in plots.css
+SHAPES = ("circle", "square", "up", "diamond", "down", "cross", "ring", "plus", "hourglass", "box", "tall")
+WHOLE = 9  # the style of networks that nothing was cut from, and of a run among others
 _R = 4.2
 
 
@@ -152,6 +153,8 @@ def marker(shape: str, x: float, y: float, r: float = _R) -> str:
                  (-0.45, 1.2), (-0.45, 0.45), (-1.2, 0.45), (-1.2, -0.45), (-0.45, -0.45)),
         "cross": ((0, -0.6), (0.7, -1.3), (1.3, -0.7), (0.6, 0), (1.3, 0.7), (0.7, 1.3), (0, 0.6), (-0.7, 1.3),
                   (-1.3, 0.7), (-0.6, 0), (-1.3, -0.7), (-0.7, -1.3)),
+        "hourglass": ((-1.1, -1.2), (1.1, -1.2), (-1.1, 1.2), (1.1, 1.2)),
+        "tall": ((-0.6, -1.3), (0.6, -1.3), (0.6, 1.3), (-0.6, 1.3)),
         "box": ((-1.3, -0.7), (1.3, -0.7), (1.3, 0.7), (-1.3, 0.7)),
     }  # fmt: skip
     if shape in corners:

@@ -31,7 +31,7 @@ def _trade(facts: RunFacts, study: Sequence[Series]) -> Plot | None:
     if before.accuracy is None or after.accuracy is None:
         return None
     ends = [Point(100 * m.macs / before.macs, 100 * m.accuracy) for m in (after, before) if m.accuracy is not None]
-    of_run = Series("this run: after, before", tuple(ends), 8, line=not study, strong=True)
+    of_run = Series("this run: after, before", tuple(ends), plots.WHOLE, line=not study, strong=True)
     source = f" Small marks: {len(study)} series of a study of the same network." if study else ""
     return Plot(
         "Accuracy against MACs",

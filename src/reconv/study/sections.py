@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconv.report import numbers
-from reconv.report.plots import Plot, Point, Series
+from reconv.report.plots import WHOLE, Plot, Point, Series
 from reconv.report.study_facts import Entry, Matrix, Section, Table, Widths
 from reconv.study.measures import LATENCY, NETWORKS, latency_key, speedup
 from reconv.study.store import Store
@@ -103,7 +103,7 @@ def _plot(key: tuple[str, str, bool], rows: Sequence[Line], base: Mapping[str, A
         panel(key),
         "MACs left, % of the whole network's",
         "top-1 accuracy, %",
-        (*series, Series("whole network", (whole,), 8, line=False)),
+        (*series, Series("whole network", (whole,), WHOLE, line=False)),
         f"Mean over seeds; bars: 95 % bootstrap intervals of each accuracy by itself (differences are known better). "
         f"{base['images']:,} images.",
     )
@@ -148,7 +148,7 @@ def _speed_plot(
         panel(key),
         f"time of {batch} images, % of the whole network's",
         "top-1 accuracy, %",
-        (*series, Series("whole network", (whole,), 8, line=False)),
+        (*series, Series("whole network", (whole,), WHOLE, line=False)),
         f"Median of passes in which both networks take turns; {where}.",
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from reconv.report import numbers
+from reconv.report.plots import WHOLE
 from reconv.study.arms import ARMS
 
-_ORDER = ("spectral", "nuclear", "frobenius", "l1", "l2", "fpgm", "bn_scale", "random", "reconstruction")
+_ORDER = ("spectral", "nuclear", "frobenius", "l1", "l2", "fpgm", "bn_scale", "random", "reconstruction", "activation")
 
 
 def rank(criterion: str) -> tuple[int, str]:
@@ -16,7 +17,8 @@ def rank(criterion: str) -> tuple[int, str]:
 def style(criterion: str) -> int:
     """The same color and marker everywhere; peers have those of what they imitate."""
     plain = criterion.split(":")[-1]
-    return _ORDER.index(plain) if plain in _ORDER else 8
+    place = _ORDER.index(plain) if plain in _ORDER else len(_ORDER)
+    return place if place < WHOLE else place + 1
 
 
 def budget_text(budget: str) -> str:
