@@ -146,9 +146,14 @@ def _stage(in_channels: int, channels: int, blocks: int, shortcut: nn.Module) ->
 
 
 def initialize(model: nn.Module) -> None:
-    """Draw convolutions and linear layers from He's normal distribution, by torch's global generator."""
+    """Draw convolutions and linear layers from He's normal distribution, by torch's global generator.
+
+    A classifier by what comes in: by what goes out, its ten, the first scores would be so large that training stalls.
+    """
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)

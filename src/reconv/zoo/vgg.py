@@ -39,8 +39,6 @@ class CifarVGG16(nn.Module):
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(in_channels, num_classes)
         initialize(self)
-        # By what comes in: by what goes out, its ten, the first scores would be so large that training stalls.
-        nn.init.kaiming_normal_(self.classifier.weight, nonlinearity="linear")
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x)
