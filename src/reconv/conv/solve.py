@@ -15,7 +15,9 @@ DENSE_ROWS = 100  # up to here the dense eigenvalues cost less than being clever
 SMALL_ROWS = 600  # up to here they cost less than many rounds of the filter
 FEW_ROUNDS = 5
 CHEAP_PROOF = 5e5  # multiplications that are always spent on a proof of sigma_1: maps up to 16 x 16, and thin ones
-GAIN = 16.0  # how much better than the rung below one is believed to be, at the most
+GAIN = 8.0  # how much better than the rung below one is believed to be, at the most
+SAFETY = 4.0
+PIECES = 4  # area, edges, corner; fewer where a piece is the map itself, and then they agree by chance more often
 PAYABLE = 4e9  # work, in cubed rows of a dense matrix, that one channel may cost without being asked for
 ROUNDING = 1e-12
 PROVEN = 2e-7
@@ -145,7 +147,7 @@ def _climb(split: Split, bands: Bands, tol: float, exact: Exact) -> Estimate:
     last = best.error.clone()
     todo = torch.arange(len(split), device=split.device)
     for rung in nuclear.LADDER[1:]:
-        if nuclear.work(bands, rung) > exact.work:
+        if nuclear.work(bands, rung) > exact.work or (len(parts) < PIECES and exact.work <= PAYABLE):
             break
         below, parts = parts, nuclear.contributions(split[todo], bands, rung)
         # Where a piece has become the map itself there are fewer parts to compare.
@@ -153,9 +155,9 @@ def _climb(split: Split, bands: Bands, tol: float, exact: Exact) -> Estimate:
         step = steps.abs().reshape(-1, len(todo)).sum(0)
         before = last[todo]
         slow = step > before / 4
-        # Two sizes may agree by chance: no rung is believed to be better than the one below by more than GAIN,
-        # and the first step, with nothing below it, not at all.
-        error = torch.maximum(step, before / GAIN)
+        # Two sizes may agree by chance: a step is taken for less than it is, no rung is believed to be better than
+        # the one below by more than GAIN, and the first step, with nothing below it, not at all.
+        error = SAFETY * torch.maximum(step, before / GAIN)
         last[todo] = step
         best.put(todo, Estimate(parts.sum(0), error, ["pieces"] * len(todo)))
         climbing = ~(best.is_within(tol)[todo] | slow)
