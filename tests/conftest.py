@@ -12,6 +12,11 @@ import pytest
 import torch
 
 
+def pytest_collectstart() -> None:
+    """What a module draws when it is imported does not depend on which ones were imported before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
