@@ -3,6 +3,10 @@
 import sys
 
 from reconv.cli.app import main
+from reconv.training.processes import leave, process_count
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if process_count() > 1:
+        leave(code)
+    sys.exit(code)

@@ -28,6 +28,7 @@ from test_train import Recorder, listening
 from tiny import protocol, tiny_data, tiny_net
 from reconv.files import write_tensors
 from reconv.training import evaluate, train
+from reconv.training.processes import leave
 
 folder, keys, resume = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3] == "resume"
 
@@ -44,6 +45,7 @@ if torch.distributed.get_rank() == 0:
     (folder / "told.json").write_text(json.dumps(told | {"test": [figures.top1, figures.loss, figures.n]}))
     write_tensors(folder / "result.safetensors", result.model.state_dict())
 torch.distributed.destroy_process_group()
+leave(0)
 """
 
 
