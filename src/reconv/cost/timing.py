@@ -30,6 +30,12 @@ class Latency:
     high: float
     runs: int
 
+    @classmethod
+    def of(cls, seconds: Sequence[float], batch: int) -> Latency:
+        """Of the passes that were timed, each of a whole batch."""
+        low, middle, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else list(seconds) * 3
+        return cls(batch, middle, low, high, len(seconds))
+
 
 def measure_latency(models: Sequence[nn.Module], images: Tensor, runs: int = 21, warmup: int = 3) -> list[Latency]:
     """Time the forward passes of several models on the same images, taking turns so that noise hits all alike.
@@ -50,23 +56,20 @@ def measure_latency(models: Sequence[nn.Module], images: Tensor, runs: int = 21,
         with torch.inference_mode():
             for turn in range(warmup + runs):
                 for model, seen in zip(models, times, strict=True):
-                    start = _now(images)
+                    start = now(images)
                     model(images)
                     if turn >= warmup:
-                        seen.append(_now(images) - start)
+                        seen.append(now(images) - start)
                     else:
-                        _now(images)
+                        now(images)
     finally:
         for model, mode in zip(models, modes, strict=True):
             model.train(mode)
-    result = []
-    for seen in times:
-        low, middle, high = statistics.quantiles(seen, n=4) if len(seen) > 1 else seen * 3
-        result.append(Latency(len(images), middle, low, high, runs))
-    return result
+    return [Latency.of(seen, len(images)) for seen in times]
 
 
-def _now(tensor: Tensor) -> float:
+def now(tensor: Tensor) -> float:
+    """Seconds by the clock, once what computes on the tensor's device is done."""
     if tensor.device.type == "cuda":
         torch.cuda.synchronize(tensor.device)
     return time.perf_counter()

@@ -16,9 +16,6 @@ from reconv.pipeline.layer_times import layer_latencies
 from reconv.pipeline.watch import Diary
 from reconv.significance import Interval, Replicates, interval, mcnemar
 from reconv.training.answers import answers
-from reconv.training.evaluate import evaluating
-
-_LAYER_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -104,9 +101,7 @@ def compare(
     )
     layers = [{row.name: row for row in one.layers} for one in profiles]
     order = dict.fromkeys([*layers[0], *layers[1]])
-    images = stages.random_images(data, _LAYER_BATCH, device)
-    with evaluating(models[0]), evaluating(models[1]):
-        times = layer_latencies(models, order, images)
+    times = layer_latencies(models, order, data, device)
     pairs = []
     for name in order:
         one, other = (rows.get(name) for rows in layers)

@@ -15,9 +15,6 @@ from reconv.pipeline.layer_times import both, layer_latencies
 from reconv.pipeline.watch import Diary
 from reconv.report import LayerTime, Tested, most_changed, tested
 from reconv.training.answers import Answers, answers
-from reconv.training.evaluate import evaluating
-
-_LAYER_BATCH = 16  # images a pass that layers are timed in
 
 
 def examine(
@@ -50,9 +47,7 @@ def examine(
 
 def _layer_times(graph: ChannelGraph, small: nn.Module, data: DataSet, device: torch.device) -> tuple[LayerTime, ...]:
     names = [layer.name for layer in graph.layers]
-    images = stages.random_images(data, _LAYER_BATCH, device)
-    with evaluating(graph.model), evaluating(small):
-        before, after = layer_latencies((graph.model, small), names, images)
+    before, after = layer_latencies((graph.model, small), names, data, device)
     return tuple(LayerTime(*row) for row in both(before, after))
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-import time
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,24 +10,29 @@ import torch
 from torch import Tensor, nn
 
 from reconv.cost import Latency
+from reconv.cost.timing import now
+from reconv.data import DataSet
+from reconv.pipeline.stages import random_images
+from reconv.training.evaluate import evaluating
 
 _WARMUP = 2
+_BATCH = 16  # images a pass
 
 
 def layer_latencies(
-    models: Sequence[nn.Module], names: Iterable[str], images: Tensor, runs: int = 15
+    models: Sequence[nn.Module], names: Iterable[str], data: DataSet, device: torch.device, runs: int = 15
 ) -> list[dict[str, Latency]]:
     """Time the layers of several models within their forward passes; the models take turns.
 
     Args:
-        models: on the images' device, in evaluation mode. names: of modules; those that a model has not are left out.
-        images: one batch [N, C, H, W]. runs: timed passes.
+        models: on the device; their modes are restored. names: of modules; those that a model has not are left out.
+        data: whose images' size it is timed with. runs: timed passes.
 
     Returns:
         By model, by layer: seconds that the module's own forward took, a pass. A clock around every layer costs a
         microsecond or two each, so the sum is more than the network's latency; ratios are what this is for.
     """
-    wanted = list(names)
+    wanted, images = list(names), random_images(data, _BATCH, device)
     seen: list[dict[str, list[float]]] = [{} for _ in models]
     handles = []
     try:
@@ -37,7 +41,9 @@ def layer_latencies(
             for name in wanted:
                 if name in modules:
                     handles += _clocked(modules[name], name, times, images)
-        with torch.inference_mode():
+        with torch.inference_mode(), contextlib.ExitStack() as modes:
+            for model in models:
+                modes.enter_context(evaluating(model))
             for turn in range(_WARMUP + runs):
                 for model, times in zip(models, seen, strict=True):
                     model(images)
@@ -46,30 +52,19 @@ def layer_latencies(
     finally:
         for handle in handles:
             handle.remove()
-    return [{name: _latency(values, len(images)) for name, values in times.items()} for times in seen]
+    return [{name: Latency.of(values, len(images)) for name, values in times.items()} for times in seen]
 
 
 def _clocked(module: nn.Module, name: str, times: dict[str, list[float]], images: Tensor) -> list[Any]:
     started: list[float] = []
 
     def before(*_: object) -> None:
-        started.append(_now(images))
+        started.append(now(images))
 
     def after(*_: object) -> None:
-        times.setdefault(name, []).append(_now(images) - started.pop())
+        times.setdefault(name, []).append(now(images) - started.pop())
 
     return [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
-
-
-def _now(tensor: Tensor) -> float:
-    if tensor.device.type == "cuda":
-        torch.cuda.synchronize(tensor.device)
-    return time.perf_counter()
-
-
-def _latency(values: Sequence[float], batch: int) -> Latency:
-    low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else list(values) * 3
-    return Latency(batch, middle, low, high, len(values))
 
 
 def both(before: Mapping[str, Latency], after: Mapping[str, Latency]) -> list[tuple[str, Latency, Latency]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from reconv.cost import measure_latency
 from reconv.files import write_json
 from reconv.pipeline.account import versions
+from reconv.pipeline.stages import BATCHES, timed_in_turns
 from reconv.rank import kendall_tau
 from reconv.saliency import CRITERIA
 from reconv.study.bench import Bench, bench_for
@@ -26,7 +25,6 @@ from reconv.surgery import prune
 from reconv.training.threads import one_thread
 
 NETWORKS, LATENCY = "networks.json", "latency.json"
-BATCHES = (1, 64)
 _SECONDS = 4.0  # of timing an architecture and batch size
 
 
@@ -93,14 +91,10 @@ def latency_key(fingerprint: str, widths: Iterable[int], device: str = "cpu") ->
 def _timed(bench: Bench, small: nn.Module) -> dict[str, Any]:
     rows = []
     for batch in BATCHES:
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randn(batch, *bench.data.input_size, generator=generator).to(bench.device)
         with one_thread():
-            start = time.perf_counter()
-            measure_latency((bench.model, small), images, runs=1, warmup=1)
-            once = (time.perf_counter() - start) / 2
-            runs = max(5, min(51, int(_SECONDS / max(once, 1e-6))))
-            before, after = measure_latency((bench.model, small), images, runs=runs)
+            before, after = timed_in_turns(
+                (bench.model, small), bench.data, batch, bench.device, seconds=_SECONDS, least=5
+            )
         rows.append({"batch": batch, "before": asdict(before), "after": asdict(after)})
     known = versions()
     machine = {key: known[key] for key in ("torch", "processor", "accelerator")} | {"threads": "1"}

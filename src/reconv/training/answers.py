@@ -7,12 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from reconv.data import DataSet, Split, evaluation_batches
-from reconv.errors import DataError
-from reconv.training.evaluate import SplitName, check_fits, device_of, evaluating, normalization_for
+from reconv.data import DataSet, Share
+from reconv.training.evaluate import SplitName, batches_for, device_of, evaluating
 from reconv.training.threads import map_in_threads
-
-_BATCH = {"cpu": 128, "cuda": 1024}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +53,11 @@ def answers(model: nn.Module, data: DataSet, split: SplitName = "test", *, batch
         ConfigError: the model does not take such images or does not have as many classes.
         DataError: the split is empty.
     """
-    images: Split = getattr(data, split)
-    if len(images) == 0:
-        raise DataError(f"{data.name}: the {split} split has no images; load the data with another one.")
-    check_fits(model, data)
-    device = device_of(model)
-    size = batch_size or _BATCH.get(device.type, 256)
-    batches = evaluation_batches(images, normalization_for(model, data), size, device)
+    batches = batches_for(model, data, split, batch_size, Share())
     with evaluating(model):
-        parts = list(map_in_threads(lambda batch: _probabilities(model, batch[0]), batches, device))
-    return Answers(torch.cat(parts), images.labels.cpu())
+        parts = list(map_in_threads(lambda batch: _probabilities(model, batch[0]), batches, device_of(model)))
+    labels: Tensor = getattr(data, split).labels
+    return Answers(torch.cat(parts), labels.cpu())
 
 
 @torch.inference_mode()

@@ -63,14 +63,9 @@ def evaluate(
         ConfigError: the model does not take such images or does not have as many classes.
         DataError: the split is empty.
     """
-    images: Split = getattr(data, split)
-    if len(images) == 0:
-        raise DataError(f"{data.name}: the {split} split has no images; load the data with another one.")
-    check_fits(model, data)
+    batches = batches_for(model, data, split, batch_size, this_share())
     device = device_of(model)
-    size = batch_size or _BATCH.get(device.type, 256)
     totals = torch.zeros(4, dtype=torch.float64, device=device if device.type != "mps" else "cpu")
-    batches = evaluation_batches(images, normalization_for(model, data), size, device, this_share())
     with evaluating(model):
         for counts in map_in_threads(lambda batch: _counts(model, *batch), batches, device):
             totals += counts.to(totals.device)
@@ -78,6 +73,19 @@ def evaluate(
         torch.distributed.all_reduce(totals)
     top1, top5, loss, n = totals.tolist()
     return Evaluation(top1 / n, top5 / n, loss / n, round(n))
+
+
+def batches_for(
+    model: nn.Module, data: DataSet, split: SplitName, batch_size: int | None, share: Share
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """A split's images as a model takes them, once it is sure that it can; arguments and errors as for `evaluate`."""
+    images: Split = getattr(data, split)
+    if len(images) == 0:
+        raise DataError(f"{data.name}: the {split} split has no images; load the data with another one.")
+    check_fits(model, data)
+    device = device_of(model)
+    size = batch_size or _BATCH.get(device.type, 256)
+    return evaluation_batches(images, normalization_for(model, data), size, device, share)
 
 
 @torch.inference_mode()
