@@ -8,13 +8,14 @@ one thread, and parts are put together in their order. That is also faster where
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
+
+from reconv.threads import in_order, one_thread
 
 _Part = TypeVar("_Part")
 _Result = TypeVar("_Result")
@@ -28,16 +29,12 @@ def in_parts(device: torch.device) -> Iterator[None]:
     if device.type != "cpu" or _workers.get() is not None:
         yield
         return
-    torch.set_num_threads(1)  # threads that start from here on split nothing either
-    try:
-        with ThreadPoolExecutor(threads, "reconv") as pool:
-            token = _workers.set((pool, threads) if threads > 1 else None)
-            try:
-                yield
-            finally:
-                _workers.reset(token)
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), ThreadPoolExecutor(threads, "reconv") as pool:
+        token = _workers.set((pool, threads) if threads > 1 else None)
+        try:
+            yield
+        finally:
+            _workers.reset(token)
 
 
 def each(work: Callable[[_Part], _Result], parts: Iterable[_Part]) -> Iterator[_Result]:
@@ -53,14 +50,4 @@ def each(work: Callable[[_Part], _Result], parts: Iterable[_Part]) -> Iterator[_
         with torch.set_grad_enabled(enabled):
             return work(part)
 
-    waiting: deque[Future[_Result]] = deque()
-    try:
-        for part in parts:
-            waiting.append(pool.submit(task, part))
-            if len(waiting) == 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
+    yield from in_order(pool, task, parts, 2 * threads)

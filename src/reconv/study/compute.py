@@ -22,10 +22,10 @@ from reconv.refit import repair
 from reconv.study.bench import Bench, bench_for, random_twin
 from reconv.study.cell import PEER, Cell
 from reconv.surgery import prune
+from reconv.threads import one_thread
 from reconv.training import Session, load_protocol, recalibrate, train
 from reconv.training.answers import answers
 from reconv.training.checkpoint import checkpoints_in
-from reconv.training.threads import one_thread
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from reconv.study.cell import PEER, Cell, Network
 from reconv.study.design import Study
 from reconv.study.store import Store
 from reconv.surgery import prune
-from reconv.training.threads import one_thread
+from reconv.threads import one_thread
 
 NETWORKS, LATENCY = "networks.json", "latency.json"
 _SECONDS = 4.0  # of timing an architecture and batch size

@@ -9,28 +9,19 @@ batch a thread, instead of a part of an operation a thread, for what has many ba
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+
+from reconv.threads import in_order
+from reconv.threads import one_thread as one_thread
 
 _SMALL = 1 << 15  # pixels in a batch; 64 digits of 8x8 have 2^12, 128 CIFAR images 2^17
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Operations are not split within the block; the number of threads is put back after it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def few_threads(pixels: int, device: torch.device) -> contextlib.AbstractContextManager[None]:
@@ -57,11 +48,5 @@ def map_in_threads(
     if workers == 1:
         yield from map(function, items)
         return
-    waiting: deque[Future[_Result]] = deque()
     with one_thread(), ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) == 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from in_order(pool, function, items, 2 * workers)
