@@ -55,6 +55,7 @@ def test_an_arms_settings_count_and_its_name_does_not() -> None:
     short = replace(CELL, arm=ARMS["short fine-tune"])
     assert replace(short, arm=replace(short.arm, epochs=3)).key != short.key
     assert replace(short, arm=replace(short.arm, name="other")).key == short.key
+    assert replace(short, arm=replace(short.arm, distilled=True)).key != short.key
     assert short.identity["arm"]["protocol"]["learning_rate"] > 0  # by value, since the file may change
 
 
@@ -123,6 +124,7 @@ def test_bad_settings_are_told(change: dict[str, object], text: str) -> None:
         ({"images": 1}, "at least 2"),
         ({"epochs": 3}, "protocol"),
         ({"fresh": True}, "protocol"),
+        ({"distilled": True}, "protocol"),
     ],
 )
 def test_bad_arms_are_told(values: dict[str, object], text: str) -> None:

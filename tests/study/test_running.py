@@ -127,6 +127,9 @@ def test_every_arm(arm: str, network: Network) -> None:
     assert outcome["macs"][1] <= 0.5 * outcome["macs"][0]
     assert len(outcome["history"]) == (1 if changed.protocol else 0)
     assert compute(cell)["outcome"] == outcome
+    if arm == "short fine-tune":
+        taught = compute(replace(cell, arm=replace(changed, distilled=True)))["outcome"]
+        assert taught["history"][0]["loss"] != outcome["history"][0]["loss"]
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ class Arm:
         protocol: of the training that follows, as `load_protocol` takes it; "" for none.
         epochs: instead of the protocol's; None: those.
         fresh: the training starts from random weights instead of those that were kept.
+        distilled: the whole network teaches, by the protocol's distillation and temperature.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Arm:
     protocol: str = ""
     epochs: int | None = None
     fresh: bool = False
+    distilled: bool = False
 
     def __post_init__(self) -> None:
         if self.mend not in MENDS:
@@ -43,6 +45,8 @@ class Arm:
             raise ConfigError(f"arm {self.name}: images={self.images}; give at least 2")
         if self.epochs is not None and (self.epochs < 1 or not self.protocol):
             raise ConfigError(f"arm {self.name}: epochs={self.epochs}; give at least 1, and a protocol to train by")
+        if self.distilled and not self.protocol:
+            raise ConfigError(f"arm {self.name}: distilled, and not trained; give a protocol to train by")
         if self.fresh and (not self.protocol or self.mend != "nothing"):
             raise ConfigError(f"arm {self.name}: fresh weights are trained and not mended; give a protocol and no mend")
 
@@ -60,7 +64,10 @@ class Arm:
             "repair": f", layers solved anew by least squares on {self.images:,} training images without labels",
         }[self.mend]
         epochs = "its own number of" if self.epochs is None else str(self.epochs)
-        return start + mended + (f", trained by the protocol {self.protocol} for {epochs} epochs" * bool(self.protocol))
+        if not self.protocol:
+            return start + mended
+        taught = ", distilled from the whole network" * self.distilled
+        return f"{start}{mended}, trained by the protocol {self.protocol} for {epochs} epochs{taught}"
 
 
 ARMS: dict[str, Arm] = {

@@ -90,6 +90,8 @@ class Cell:
             protocol = asdict(load_protocol(self.arm.protocol, self.network.data_set, changed))
             arm["protocol"] = {key: value for key, value in protocol.items() if key not in ("name", "description")}
         del arm["name"]
+        if not self.arm.distilled:  # as it was before arms had teachers
+            del arm["distilled"]
         if self.arm.mend == "nothing" and not self.looks_at_images:
             del arm["images"]
         return {

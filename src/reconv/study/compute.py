@@ -112,7 +112,8 @@ def _trained(bench: Bench, cell: Cell, small: nn.Module, place: Place) -> tuple[
         attach(small, Provenance(known.spec, known.edits, provenance_of(bench.model).normalization, known.notes))
     folder = None if place.folder is None else place.folder / cell.key
     session = Session(folder, resume=folder is not None, device=str(bench.device), progress=False)
-    done = train(small, bench.data, protocol, seed=cell.seed, session=session)
+    teacher = bench.model if cell.arm.distilled else None
+    done = train(small, bench.data, protocol, seed=cell.seed, teacher=teacher, session=session)
     if folder is not None:
         for file in checkpoints_in(folder):
             file.unlink(missing_ok=True)
