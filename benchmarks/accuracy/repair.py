@@ -1,17 +1,14 @@
 """Accuracy of networks that were cut and repaired without training, on the CIFAR-10 test images.
 
-    python benchmarks/accuracy/repair.py figures --weights DIR --data-root DIR
-    python benchmarks/accuracy/repair.py figures --source leaves --weights DIR --data-root DIR
-    python benchmarks/accuracy/repair.py figures --model vgg16_bn --prune-cfg 1 --criterion nuclear ...
-    python benchmarks/accuracy/repair.py table --model resnet20 --images 500 --joint-rows 32000 ...
-    python benchmarks/accuracy/repair.py finetune --model resnet20 --keep 0.5 ...
+    python benchmarks/accuracy/repair.py --weights DIR --data-root DIR
+    python benchmarks/accuracy/repair.py --source leaves --weights DIR --data-root DIR
+    python benchmarks/accuracy/repair.py --model vgg16_bn --prune-cfg 1 --criterion nuclear --keep ...
 
-`figures`: repaired at each budget (or the paper's configuration); mean and spread over draws of calibration images.
-`table`: criteria x (uniform, the paper's configurations, allocated) x (as cut, BatchNorm recalibrated, repaired).
-`finetune`: one epoch with distillation from the network as cut, and from the repaired one.
+Repaired at each budget, widths allocated, or in the paper's configuration; mean and spread over draws of calibration
+images. Criteria are compared under repair, and fine-tuned after it, by the study `benchmarks/studies/cifar10.toml`.
 
 Every cell is kept in `--out` as it is measured, and one that is there is not measured again. Seconds are of the
-processor (all threads) and of the clock. Labels serve the accuracy only (and the fine-tuning).
+processor (all threads) and of the clock. Labels serve the accuracy only.
 """
 
 from __future__ import annotations
@@ -26,7 +23,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +34,7 @@ from reconv.data import DataSet, calibration_images, load_data
 from reconv.data.splits import TensorSplit
 from reconv.files import write_json
 from reconv.graph import trace
-from reconv.plan import Budget, Plan, choose, choose_widths
+from reconv.plan import Budget, Plan, choose_widths
 from reconv.provenance import provenance_of
 from reconv.refit import (
     IMAGE_CRITERIA,
@@ -53,13 +49,10 @@ from reconv.refit import (
 )
 from reconv.saliency import Saliency, score
 from reconv.surgery import prune
-from reconv.training import load_protocol, train
 from reconv.training.evaluate import evaluate
-from reconv.training.recalibrate import recalibrate
 from reconv.zoo import load_model, load_recipe
 
 Cell = dict[str, Any]
-CRITERIA = ("spectral", "nuclear", "frobenius", "l1", "l2", "fpgm", "random", *reversed(IMAGE_CRITERIA))
 
 
 class Cells:
@@ -108,23 +101,17 @@ class Bench:
             return image_saliency(self.graph, criterion, moments)
         return score(self.graph, criterion, seed=seed)
 
-    def configured(self, saliency: Saliency, number: int) -> Plan:
-        """The paper's configuration; for a ResNet that it has none for, the fractions of ResNet-56's."""
-        channels = {layer.name: layer.out_channels for layer in self.graph.layers if layer.kind == "conv"}
-        recipe = load_recipe(self.options.model if self.options.model != "resnet20" else "resnet56", number)
-        there = tuple(p for p in recipe.skip if any(fnmatchcase(name, p) for name in channels))
-        return choose_widths(self.graph, saliency, replace(recipe, skip=there).widths(channels))
-
     def plans(self, criterion: str, seed: int, moments: dict[str, Moments]) -> Iterator[tuple[str, Callable[[], Plan]]]:
         """The plans of one criterion, by name."""
         saliency = self.saliency(criterion, seed, moments)
         curves = curves_of(self.graph, saliency, moments) if self.options.keep else {}
         for keep in self.options.keep:
             budget = Budget(macs=keep)
-            yield f"uniform {keep:g}", lambda budget=budget: choose(self.graph, saliency, budget)
             yield f"allocated {keep:g}", lambda budget=budget: choose_by_curves(self.graph, curves, budget)
+        channels = {layer.name: layer.out_channels for layer in self.graph.layers if layer.kind == "conv"}
         for number in self.options.prune_cfg:
-            yield f"cfg{number}", lambda number=number: self.configured(saliency, number)
+            widths = load_recipe(self.options.model, number).widths(channels)
+            yield f"cfg{number}", lambda widths=widths: choose_widths(self.graph, saliency, widths)
 
 
 def weights_of(options: argparse.Namespace) -> Path:
@@ -166,7 +153,7 @@ def other_images(pixels: Tensor, like: DataSet) -> DataSet:
 
 def figures(options: argparse.Namespace) -> None:
     bench = Bench(options)
-    cells = cells_of(options, "figures")
+    cells = cells_of(options)
     print(f"original: {cells.get('original', lambda: {'accuracy': bench.accuracy(bench.model)})}")
     wanted = [f"allocated {keep:g}" for keep in options.keep] + [f"cfg{n}" for n in options.prune_cfg]
     for seed in range(options.draws):
@@ -229,62 +216,7 @@ def removed(plan: Plan) -> float:
     return round(100 * (1 - plan.macs[1] / plan.macs[0]), 2)
 
 
-def table(options: argparse.Namespace) -> None:
-    bench = Bench(options)
-    cells = cells_of(options, "table")
-    images = bench.images(0)
-    moments = gather_moments(bench.graph, images, bench.settings(0))
-    for criterion in options.criteria:
-        for seed in range(options.random_seeds if criterion == "random" else 1):
-            for name, plan_of in bench.plans(criterion, seed, moments):
-                label = f"{criterion}{f' {seed}' if criterion == 'random' else ''}, {name}"
-                cells.get(label, lambda plan_of=plan_of: three(bench, plan_of(), images))
-    print("| criterion | widths | MACs | as cut | recalibrated | repaired |\n" + "|---" * 6 + "|")
-    widths = [f"{how} {keep:g}" for keep in options.keep for how in ("uniform", "allocated")]
-    for name in [*widths, *(f"cfg{n}" for n in options.prune_cfg)]:
-        for criterion in options.criteria:
-            seeds = [f" {seed}" for seed in range(options.random_seeds)] if criterion == "random" else [""]
-            rows = [cells.cells[f"{criterion}{seed}, {name}"] for seed in seeds]
-            texts = [spread([row[key] for row in rows]) for key in ("as cut", "recalibrated", "repaired")]
-            print(f"| {criterion} | {name} | -{rows[0]['removed']:.1f} % | " + " | ".join(texts) + " |")
-
-
-def spread(values: list[float]) -> str:
-    mean = f"{statistics.mean(values):.2f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2f}"
-
-
-def three(bench: Bench, plan: Plan, images: Tensor) -> Cell:
-    """Accuracies as cut, with BatchNorm recalibrated, and repaired."""
-    cut = prune(bench.model, plan)
-    made = repair(cut, plan=plan, reference=bench.model, images=images, settings=bench.settings(0))
-    names = ("as cut", "recalibrated", "repaired")
-    values = [bench.accuracy(m) for m in (cut, recalibrate(cut, images), made)]
-    return {"removed": removed(plan), **dict(zip(names, values, strict=True))}
-
-
-def finetune(options: argparse.Namespace) -> None:
-    bench = Bench(options)
-    cells = cells_of(options, "finetune")
-    images = bench.images(0)
-    moments = gather_moments(bench.graph, images, bench.settings(0))
-    plans = dict(bench.plans(options.criterion, 0, moments))
-    protocol = load_protocol(options.protocol, bench.data.name, {"epochs": options.epochs})
-    for name in [f"allocated {keep:g}" for keep in options.keep]:
-        plan = plans[name]()
-        cut = prune(bench.model, plan)
-        small = repair(cut, plan=plan, reference=bench.model, images=images, settings=bench.settings(0))
-        for start, network in (("as cut", cut), ("recalibrated", recalibrate(cut, images)), ("repaired", small)):
-
-            def measure(network: nn.Module = network) -> Cell:
-                before, clock = bench.accuracy(network), Clock()
-                trained = train(network, bench.data, protocol, teacher=bench.model).model
-                return {"before": before, "after": bench.accuracy(trained), "clock s": round(clock.read()[1], 1)}
-
-            cells.get(f"{name}, {options.criterion}, {start}, {options.protocol} {options.epochs}", measure)
-
-
-def cells_of(options: argparse.Namespace, what: str) -> Cells:
+def cells_of(options: argparse.Namespace) -> Cells:
     about = {
         "command": " ".join(["python benchmarks/accuracy/repair.py", *without_places(sys.argv[1:])]),
         "processor": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} threads",
@@ -293,7 +225,7 @@ def cells_of(options: argparse.Namespace, what: str) -> Cells:
         "settings": f"{options.points} points, {options.joint} joint iterations, {options.joint_rows} joint rows",
         "test images": options.test,
     }
-    name = f"{what}-{options.model}-{options.source}-{options.images}-{options.joint_rows}"
+    name = f"figures-{options.model}-{options.source}-{options.images}-{options.joint_rows}"
     return Cells(options.out / f"{name}.json", about)
 
 
@@ -305,15 +237,12 @@ def without_places(words: list[str]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("figures", "table", "finetune"))
     parser.add_argument("--model", default="resnet56", help="resnet20, resnet56 or vgg16_bn")
     parser.add_argument("--weights", type=Path, required=True, help="folder of (cifar10-)MODEL.safetensors")
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--keep", type=float, nargs="*", default=[0.7, 0.5, 0.35], help="shares of the MACs")
     parser.add_argument("--prune-cfg", type=int, nargs="*", default=[], help="the paper's configurations")
-    parser.add_argument("--criterion", default="reconstruction", help="of figures and finetune")
-    parser.add_argument("--criteria", nargs="*", default=CRITERIA, help="of the table")
-    parser.add_argument("--random-seeds", type=int, default=5)
+    parser.add_argument("--criterion", default="reconstruction", help="by whose order channels go")
     parser.add_argument(
         "--source", choices=("photographs", "leaves", "noise", "fashion", "digits"), default="photographs"
     )
@@ -325,14 +254,12 @@ def main() -> None:
     parser.add_argument("--joint", type=int, default=Settings.joint)
     parser.add_argument("--joint-rows", type=int, default=Settings.joint_rows)
     parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--protocol", default="short")
-    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--test", type=int, default=10_000, help="test images")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/repair"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    {"figures": figures, "table": table, "finetune": finetune}[options.what](options)
+    figures(options)
 
 
 if __name__ == "__main__":
