@@ -40,7 +40,6 @@ from reconv.refit import (
     IMAGE_CRITERIA,
     Moments,
     Settings,
-    choose_by_curves,
     curves_of,
     dead_leaves,
     gather_moments,
@@ -107,7 +106,7 @@ class Bench:
         curves = curves_of(self.graph, saliency, moments) if self.options.keep else {}
         for keep in self.options.keep:
             budget = Budget(macs=keep)
-            yield f"allocated {keep:g}", lambda budget=budget: choose_by_curves(self.graph, curves, budget)
+            yield f"allocated {keep:g}", lambda budget=budget: choose(self.graph, curves, budget)
         channels = {layer.name: layer.out_channels for layer in self.graph.layers if layer.kind == "conv"}
         for number in self.options.prune_cfg:
             widths = load_recipe(self.options.model, number).widths(channels)

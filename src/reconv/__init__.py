@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from reconv.latency import choose as choose
     from reconv.latency import measure_layers as measure_layers
     from reconv.plan import Budget as Budget
+    from reconv.plan import Curve as Curve
+    from reconv.plan import ErrorCurves as ErrorCurves
     from reconv.plan import Limits as Limits
     from reconv.plan import Plan as Plan
     from reconv.plan import choose_widths as choose_widths
-    from reconv.refit import choose_by_curves as choose_by_curves
+    from reconv.refit import curves_of as curves_of
     from reconv.refit import dead_leaves as dead_leaves
     from reconv.refit import error_curves as error_curves
     from reconv.refit import gather_moments as gather_moments
@@ -54,8 +56,8 @@ _HOME = {
     "errors": ("ReconvError",),
     "graph": ("ChannelGraph", "register_adapter", "register_rule", "trace"),
     "latency": ("choose", "measure_layers"),
-    "plan": ("Budget", "Limits", "Plan", "choose_widths"),
-    "refit": ("choose_by_curves", "dead_leaves", "error_curves", "gather_moments", "repair"),
+    "plan": ("Budget", "Curve", "ErrorCurves", "Limits", "Plan", "choose_widths"),
+    "refit": ("curves_of", "dead_leaves", "error_curves", "gather_moments", "repair"),
     "saliency": ("Criterion", "Saliency", "register_criterion", "score", "score_all"),
     "surgery": ("prune", "verify"),
     "zoo": ("load_model", "load_recipe"),

@@ -12,8 +12,8 @@ from torch import nn
 
 from reconv.errors import BudgetError, ConfigError, DataError
 from reconv.graph import ChannelGraph, trace
-from reconv.plan import Budget, choose_widths
-from reconv.refit import choose_by_curves, error_curves, gather_moments
+from reconv.plan import Budget, ErrorCurves, choose, choose_widths
+from reconv.refit import error_curves, gather_moments
 from reconv.refit.settings import Settings
 from reconv.saliency import score
 from reconv.surgery import prune, verify
@@ -103,7 +103,7 @@ def test_the_budget_is_met_and_the_cut_is_sound(name: str, budget: Budget) -> No
     model = settled(NETS[name]())
     graph = trace(model, EXAMPLE)
     curves = error_curves(graph, gather_moments(graph, images(), EVERYWHERE))
-    plan = choose_by_curves(graph, curves, budget)
+    plan = choose(graph, curves, budget)
     if budget.macs:
         assert plan.macs[1] <= budget.macs * plan.macs[0]
         assert plan.macs[1] > (budget.macs - 0.35) * plan.macs[0]
@@ -121,7 +121,7 @@ def test_allocation_is_close_to_the_best_there_is() -> None:
         plan = choose_widths(graph, score(graph, "l2"), {"a": a, "c": c})
         plans[plan.macs[1], a, c] = curves["a"].errors[10 - a] + curves["c"].errors[10 - c]
     for macs in (0.8, 0.65, 0.5, 0.4):
-        ours = choose_by_curves(graph, curves, Budget(macs=macs))
+        ours = choose(graph, curves, Budget(macs=macs))
         kept = {row.name: len(row.kept) for row in ours.groups}
         predicted = curves["a"].errors[10 - kept["a"]] + curves["c"].errors[10 - kept["c"]]
         best = min(error for (cost, _, _), error in plans.items() if cost <= macs * ours.macs[0])
@@ -132,9 +132,9 @@ def test_what_cannot_be_met_is_said() -> None:
     graph = graph_of(Dense())
     curves = error_curves(graph, gather_moments(graph, images(), EVERYWHERE))
     with pytest.raises(BudgetError, match=r"ask for macs=0\.\d+"):
-        choose_by_curves(graph, curves, Budget(macs=0.001))
+        choose(graph, curves, Budget(macs=0.001))
     with pytest.raises(ConfigError, match="no group of channels has an error curve"):
-        choose_by_curves(graph, {}, Budget(macs=0.5))
+        choose(graph, ErrorCurves("reconstruction", {}), Budget(macs=0.5))
     with pytest.raises(DataError, match="at least two"):
         gather_moments(graph, images(1))
 

@@ -13,9 +13,9 @@ from reconv.data import calibration_images, load_data
 from reconv.data.splits import TensorSplit
 from reconv.errors import ConfigError
 from reconv.graph import trace
-from reconv.plan import Budget
+from reconv.plan import Budget, choose
 from reconv.provenance import Normalization
-from reconv.refit import Settings, choose_by_curves, dead_leaves, error_curves, gather_moments, repair
+from reconv.refit import Settings, dead_leaves, error_curves, gather_moments, repair
 from reconv.surgery import prune
 
 
@@ -73,7 +73,7 @@ def test_labels_play_no_part() -> None:
     for labels in (data.train.labels, shuffled):
         split = replace(data, train=TensorSplit(data.train.images, labels))
         images = calibration_images(split, 100)
-        plan = choose_by_curves(graph, error_curves(graph, gather_moments(graph, images)), Budget(macs=0.5))
+        plan = choose(graph, error_curves(graph, gather_moments(graph, images)), Budget(macs=0.5))
         made = repair(prune(model, plan), plan=plan, reference=model, images=images, settings=Settings(points=4))
         states.append(made.state_dict())
     assert not torch.equal(data.train.labels, shuffled)
@@ -90,7 +90,7 @@ def test_half_of_resnet20_from_few_photographs(data_root, weights_root) -> None:
     data = load_data("cifar10", data_root).with_normalization(provenance_of(model).normalization)
     images = calibration_images(data, 250)
     graph = trace(model, data.example())
-    plan = choose_by_curves(graph, error_curves(graph, gather_moments(graph, images)), Budget(macs=0.5))
+    plan = choose(graph, error_curves(graph, gather_moments(graph, images)), Budget(macs=0.5))
     small = prune(model, plan)
     made = repair(small, plan=plan, reference=model, images=images, settings=Settings(joint_rows=16_000))
     fresh = calibration_images(data, 750)[250:]

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from reconv.graph import trace
 from reconv.plan import Budget, choose
-from reconv.refit import Settings, choose_by_curves, error_curves, gather_moments, repair, repair_with_report
+from reconv.refit import Settings, error_curves, gather_moments, repair, repair_with_report
 from reconv.refit.chains import LayerUse, find_chains
 from reconv.refit.joint import Member, Pair, refine
 from reconv.refit.rows import to_matrix
@@ -134,7 +134,7 @@ def test_the_number_of_threads_changes_nothing(memory: int) -> None:
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            plan = choose_by_curves(graph, error_curves(graph, gather_moments(graph, x, settings)), Budget(macs=0.4))
+            plan = choose(graph, error_curves(graph, gather_moments(graph, x, settings)), Budget(macs=0.4))
             made = repair(prune(model, plan), plan=plan, reference=model, images=x, settings=settings)
             assert torch.get_num_threads() == count
             found.append((plan.groups, made.state_dict()))

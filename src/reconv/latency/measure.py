@@ -22,6 +22,7 @@ from reconv.graph.trace import call_arguments
 from reconv.latency.table import Features, LatencyTable, fitted
 from reconv.plan import Limits, plan_keeping
 from reconv.plan.queues import queue_of
+from reconv.plan.rankings import Ranking
 from reconv.surgery import prune
 
 Clock = Callable[[], float]  # seconds
@@ -57,12 +58,17 @@ def measure_layers(graph: ChannelGraph, *, multiple: int = 1, clock: Clock = tim
     return fitted(features, keeps, medians, keeps[0])
 
 
+def _shuffled(size: int, generator: np.random.Generator) -> Ranking:
+    return Ranking(generator.random(size).argsort(kind="stable"), np.zeros(size))
+
+
 def candidates(graph: ChannelGraph, multiple: int = 1) -> list[Mask]:
     """What is left in each of the networks that are timed."""
     generator = np.random.default_rng(0)
     limits = Limits(multiple=multiple)
     queues = [
-        queue_of(graph, group, generator.random(group.size), None, limits, coupled=True) for group in graph.groups
+        queue_of(graph, group, _shuffled(group.size, generator), limits, coupled=True, equal_shares=True)
+        for group in graph.groups
     ]
     columns = _columns(graph)
     keeps = []

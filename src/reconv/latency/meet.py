@@ -16,7 +16,7 @@ from reconv.graph.channels import ChannelGraph
 from reconv.graph.trace import call_arguments
 from reconv.latency.measure import measure_layers, random_like, synchronized
 from reconv.latency.table import LatencyTable
-from reconv.plan import Budget, Limits, Plan
+from reconv.plan import Budget, ErrorCurves, Limits, Plan
 from reconv.plan import choose as choose_by_costs
 from reconv.saliency import Saliency
 from reconv.surgery import prune
@@ -29,7 +29,7 @@ _SECONDS = 2.0  # spent on measuring two networks, about
 
 def choose(
     graph: ChannelGraph,
-    saliency: Saliency,
+    saliency: Saliency | ErrorCurves,
     budget: Budget,
     *,
     limits: Limits | None = None,
@@ -40,7 +40,7 @@ def choose(
     """Choose channels to remove until the budget is met; where it limits latency, the result is measured.
 
     Args:
-        graph, saliency: of the same model.
+        graph: of the network. saliency: of the same model: scores, or error curves.
         budget: what may be left at most.
         limits: minimum widths, multiples, layers that keep more.
         latency: timings of the layers; None: they are measured, where the budget asks for it.
@@ -96,7 +96,7 @@ def _preference(found: tuple[float, Plan]) -> tuple[bool, float]:
 
 def _chosen(
     graph: ChannelGraph,
-    saliency: Saliency,
+    saliency: Saliency | ErrorCurves,
     budget: Budget,
     limits: Limits,
     table: LatencyModel,

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reconv.errors import ConfigError
-from reconv.plan import SCHEMES, Budget, Limits
-from reconv.refit import IMAGE_CRITERIA, check_budget
+from reconv.plan import ALLOCATED, SCHEMES, Budget, Limits
+from reconv.refit import IMAGE_CRITERIA
 from reconv.saliency import Direction
 
-ALLOCATED = "allocated"  # widths by predicted error, which images tell
-ALL_SCHEMES = (*SCHEMES, ALLOCATED)
+ALL_SCHEMES = (*SCHEMES, ALLOCATED)  # the last: widths by predicted error, which images tell
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,10 @@ class Cut:
         if (self.budget is None) == (self.recipe is None):
             given = "neither" if self.budget is None else "both"
             raise ConfigError(f"what to cut: {given} given; give a budget such as macs=0.5, or a recipe's number")
-        if (self.recipe is not None or self.scheme == ALLOCATED) and self.limits != Limits():
-            by = "the paper's configurations" if self.recipe is not None else f"the scheme {ALLOCATED}"
-            raise ConfigError(f"limits: {by} cannot respect them; give a budget and another scheme, or leave them out")
-        if self.scheme == ALLOCATED:
-            if self.budget is None:
-                raise ConfigError("scheme allocated: a recipe says the widths; give a budget, or leave the scheme out")
-            check_budget(self.budget)
+        if self.recipe is not None and self.limits != Limits():
+            raise ConfigError("limits: the paper's configurations say the widths; give a budget, or leave them out")
+        if self.recipe is not None and self.scheme == ALLOCATED:
+            raise ConfigError("scheme allocated: a recipe says the widths; give a budget, or leave the scheme out")
         if self.criterion in IMAGE_CRITERIA and self.direction != "forward":
             raise ConfigError(f"{self.criterion}: it looks at those that read a channel; leave --direction out")
 

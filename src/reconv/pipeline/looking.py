@@ -10,12 +10,10 @@ from reconv.data import DataSet, calibration_images
 from reconv.data.unlabelled import unlabelled_images
 from reconv.errors import ConfigError
 from reconv.graph import ChannelGraph
-from reconv.pipeline.config import Cut, RunConfig
+from reconv.pipeline.config import RunConfig
 from reconv.pipeline.watch import Diary
-from reconv.plan import Plan
 from reconv.provenance import Normalization, provenance_of
-from reconv.refit import Moments, Settings, choose_by_curves, curves_of, dead_leaves, gather_moments
-from reconv.saliency import Saliency
+from reconv.refit import Moments, Settings, dead_leaves, gather_moments
 
 LEAVES = "leaves"
 
@@ -70,10 +68,3 @@ def moments_for(
         moments = gather_moments(graph, images, Settings(seed=config.seed))
         stage.note = f"{len(moments)} layers, {len(images):,} images without labels"
     return moments
-
-
-def allocated(graph: ChannelGraph, saliency: Saliency, cut: Cut, moments: Mapping[str, Moments]) -> Plan:
-    """Widths with the least predicted error, channels in the order of their scores."""
-    assert cut.budget is not None  # Cut sees to it
-    curves = curves_of(graph, saliency, moments, coupled=cut.coupled, keep_lowest=cut.keep_lowest)
-    return choose_by_curves(graph, curves, cut.budget, criterion=saliency.criterion)

@@ -15,7 +15,7 @@ from reconv.files import write_atomically, write_json
 from reconv.graph import ChannelGraph, trace
 from reconv.pipeline import stages
 from reconv.pipeline.account import Measured, account
-from reconv.pipeline.config import ALLOCATED, RunConfig
+from reconv.pipeline.config import RunConfig
 from reconv.pipeline.examine import examine
 from reconv.pipeline.folder import RunFolder
 from reconv.pipeline.inputs import example_of, given_network, is_trained, load_images, teacher_of
@@ -23,7 +23,7 @@ from reconv.pipeline.looking import calibration, needs_data_set
 from reconv.pipeline.rounds import first_cut, stage_of, with_budget_of, work_off
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary, Watcher
-from reconv.plan import Plan
+from reconv.plan import ALLOCATED, Plan
 from reconv.refit import IMAGE_CRITERIA
 from reconv.report import RunFacts, render
 from reconv.saliency import Saliency, criterion_named, score

@@ -18,14 +18,14 @@ from reconv.errors import ConfigError, GraphError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
 from reconv.latency import choose
-from reconv.pipeline.config import ALLOCATED, Cut, RunConfig, Schooling
+from reconv.pipeline.config import Cut, RunConfig, Schooling
 from reconv.pipeline.inputs import teacher_of
-from reconv.pipeline.looking import allocated, calibration, moments_for
+from reconv.pipeline.looking import calibration, moments_for
 from reconv.pipeline.watch import Diary
-from reconv.plan import Plan, Scheme, choose_widths
+from reconv.plan import ALLOCATED, Plan, Scheme, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
-from reconv.refit import IMAGE_CRITERIA, Moments, Settings, image_saliency, repair_with_report
+from reconv.refit import IMAGE_CRITERIA, Moments, Settings, curves_of, image_saliency, repair_with_report
 from reconv.saliency import Saliency, score
 from reconv.surgery import prune, verify
 from reconv.training import Session, Trained, evaluate, load_protocol, recalibrate, train
@@ -92,7 +92,9 @@ def choose_plan(
             )
     if cut.scheme == ALLOCATED:
         assert moments is not None  # see Cut.looks_at_images
-        return allocated(graph, saliency, cut, moments)
+        assert cut.budget is not None  # Cut sees to it
+        curves = curves_of(graph, saliency, moments, coupled=cut.coupled, keep_lowest=cut.keep_lowest)
+        return choose(graph, curves, cut.budget, coupled=cut.coupled, limits=cut.limits)
     if cut.recipe is None:
         assert cut.budget is not None  # Cut holds exactly one of them
         return choose(

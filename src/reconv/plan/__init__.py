@@ -1,10 +1,13 @@
 """What to remove: budgets, limits, plans, and the ways to choose one."""
 
 from reconv.plan.budget import Budget as Budget
+from reconv.plan.choice import ALLOCATED as ALLOCATED
 from reconv.plan.choice import NOT_NEEDED as NOT_NEEDED
 from reconv.plan.choice import SCHEMES as SCHEMES
 from reconv.plan.choice import Scheme as Scheme
 from reconv.plan.choice import choose as choose
+from reconv.plan.curves import Curve as Curve
+from reconv.plan.curves import ErrorCurves as ErrorCurves
 from reconv.plan.limits import Limits as Limits
 from reconv.plan.normalize import NORMALIZATIONS as NORMALIZATIONS
 from reconv.plan.plans import GroupPlan as GroupPlan

@@ -18,29 +18,30 @@ from reconv.errors import ConfigError, unknown_name
 from reconv.graph.channels import ChannelGraph
 from reconv.graph.labels import Plane
 from reconv.plan.budget import Budget
-from reconv.plan.knapsack import most_kept
+from reconv.plan.curves import ErrorCurves
+from reconv.plan.knapsack import Solution, least_lost
 from reconv.plan.limits import Limits
 from reconv.plan.normalize import NORMALIZATIONS
 from reconv.plan.plans import Plan, finished, planned_row
-from reconv.plan.queues import Queue, masked, queue_of, why_kept
-from reconv.plan.scores import Scores, described, unit_scores
+from reconv.plan.queues import Queue, left_alone, masked, queue_of, why_kept
+from reconv.plan.rankings import MEAN, Rankings, rankings_of
 from reconv.plan.spending import TOLERANCE, Spending
 from reconv.saliency import Saliency
 
 Scheme: TypeAlias = Literal["uniform", "global", "knapsack"]
+ALLOCATED = "allocated"  # what the plan calls the best widths by predicted error
 SCHEMES = ("uniform", "global", "knapsack")
 NOT_NEEDED = "the budget is met without it"
-MEAN = "mean"
 
 NO_LIMITS = Limits()
 
 
 def choose(
     graph: ChannelGraph,
-    saliency: Saliency,
+    saliency: Saliency | ErrorCurves,
     budget: Budget,
     *,
-    scheme: Scheme = "uniform",
+    scheme: Scheme | None = None,
     normalization: str = MEAN,
     coupled: bool = False,
     keep_lowest: bool = False,
@@ -50,10 +51,13 @@ def choose(
     """Choose channels to remove until the budget is met.
 
     Args:
-        graph, saliency: of the same model.
+        graph: of the network.
+        saliency: of the same model: scores, or error curves (`reconv.error_curves`), whose order is followed and whose
+            sum is what a plan loses.
         budget: what may be left at most. It is never exceeded; what is left is the next smaller step.
-        scheme: "uniform" takes the same share of every group; "global" takes the lowest normalized scores of all
-            groups; "knapsack" keeps as much normalized score as the budget allows.
+        scheme: "uniform" takes the same share of every group; "global" takes what costs least of all groups, by
+            normalized scores or by rise of error; "knapsack" loses as little normalized score, or error, as the
+            budget allows. None: "uniform" for scores, "knapsack" for curves.
         normalization: how the scores of groups are made comparable, a name in `NORMALIZATIONS`.
         coupled: cut residual streams too.
         keep_lowest: remove the highest scores instead (a control).
@@ -64,10 +68,43 @@ def choose(
         The plan; every group keeps at least one channel (one of every cell where a grouped operator asks for it).
 
     Raises:
-        BudgetError: it cannot be met; says what is possible. UnknownNameError: no such scheme or normalization, or a
-            pattern of the limits that fits no layer. ConfigError: a normalization for "uniform", which has no use for
-            it, or a budget of latency without its model.
+        BudgetError: it cannot be met; says what is possible. UnknownNameError: no such scheme or normalization, a
+            pattern of the limits that fits no layer, or a curve of no group. ConfigError: an option that has no use
+            (a normalization for "uniform" or for curves), curves that do not fit, or a budget of latency without its
+            model.
     """
+    scheme = scheme or ("uniform" if isinstance(saliency, Saliency) else "knapsack")
+    _check_options(scheme, normalization)
+    limits.check_patterns(layer.name for layer in graph.layers)
+    rankings = rankings_of(graph, saliency, normalization, keep_lowest)
+    queues = _queues(graph, rankings, limits, coupled=coupled, equal_shares=scheme == "uniform")
+    least = masked(graph.classes, queues, {name: len(queue.steps) for name, queue in queues.items()})
+    spending = Spending(graph, budget, least, latency)
+    streams = not coupled and any(group.stream for group in graph.groups)
+    spending.check_possible(", or cut residual streams too (coupled)" if streams else "")
+    notes: list[str] = []
+    if scheme == "knapsack":
+        solution = least_lost(queues, spending)
+        removed, key = solution.removed, solution.key
+        notes.append(_gap_of_error(solution) if rankings.curves else _gap_of_score(solution, queues))
+    else:
+        removed, key = _shortest_prefix(queues, spending)
+    keep = masked(graph.classes, queues, removed)
+    rows = []
+    for group in graph.groups:
+        queue, kept = queues[group.name], keep[group.units]
+        asked = queue.asked(key) if scheme != "knapsack" or queue.why else int(kept.sum())
+        why = why_kept(queue, int(kept.sum()), asked, limits)
+        rows.append(planned_row(group, kept, rankings.scores, why or (NOT_NEEDED if kept.all() else ""), asked))
+    notes += _left_over(spending, spending.unused(keep), bool(keep.all()))
+    seen = (latency.microseconds(keep | True), latency.microseconds(keep)) if latency is not None else None
+    words = scheme if scheme == "uniform" else f"{scheme}, {rankings.scale}"
+    if scheme == "knapsack" and rankings.curves:
+        words = ALLOCATED
+    return finished(graph, rows, f"keep {budget}", rankings.criterion, words, notes=tuple(notes), latency=seen)
+
+
+def _check_options(scheme: str, normalization: str) -> None:
     if scheme not in SCHEMES:
         raise unknown_name("scheme", scheme, SCHEMES)
     if normalization not in NORMALIZATIONS:
@@ -77,51 +114,38 @@ def choose(
             f"normalization: {normalization!r} has no say in a uniform plan, which compares no scores of different "
             "layers; choose the scheme global or knapsack, or leave it out"
         )
-    limits.check_patterns(layer.name for layer in graph.layers)
-    scores = unit_scores(graph, saliency)
-    queues = _queues(graph, scores, scheme, normalization, (coupled, keep_lowest), limits)
-    least = masked(graph.classes, queues, {name: len(queue.steps) for name, queue in queues.items()})
-    spending = Spending(graph, budget, least, latency)
-    streams = not coupled and any(group.stream for group in graph.groups)
-    spending.check_possible(", or cut residual streams too (coupled)" if streams else "")
-    notes: list[str] = []
-    if scheme == "knapsack":
-        removed, key, found = most_kept(queues, spending)
-        notes.append(found)
-    else:
-        removed, key = _shortest_prefix(queues, spending)
-    keep = masked(graph.classes, queues, removed)
-    rows = []
-    for group in graph.groups:
-        queue, kept = queues[group.name], keep[group.units]
-        asked = queue.asked(key) if scheme != "knapsack" or queue.why else int(kept.sum())
-        why = why_kept(queue, int(kept.sum()), asked, limits)
-        rows.append(planned_row(group, kept, scores, why or (NOT_NEEDED if kept.all() else ""), asked))
-    notes += _left_over(spending, spending.unused(keep), bool(keep.all()))
-    words = scheme if scheme == "uniform" else f"{scheme}, scores {NORMALIZATIONS[normalization].words}"
-    seen = (latency.microseconds(keep | True), latency.microseconds(keep)) if latency is not None else None
-    return finished(
-        graph, rows, f"keep {budget}", described(saliency, keep_lowest), words, notes=tuple(notes), latency=seen
-    )
 
 
 def _queues(
-    graph: ChannelGraph,
-    scores: Scores,
-    scheme: str,
-    normalization: str,
-    manner: tuple[bool, bool],
-    limits: Limits,
+    graph: ChannelGraph, rankings: Rankings, limits: Limits, *, coupled: bool, equal_shares: bool
 ) -> dict[str, Queue]:
-    coupled, keep_lowest = manner
     queues = {}
     for group in graph.groups:
-        found = scores.get(group.name)
-        level = None if found is None or scheme == "uniform" else NORMALIZATIONS[normalization].function(found)
-        if keep_lowest and found is not None:
-            found, level = -found, None if level is None else -level
-        queues[group.name] = queue_of(graph, group, found, level, limits, coupled)
+        found = rankings.of.get(group.name)
+        if found is None:
+            queues[group.name] = left_alone(group, coupled, rankings.missing)
+        else:
+            queues[group.name] = queue_of(graph, group, found, limits, coupled=coupled, equal_shares=equal_shares)
     return queues
+
+
+def _gap_of_score(solution: Solution, queues: Mapping[str, Queue]) -> str:
+    """How near to the best a plan is, by its scores."""
+    total = sum(float(np.abs(queue.saved).sum()) for queue in queues.values())
+    share, best = (1 - lost / max(total, 1e-300) for lost in (solution.lost, solution.bound))
+    return (
+        f"{share:.2%} of the score that could go is kept; no plan within this budget keeps more than {best:.2%} "
+        f"(gap <= {max(best - share, 0):.2%})"
+    )
+
+
+def _gap_of_error(solution: Solution) -> str:
+    """How near to the best a plan is, by its predicted error."""
+    gap = max(solution.lost - solution.bound, 0) / max(abs(solution.lost), 1e-300)
+    return (
+        f"predicted error {solution.lost:.4g}; no plan within this budget has less than {solution.bound:.4g} "
+        f"(gap <= {gap:.2%} of it)"
+    )
 
 
 def _shortest_prefix(queues: Mapping[str, Queue], spending: Spending) -> tuple[dict[str, int], float]:

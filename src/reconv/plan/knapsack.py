@@ -1,6 +1,6 @@
-"""The widths that keep the most score within a budget.
+"""The widths with the least lost (score, or error) within a budget.
 
-    minimize  sum over groups of lost score + price * cost        (a Lagrangian; bisection on the price)
+    minimize  sum over groups of lost + price * cost        (a Lagrangian; bisection on the price)
 
 What a group's channel costs depends on how wide its neighbors are, so for each price the groups are settled in turn
 until none moves, each one exactly. What the Lagrangian leaves of the budget is then used up by single steps and by
@@ -10,6 +10,7 @@ exchanges between groups. How far the result may be from the best there is, `bou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,14 +25,26 @@ _BISECTIONS = 24
 _EXCHANGES = 40
 
 
-def most_kept(queues: Mapping[str, Queue], spending: Spending) -> tuple[dict[str, int], float, str]:
-    """How many steps of every queue to take so that the least score is lost.
+@dataclass(frozen=True)
+class Solution:
+    """The best widths that were found.
 
     Args:
-        queues: whose keys and saved scores are on one scale. spending: what may be left.
+        removed: steps by group. lost: what is lost with them. bound: no plan within the budget loses less.
+        key: up to which the last channels went.
+    """
 
-    Returns:
-        Steps by group; the key up to which the last channels went; the distance from the best there is, in words.
+    removed: dict[str, int]
+    lost: float
+    bound: float
+    key: float
+
+
+def least_lost(queues: Mapping[str, Queue], spending: Spending) -> Solution:
+    """How many steps of every queue to take so that the least is lost.
+
+    Args:
+        queues: whose saved scores or errors are on one scale. spending: what may be left.
     """
     tables = Tables(queues, spending)
     dual = Dual(tables)
@@ -41,13 +54,10 @@ def most_kept(queues: Mapping[str, Queue], spending: Spending) -> tuple[dict[str
         found += [steps for steps in sorted(dual.found, key=tables.lost)[:3] if tables.excess(steps) <= 1]
         taken = min(found, key=tables.lost)
         _use_up(tables, taken)
-    total = sum(float(np.abs(queue.saved).sum()) for queue in tables.queues.values())
-    share, best = (1 - lost / max(total, 1e-300) for lost in (tables.lost(taken), dual.tightened(taken)))
     removed = dict.fromkeys(queues, 0)
     removed.update(zip(tables.queues, map(int, taken), strict=True))
     keys = [tables.queues[name].keys[n - 1] for name, n in removed.items() if n]
-    words = f"{share:.2%} of the score that could go is kept; no plan within this budget keeps more than {best:.2%}"
-    return removed, max(keys, default=-np.inf), f"{words} (gap <= {max(best - share, 0):.2%})"
+    return Solution(removed, tables.lost(taken), dual.tightened(taken), max(keys, default=-np.inf))
 
 
 def _weightings(spending: Spending, dual: Dual) -> list[dict[str, float]]:

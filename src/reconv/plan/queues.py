@@ -11,10 +11,9 @@ import numpy.typing as npt
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 from reconv.graph.labels import Plane
 from reconv.plan.limits import Limits
-from reconv.plan.scores import removal_order
+from reconv.plan.rankings import Ranking
 
 STREAM = "residual stream, left whole (coupled=True or --coupled cuts it)"
-NO_SCORE = "the criterion gives it no score"
 SINGLE = "a single channel is left to go"
 
 
@@ -24,7 +23,8 @@ class Queue:
 
     Args:
         group: whose. steps: channel classes that go together, first to go first.
-        keys: when the turn of each step comes, ascending. saved: the score that each step removes.
+        keys: when the turn of each step comes, ascending. saved: what each step costs: the score that goes with it, or
+            what the error rises by.
         why: why the group is left alone; "" where it is not. wish: how far it would go, were nothing in the way,
             as the keys of all its channels, ascending.
         stop: why it does not go further than its steps.
@@ -48,46 +48,49 @@ class Queue:
 def queue_of(
     graph: ChannelGraph,
     group: ChannelGroup,
-    scores: npt.NDArray[np.float64] | None,
-    level: npt.NDArray[np.float64] | None,
+    ranking: Ranking,
     limits: Limits,
+    *,
     coupled: bool,
+    equal_shares: bool,
 ) -> Queue:
     """A group's queue.
 
     Args:
-        scores: of its units, lowest goes first; None: the criterion gives none.
-        level: its units' scores on a scale common to all groups; None: every group gives the same share.
+        ranking: of its units.
         limits: minimum widths, multiples, layers that keep more.
         coupled: whether residual streams are cut too.
+        equal_shares: every group gives the same share, whatever its units cost.
     """
-    if scores is None:
-        return Queue(group, why=group.reason or (STREAM if group.stream and not coupled else NO_SCORE))
-    order = removal_order(scores, keep_lowest=False)
-    wish = (np.arange(group.size) + 1) / group.size if level is None else np.sort(level)
+    wish = (np.arange(group.size) + 1) / group.size if equal_shares else np.sort(ranking.costs)
     if group.reason:
         return Queue(group, why=group.reason, wish=wish)
     if group.stream and not coupled:
         return Queue(group, why=STREAM)
-    steps = group.steps(order)
+    steps: Plane = np.asarray(group.steps(ranking.order))
     if len(steps) <= 1:
         return Queue(group, why=SINGLE, wish=wish)
     stops, stop = _stops(graph, group, steps, limits)
     if not stops:
         return Queue(group, why=stop or SINGLE, wish=wish)
-    keys = _keys(steps, level)
+    keys = _keys(steps, None if equal_shares else ranking.costs)
     taken = list(zip([0, *stops], stops, strict=False))
     return Queue(
         group,
-        steps=tuple(group.units[np.concatenate(steps[a:b])] for a, b in taken),
+        steps=tuple(group.units[steps[a:b].ravel()] for a, b in taken),
         keys=tuple(keys[b - 1] for _, b in taken),
-        saved=tuple(float((scores if level is None else level)[np.concatenate(steps[a:b])].sum()) for a, b in taken),
+        saved=tuple(float(ranking.costs[steps[a:b].ravel()].sum()) for a, b in taken),
         wish=wish,
         stop=stop,
     )
 
 
-def _stops(graph: ChannelGraph, group: ChannelGroup, steps: list[Plane], limits: Limits) -> tuple[list[int], str]:
+def left_alone(group: ChannelGroup, coupled: bool, otherwise: str) -> Queue:
+    """The queue of a group that nothing is known of: it stays as it is, for its own reason or else for this one."""
+    return Queue(group, why=group.reason or (STREAM if group.stream and not coupled else otherwise))
+
+
+def _stops(graph: ChannelGraph, group: ChannelGroup, steps: Plane, limits: Limits) -> tuple[list[int], str]:
     """The numbers of steps after which every layer of the group is as wide as the limits allow, and what stops it.
 
     The last step is never taken: no layer vanishes.
@@ -111,11 +114,11 @@ def _stops(graph: ChannelGraph, group: ChannelGroup, steps: list[Plane], limits:
     return stops, stop
 
 
-def _keys(steps: list[Plane], level: npt.NDArray[np.float64] | None) -> list[float]:
+def _keys(steps: Plane, costs: npt.NDArray[np.float64] | None) -> list[float]:
     """When each step's turn comes. Removals stay in their group's order: a step's key is the highest so far."""
-    if level is None:
+    if costs is None:
         return [(i + 1) / len(steps) for i in range(len(steps))]
-    keys: list[float] = np.maximum.accumulate([level[step].mean() for step in steps]).tolist()
+    keys: list[float] = np.maximum.accumulate(costs[steps].mean(1)).tolist()
     return keys
 
 

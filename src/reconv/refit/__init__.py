@@ -1,12 +1,9 @@
-"""Repair a cut network in closed form, and choose channels and widths from the same statistics."""
+"""Repair a cut network in closed form, and find error curves from the same statistics."""
 
-from reconv.refit.allocate import check_budget as check_budget
-from reconv.refit.allocate import choose_by_curves as choose_by_curves
 from reconv.refit.criteria import IMAGE_CRITERIA as IMAGE_CRITERIA
 from reconv.refit.criteria import curves_of as curves_of
 from reconv.refit.criteria import image_saliency as image_saliency
 from reconv.refit.dead_leaves import dead_leaves as dead_leaves
-from reconv.refit.elimination import Curve as Curve
 from reconv.refit.elimination import error_curves as error_curves
 from reconv.refit.network import repair as repair
 from reconv.refit.network import repair_with_report as repair_with_report

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 
 from reconv.graph.channels import ChannelGraph, ChannelGroup
-from reconv.plan import unit_scores
-from reconv.plan.scores import removal_order
-from reconv.refit.elimination import Curve, eliminate, error_curves, reads
+from reconv.plan import ErrorCurves, unit_scores
+from reconv.plan.scores import described, removal_order
+from reconv.refit.elimination import eliminate, error_curves, reads
 from reconv.refit.statistics import Moments
 from reconv.saliency import Saliency
 
@@ -61,7 +61,7 @@ def curves_of(
     *,
     coupled: bool = False,
     keep_lowest: bool = False,
-) -> dict[str, Curve]:
+) -> ErrorCurves:
     """Error curves for channels that go in the order of their scores, under any criterion.
 
     Args:
@@ -69,7 +69,7 @@ def curves_of(
         coupled: residual streams too. keep_lowest: the highest scores go first.
     """
     orders = {name: removal_order(scores, keep_lowest) for name, scores in unit_scores(graph, saliency).items()}
-    return error_curves(graph, moments, orders=orders, coupled=coupled)
+    return error_curves(graph, moments, orders=orders, coupled=coupled, criterion=described(saliency, keep_lowest))
 
 
 def _of_elimination(

@@ -14,7 +14,6 @@ Source: the optimal brain surgeon (Hassibi & Stork, 1992) with the taps of a cha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,22 +22,9 @@ from torch import Tensor
 
 from reconv.graph.channels import ChannelGraph, ChannelGroup
 from reconv.graph.labels import Plane
+from reconv.plan import Curve, ErrorCurves
 from reconv.refit.solve import damped
 from reconv.refit.statistics import Moments
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """One group's order of removal and what it costs.
-
-    Args:
-        order: positions of the group's units, first to go first; removals keep a grouped operator's cells balanced.
-        errors: predicted error after 0, 1, 2, ... removals, a share of the signal's energy summed over the layers
-            that read the group.
-    """
-
-    order: Plane
-    errors: npt.NDArray[np.float64]
 
 
 class _Reader:
@@ -124,7 +110,8 @@ def eliminate(
         order: follow this order of positions (of another criterion) and only say what it costs.
 
     Returns:
-        The curve; None where no layer that reads the group was seen.
+        The curve, its errors shares of the signal's energy, summed over the layers that read the group; None where no
+        layer that reads it was seen.
     """
     readers = _readers(graph, group, moments, ridge)
     if not readers:
@@ -161,8 +148,9 @@ def error_curves(
     ridge: float = 1e-4,
     orders: Mapping[str, Plane] | None = None,
     coupled: bool = False,
-) -> dict[str, Curve]:
-    """The curve of every group that may be cut, by the group's name.
+    criterion: str = "reconstruction",
+) -> ErrorCurves:
+    """The curve of every group that may be cut; `choose` takes them in the place of scores.
 
     Args:
         graph: of the network that the moments are of.
@@ -170,6 +158,7 @@ def error_curves(
         ridge: as in the repair.
         orders: by group, positions in the order of another criterion; greedy elimination by default.
         coupled: residual streams too.
+        criterion: whose orders these are, for a plan to say.
     """
     curves = {}
     for group in graph.groups:
@@ -178,4 +167,4 @@ def error_curves(
         curve = eliminate(graph, group, moments, ridge=ridge, order=None if orders is None else orders[group.name])
         if curve is not None and len(curve.order):
             curves[group.name] = curve
-    return curves
+    return ErrorCurves(criterion, curves)

@@ -17,9 +17,9 @@ from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph, trace
 from reconv.pipeline import load_network
-from reconv.plan import Budget, Plan, choose, choose_widths, unit_scores
+from reconv.plan import Budget, ErrorCurves, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
-from reconv.refit import Curve, choose_by_curves, error_curves, gather_moments
+from reconv.refit import Moments, curves_of, error_curves, gather_moments
 from reconv.refit import Settings as RepairSettings
 from reconv.refit.criteria import IMAGE_CRITERIA, image_saliency
 from reconv.saliency import Saliency, score
@@ -71,7 +71,7 @@ class Bench:
     def _scores_of(self, criterion: str, number: int, seed: int) -> Saliency:
         """Scores, with the seed and the images only where they decide something, so that others are shared."""
         if criterion in IMAGE_CRITERIA:
-            return image_saliency(self.graph, criterion, self._moments(number, seed))  # type: ignore[arg-type]
+            return image_saliency(self.graph, criterion, self._moments(number, seed))
         return self.scores(criterion, seed if criterion == "random" else 0)
 
     def _images(self, number: int, seed: int) -> Tensor:
@@ -79,17 +79,15 @@ class Bench:
         normalization = normalization_for(self.model, self.data)
         return calibration_images(self.data, number, seed, normalization=normalization).to(self.device)
 
-    def _gathered(self, number: int, seed: int) -> Mapping[str, object]:
+    def _gathered(self, number: int, seed: int) -> Mapping[str, Moments]:
         return gather_moments(self.graph, self.images(number, seed), RepairSettings(seed=seed))
 
-    def _curves(self, criterion: str, number: int, seed: int, coupled: bool) -> Mapping[str, Curve]:
+    def _curves(self, criterion: str, number: int, seed: int, coupled: bool) -> ErrorCurves:
         """Predicted error of each group as its channels go in the criterion's order."""
         moments = self._moments(number, seed)
-        orders = None
-        if criterion != RECONSTRUCTION:
-            scores = self._scores_of(criterion, number, seed)
-            orders = {group: values.argsort(kind="stable") for group, values in unit_scores(self.graph, scores).items()}
-        return error_curves(self.graph, moments, orders=orders, coupled=coupled)  # type: ignore[arg-type]
+        if criterion == RECONSTRUCTION:
+            return error_curves(self.graph, moments, coupled=coupled)
+        return curves_of(self.graph, self._scores_of(criterion, number, seed), moments, coupled=coupled)
 
     def plan_of(self, cell: Cell) -> Plan:
         """The plan that a cell asks for, whatever its arm."""
@@ -100,7 +98,7 @@ class Bench:
     def _plan(self, criterion: str, budget: str, scheme: str, coupled: bool, seed: int, number: int) -> Plan:
         if scheme == ALLOCATED:
             curves = self.curves(criterion, number, seed, coupled)
-            return choose_by_curves(self.graph, curves, Budget.parse([budget]))
+            return choose(self.graph, curves, Budget.parse([budget]), coupled=coupled)
         scores = self._scores_of(criterion, number, seed)
         if budget.startswith("cfg"):
             convolutions = {layer.name: layer.out_channels for layer in self.graph.layers if layer.kind == "conv"}

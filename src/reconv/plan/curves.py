@@ -1,0 +1,71 @@
+"""Error curves: what is lost as the channels of a group go one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reconv.errors import ConfigError, unknown_name
+from reconv.graph.channels import ChannelGraph
+from reconv.graph.labels import Plane
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One group's order of removal and what it costs.
+
+    Args:
+        order: positions of the group's units, first to go first; removals keep a grouped operator's cells balanced.
+            Units that are not named stay.
+        errors: predicted error after 0, 1, 2, ... removals, on one scale for all groups.
+    """
+
+    order: Plane
+    errors: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorCurves(Mapping[str, Curve]):
+    """The curves of a network's groups; what a plan loses is their sum. It serves `choose` as a saliency does.
+
+    Args:
+        criterion: whose order of channels they follow. curves: by the group's name.
+    """
+
+    criterion: str
+    curves: Mapping[str, Curve]
+
+    def __getitem__(self, group: str) -> Curve:
+        return self.curves[group]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.curves)
+
+    def __len__(self) -> int:
+        return len(self.curves)
+
+    def check(self, graph: ChannelGraph) -> None:
+        """Refuse curves that are not of this network.
+
+        Raises:
+            UnknownNameError: no such group. ConfigError: no curve at all, or one that does not fit its group.
+        """
+        groups = {group.name: group for group in graph.groups}
+        if not self.curves:
+            raise ConfigError(
+                "curves: no group of channels has an error curve; give curves of at least one group, or scores"
+            )
+        for name, curve in self.curves.items():
+            if name not in groups:
+                raise unknown_name("group", name, groups)
+            size, n = groups[name].size, len(curve.order)
+            if len(np.unique(curve.order)) < n or not ((curve.order >= 0) & (curve.order < size)).all():
+                raise ConfigError(f"curves: the order of {name}; give positions in 0..{size - 1}, each at most once")
+            if len(curve.errors) != n + 1 or not np.isfinite(curve.errors).all():
+                raise ConfigError(
+                    f"curves: {name} has {len(curve.errors)} errors for {n} removals; give {n + 1} finite numbers, "
+                    "the first for no removal"
+                )
