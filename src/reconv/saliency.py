@@ -176,10 +176,12 @@ def score_all(
     rows = [criterion_named(name) for name in criteria]
     if direction not in ("forward", "backward"):
         raise ConfigError(f"direction: {direction!r}; give 'forward' or 'backward'")
-    layers = [layer for layer in graph.layers if graph.weight(layer).numel()]
-    for layer in layers:
-        if not is_finite(graph.weight(layer)):
-            raise WeightsError(f"{layer.name}: its weights hold NaN or infinity; load a sound checkpoint")
+    weights = {layer.name: weight for layer in graph.layers if (weight := graph.weight(layer)).numel()}
+    layers = [layer for layer in graph.layers if layer.name in weights]
+    if not all(row.norm for row in rows):  # norms look themselves
+        for name, weight in weights.items():
+            if not is_finite(weight):
+                raise WeightsError(f"{name}: its weights hold NaN or infinity; load a sound checkpoint")
     fingerprint = tensors_fingerprint(graph.model.state_dict())
     norms = sorted({row.norm for row in rows if row.norm})
     found = _norms(graph, layers, tuple(norms), direction, exact, tol) if norms else {}

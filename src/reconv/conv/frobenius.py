@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from reconv.conv import taps
 from reconv.conv.geometry import Axis, ConvGeometry
 
 
@@ -27,11 +26,17 @@ def frobenius_norm(energy: Float64[Tensor, "channels taps"], geometry: ConvGeome
 
     Cost: O(K) a channel.
     """
-    vertical, horizontal = (_reads_inside(axis, energy.device) for axis in geometry.axes)
-    count = torch.outer(vertical, horizontal).flatten()
+    vertical, horizontal = map(_reads_inside, geometry.axes)
+    count = torch.tensor([v * h for v in vertical for h in horizontal], dtype=torch.float64, device=energy.device)
     return (energy @ count).sqrt()
 
 
-def _reads_inside(axis: Axis, device: torch.device) -> Float64[Tensor, "kernel"]:
-    """How often each tap of the axis reads inside the map."""
-    return (taps.reads(axis, "forward", device) >= 0).sum(0).to(torch.float64)
+def _reads_inside(axis: Axis) -> list[int]:
+    """How often each tap of the axis reads inside the map: `0 <= stride*y + ahead < inputs`."""
+    result = []
+    for tap in range(axis.kernel):
+        ahead = axis.dilation * tap - axis.before
+        first = max(0, -(ahead // axis.stride))
+        last = min(axis.outputs - 1, (axis.inputs - 1 - ahead) // axis.stride)
+        result.append(max(0, last - first + 1))
+    return result

@@ -207,9 +207,7 @@ def _stacked_weight(problem: ConvProblem, direction: Direction) -> Tensor:
             "kernels; give the geometry of this layer, `ConvGeometry.of(module, input_size)`."
         )
     if not is_finite(weight):
-        raise WeightsError(
-            f"{problem.name}: its weights hold NaN or infinity; norms need finite weights. Load a sound checkpoint."
-        )
+        raise WeightsError(f"{problem.name}: its weights hold NaN or infinity; load a sound checkpoint")
     if groups < 1 or len(weight) % groups:
         raise GeometryError(
             f"{problem.name}: {groups} groups do not divide {len(weight)} output channels; give the layer's `groups`."

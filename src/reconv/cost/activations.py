@@ -26,7 +26,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from reconv.errors import GraphError
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.labels import Plane
-from reconv.graph.trace import NoFastPath, call_arguments, in_one_line, twin_of
+from reconv.graph.questions import NoFastPath
+from reconv.graph.trace import call_arguments, in_one_line
+from reconv.graph.twins import twin_of
 
 
 @dataclass(frozen=True, eq=False)

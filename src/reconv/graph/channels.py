@@ -125,18 +125,18 @@ class ChannelGroup:
             words.append(f"but {len(self.reasons)} that stay: {next(iter(self.reasons.values()))}")
         return ", ".join(words)
 
-    def steps(self, order: Plane) -> list[Plane]:
+    def steps(self, order: Plane) -> Plane:
         """What to remove, step by step: the next free unit of every cell.
 
         Args:
             order: positions of units, first to go first.
 
         Returns:
-            Arrays of positions; each step keeps the cells balanced.
+            Positions, [steps, cells]; each step keeps the cells balanced.
         """
         order = order[self.free[order]]
         queues = [order[self.cells[order] == cell] for cell in np.unique(self.cells)]
-        return list(np.stack([queue[: min(map(len, queues))] for queue in queues], axis=1).astype(np.int64))
+        return np.stack([queue[: min(map(len, queues))] for queue in queues], axis=1).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,15 +193,20 @@ class ChannelGraph:
 
     def shape(self, parameter: str, keep: Mask) -> Shape:
         """The shape that a parameter has when only the classes in `keep` are left."""
-        full = tuple(_tensor(self.model, parameter).shape)
+        full = self._shapes[parameter]
         shape = list(full)
         for plane in self.parameters[parameter]:
             kept, axes = keep[plane], axes_of(plane)
             if len(axes) == 1:
-                shape[axes[0]] = int(kept.sum())
+                shape[axes[0]] = int(np.count_nonzero(kept))
             else:  # a grouped convolution: every row of its second axis keeps equally many
                 shape[axes[1]] = int(kept.reshape(full[axes[0]], -1).sum(1).max(initial=0))
         return tuple(shape)
+
+    @cached_property
+    def _shapes(self) -> dict[str, Shape]:
+        tensors = [*self.model.named_parameters(remove_duplicate=False), *self.model.named_buffers()]
+        return {name: tuple(tensor.shape) for name, tensor in tensors}
 
     def __str__(self) -> str:
         lines = [f"{len(self.layers)} layers, {len(self.groups)} groups of channels"]

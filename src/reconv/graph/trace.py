@@ -7,7 +7,6 @@ outputs. The trace is only the analysis: what is pruned later is the user's own 
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import sys
@@ -19,15 +18,15 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
-from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError
-from reconv.graph.labels import LabelSpace, Plane, Shape, along, axes_of
+from reconv.graph.labels import LabelSpace, Plane, along, axes_of
 from reconv.graph.questions import Listening
-from reconv.graph.questions import NoFastPath as NoFastPath
+from reconv.graph.shortcuts import shortcut
+from reconv.graph.twins import twin_of
 
 _OWN_FOLDERS = tuple(str(Path(file).parent) + os.sep for file in (torch.__file__, __file__))
 
@@ -234,8 +233,9 @@ class _Recorder(TorchDispatchMode):
         if func.namespace == "prim":  # a question, such as for a tensor's device
             return func(*args, **(kwargs or {}))
         arguments = _bound(func, args, kwargs or {})
-        short = SHORT_WAYS.get(f"{func.namespace}.{func._opname}") if self.fake is not None else None
-        outputs = func(*args, **(kwargs or {})) if short is None else short(self.fake, arguments)
+        outputs = None if self.fake is None else shortcut(func, arguments, self.fake)
+        if outputs is None:
+            outputs = func(*args, **(kwargs or {}))
         call = Call(self.record, func, arguments, outputs)
         self.record.used.update(v.parameter for v in call.before if v.parameter)
         if call.outputs:
@@ -248,33 +248,6 @@ class _Recorder(TorchDispatchMode):
             self.check(call)
         self.record.operations.append(call)
         return outputs
-
-
-def _batch_normalized(fake: FakeTensorMode, arguments: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    signal = arguments["input"]
-    shape = (signal.shape[1] if arguments["training"] else 0,)
-    statistics = (empty(fake, shape, (1,), signal.dtype, signal.device) for _ in range(2))
-    return _unary(fake, arguments, signal), *statistics
-
-
-def _unary(fake: FakeTensorMode, arguments: Mapping[str, Any], signal: Tensor | None = None) -> Tensor:
-    signal = arguments["self"] if signal is None else signal
-    if not signal.is_contiguous():
-        return torch.empty_like(signal)
-    return empty(fake, tuple(signal.shape), signal.stride(), signal.dtype, signal.device)
-
-
-def _in_place(fake: FakeTensorMode, arguments: Mapping[str, Any]) -> Tensor:
-    result: Tensor = arguments["self"]
-    return result
-
-
-# Operators whose results are plain, and which fake tensors take long over.
-SHORT_WAYS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
-    "aten.native_batch_norm": _batch_normalized,
-    **{f"aten.{name}": _unary for name in ("relu", "silu", "gelu", "hardswish", "hardtanh")},
-    **{f"aten.{name}_": _in_place for name in ("relu", "silu", "hardswish", "hardtanh")},
-}
 
 
 def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -390,7 +363,7 @@ def run(
     args, kwargs = call_arguments(example)
     listening = Listening(lambda: record.modules.get(record.module))
     recorder = _Recorder(record, rule_of, check, listening, fake)
-    with _path_followed(twin, record), torch.no_grad(), fake or nullcontext(), listening, recorder:
+    with _path_followed(record), torch.no_grad(), fake or nullcontext(), listening, recorder:
         outputs = twin(*args, **kwargs)
     record.noticed = record.noticed or listening.noticed
     for tensor in pytree.tree_leaves(outputs):
@@ -406,71 +379,29 @@ def call_arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
 
 
-def twin_of(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
-    """A copy of the model whose parameters and buffers are fake: shapes without data."""
-    tensors = [] if fake is None else [*model.parameters(), *model.buffers()]
-    return copied(model, {id(t): hollow(t, fake) for t in tensors} if fake else {})
-
-
-def hollow(tensor: Tensor, fake: FakeTensorMode, shape: Shape | None = None) -> Tensor:
-    """Like `fake.from_tensor`, which takes ten times as long over what parameters do not have; or of another shape."""
-    plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
-    if not plain and shape is None:
-        return fake.from_tensor(tensor)
-    if shape is None or shape == tuple(tensor.shape):
-        shape, stride = tuple(tensor.shape), tensor.stride()
-    else:
-        stride = torch.empty(shape, memory_format=memory_format_of(tensor), device="meta").stride()
-    result: Any = empty(fake, shape, stride, tensor.dtype, tensor.device)
-    result._is_param = isinstance(tensor, nn.Parameter)  # what isinstance(result, nn.Parameter) says
-    return result  # type: ignore[no-any-return]
-
-
-def empty(fake: FakeTensorMode, shape: Shape, stride: Shape, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A tensor without data."""
-    with no_dispatch():
-        return FakeTensor(fake, torch.empty_strided(shape, stride, dtype=dtype, device="meta"), device)
-
-
-def memory_format_of(tensor: Tensor) -> torch.memory_format:
-    """How a tensor lies in memory, to lay out a smaller one the same way."""
-    for rank, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if tensor.dim() == rank and tensor.is_contiguous(memory_format=channels_last) and not tensor.is_contiguous():
-            return channels_last
-    return torch.contiguous_format
-
-
-def copied(model: nn.Module, tensors: dict[int, Any] | None = None) -> nn.Module:
-    """A copy that holds these tensors, by the ids of those that they replace, and nothing cached.
-
-    Switched to training and back, modules drop what they keep from earlier passes in evaluation mode.
-    """
-    twin = copy.deepcopy(model, tensors)
-    modes = [module.training for module in twin.modules()]
-    twin.train()
-    for module, mode in zip(twin.modules(), modes, strict=True):
-        if not mode:
-            module.training = False
-    return twin
-
-
 @contextmanager
-def _path_followed(model: nn.Module, record: Record) -> Iterator[None]:
+def _path_followed(record: Record) -> Iterator[None]:
     """While it runs, `record.module` is the dotted name of the module whose forward runs."""
-    handles = []
     record.path.clear()
-    for name, module in model.named_modules():
-
-        def enter(_module: nn.Module, _args: Any, name: str = name) -> None:
-            record.path.append(name)
-
-        def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
-            record.path.pop()
-
-        handles.append(module.register_forward_pre_hook(enter))
-        handles.append(module.register_forward_hook(leave))
+    own = {name: module.__dict__.get("forward") for name, module in record.modules.items()}
+    for name, module in record.modules.items():
+        module.__dict__["forward"] = _followed(module.forward, name, record.path)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for name, module in record.modules.items():
+            del module.__dict__["forward"]
+            if own[name] is not None:
+                module.__dict__["forward"] = own[name]
+
+
+def _followed(forward: Callable[..., Any], name: str, path: list[str]) -> Callable[..., Any]:
+    def followed(*args: Any, **kwargs: Any) -> Any:
+        path.append(name)
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            path.pop()
+
+    followed.__dict__["__wrapped__"] = forward
+    return followed

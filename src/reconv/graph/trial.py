@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
 from reconv.graph.sizes import follow_sizes
-from reconv.graph.trace import Call, Record, Recording, RuleOf, Value, copied, hollow, in_one_line, run, two_of
+from reconv.graph.trace import Call, Record, Recording, RuleOf, Value, in_one_line, run, two_of
+from reconv.graph.twins import copied, hollow
 
 
 @dataclass(frozen=True)

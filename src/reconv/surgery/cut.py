@@ -14,7 +14,7 @@ from reconv.errors import GraphError
 from reconv.graph.channels import Mask
 from reconv.graph.labels import Plane, axes_of
 from reconv.graph.sizes import follow_sizes
-from reconv.graph.trace import copied, memory_format_of
+from reconv.graph.twins import copied, memory_format_of
 from reconv.plan import Plan
 from reconv.provenance import attach, provenance_of
 

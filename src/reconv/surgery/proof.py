@@ -19,7 +19,8 @@ from torch.utils import _pytree as pytree
 
 from reconv.errors import GraphError
 from reconv.graph.channels import Mask
-from reconv.graph.trace import call_arguments, copied
+from reconv.graph.trace import call_arguments
+from reconv.graph.twins import copied
 from reconv.plan import Plan
 from reconv.surgery.cut import cut_tensor
 

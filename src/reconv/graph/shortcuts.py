@@ -1,0 +1,132 @@
+"""What frequent operators give without data, said at once: PyTorch's fake tensors take long to find it out.
+
+A row holds for the plain case alone: contiguous floating tensors of one type that fit. For anything else it gives None,
+and the operator itself is asked, so that what does not fit fails as it would in a real run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from reconv.graph.labels import Shape
+from reconv.graph.twins import empty
+
+Arguments = Mapping[str, Any]
+
+
+def shortcut(func: Any, arguments: Arguments, fake: FakeTensorMode) -> Any:
+    """The operator's outputs, or None where it has to be asked."""
+    way = _WAYS.get(func._opname) if func.namespace == "aten" else None
+    return None if way is None else way(fake, arguments)
+
+
+def _plain(*tensors: Tensor) -> bool:
+    first = tensors[0]
+    return first.dtype.is_floating_point and all(
+        t.is_contiguous() and t.dtype == first.dtype and t.device == first.device for t in tensors
+    )
+
+
+def _new(fake: FakeTensorMode, like: Tensor, shape: Shape) -> Tensor:
+    strides = [math.prod(max(size, 1) for size in shape[axis + 1 :]) for axis in range(len(shape))]
+    return empty(fake, shape, tuple(strides), like.dtype, like.device)
+
+
+def _convolved(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+    signal, weight, bias = arguments["input"], arguments["weight"], arguments["bias"]
+    tensors = [signal, weight] if bias is None else [signal, weight, bias]
+    if arguments["transposed"] or signal.dim() != weight.dim() or not _plain(*tensors):
+        return None
+    fits = signal.shape[1] == weight.shape[1] * arguments["groups"] and len(weight) % arguments["groups"] == 0
+    windows = (signal.shape[2:], weight.shape[2:], arguments["stride"], arguments["padding"], arguments["dilation"])
+    sizes = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(*windows, strict=False)]
+    if not fits or len(sizes) < len(windows[0]) or min(sizes) < 1 or (bias is not None and len(bias) != len(weight)):
+        return None
+    return _new(fake, signal, (len(signal), len(weight), *sizes))
+
+
+def _batch_normalized(fake: FakeTensorMode, arguments: Arguments) -> tuple[Tensor, ...]:
+    signal = arguments["input"]
+    kept = signal.shape[1] if arguments["training"] else 0
+    statistics = empty(fake, (kept,), (1,), signal.dtype, signal.device)
+    result = _new(fake, signal, tuple(signal.shape)) if signal.is_contiguous() else torch.empty_like(signal)
+    return result, statistics, statistics
+
+
+def _of_one(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+    signal = arguments["self"]
+    return _new(fake, signal, tuple(signal.shape)) if _plain(signal) else None
+
+
+def _of_two(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+    """Element-wise, where one of the two is as large as the result."""
+    first, second = arguments["self"], arguments["other"]
+    if isinstance(second, (int, float)):
+        return _of_one(fake, arguments)
+    if not isinstance(second, Tensor) or not _plain(first, second):
+        return None
+    for large, small in ((first, second), (second, first)):
+        if _covers(large.shape, small.shape):
+            return _new(fake, large, tuple(large.shape))
+    return None
+
+
+def _covers(large: Sequence[int], small: Sequence[int]) -> bool:
+    pairs = zip(reversed(large), reversed(small), strict=False)
+    return len(large) >= len(small) and all(b in (1, a) for a, b in pairs)
+
+
+def _in_place(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+    changed, other = arguments["self"], arguments.get("other")
+    if isinstance(other, Tensor):
+        fits = _plain(changed, other) and _covers(changed.shape, other.shape)
+    else:
+        fits = changed.dtype.is_floating_point if other is None else isinstance(other, int)
+    return changed if fits else None
+
+
+def _concatenated(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+    tensors = arguments["tensors"]
+    shape = list(tensors[0].shape)
+    axis = arguments["dim"] % max(len(shape), 1)
+    beside = [[n for a, n in enumerate(t.shape) if a != axis] for t in tensors]
+    if not _plain(*tensors) or any(rest != beside[0] or t.dim() != len(shape) for rest, t in zip(beside, tensors)):
+        return None
+    shape[axis] = sum(t.shape[axis] for t in tensors)
+    return _new(fake, tensors[0], tuple(shape))
+
+
+def _reserved(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+    """The empty tensor that a BatchNorm keeps for its backward pass."""
+    size, device, dtype = arguments["size"], arguments["device"], arguments["dtype"]
+    if size != [0] or device is None or dtype is None:
+        return None
+    return empty(fake, (0,), (1,), dtype, device)
+
+
+def _averaged(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+    signal, axes = arguments["self"], arguments.get("dim")
+    if not axes or not signal.dim() or arguments["dtype"] is not None or not _plain(signal):
+        return None
+    gone = {axis % signal.dim() for axis in axes}
+    kept = arguments["keepdim"]
+    return _new(fake, signal, tuple(1 if a in gone else n for a, n in enumerate(signal.shape) if kept or a not in gone))
+
+
+_WAYS: dict[str, Callable[[FakeTensorMode, Arguments], Any]] = {
+    "convolution": _convolved,
+    "native_batch_norm": _batch_normalized,
+    "empty": _reserved,
+    "cat": _concatenated,
+    "mean": _averaged,
+    **dict.fromkeys(("relu", "silu", "gelu", "sigmoid", "hardswish", "hardsigmoid", "hardtanh"), _of_one),
+    **dict.fromkeys(("relu_", "silu_", "sigmoid_", "hardswish_", "hardsigmoid_", "hardtanh_"), _in_place),
+    **dict.fromkeys(("add", "sub", "mul", "div"), _of_two),
+    **dict.fromkeys(("add_", "sub_", "mul_", "div_"), _in_place),
+}
