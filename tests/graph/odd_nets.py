@@ -202,6 +202,46 @@ def pytorchs_own_attention() -> Net:
     )  # fmt: skip
 
 
+class HeadsOfTheStream(nn.Module):
+    """The size of a head is the width of the stream over the number of heads, as in Swin, BEiT and DeiT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.end = conv(3, 24), nn.Linear(24, 4)
+        self.one, self.two = self.Block(), self.Block()
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_heads, self.scale = 4, 0.4
+            self.qkv, self.proj = nn.Linear(24, 72), nn.Linear(24, 24)
+
+        def forward(self, x: Tensor) -> Tensor:
+            b, n, c = x.shape
+            q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, c // self.num_heads).permute(2, 0, 3, 1, 4)
+            y = (self.scale * q @ k.transpose(-2, -1)).softmax(-1) @ v
+            return self.proj(y.transpose(1, 2).reshape(b, n, c))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x).flatten(2).transpose(1, 2)
+        y = y + self.one(y)
+        return self.end((y + self.two(y)).mean(1))
+
+
+class AsWideAsTheImage(nn.Module):
+    """Two attributes of one value, of which only one counts channels; the other is read before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size, self.width = 8, 8
+        self.a, self.end = conv(3, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != self.size:
+            raise ValueError(f"an image of {x.shape[-1]}, not {self.size}")
+        return self.end(self.a(x).reshape(len(x), self.width, -1).mean(2))
+
+
 class ClassToken(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -258,7 +298,7 @@ def grouped_signal_of_two_layers() -> Net:
 
 
 def widths_that_must_agree() -> Net:
-    """A view that takes one layer's width for another's: right only while they are equal."""
+    """A view that takes one layer's width for another's: right while they lose equally many."""
 
     def forward(m: Net, x: Tensor) -> Tensor:
         y = head(m.a(x))
@@ -392,7 +432,8 @@ ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         chunked_gate, gated_linear_unit, halves_on_ways_of_their_own, even_and_odd, ScaleSplit, UnequalSplit,
         burnt_number, burnt_slice, shuffled, shuffled_by_a_module, enlarged, shrunk, through_einsum,
         channels_along_the_rows, two_branches_selected, attention, attention_of_three_layers, attention_by_pytorch,
-        attention_with_relative_positions, single_headed_attention, pytorchs_own_attention, ClassToken, windows,
+        attention_with_relative_positions, single_headed_attention, pytorchs_own_attention, HeadsOfTheStream,
+        AsWideAsTheImage, ClassToken, windows,
         weight_norm, rolled_channels, unfolded_patches, grouped_signal_of_two_layers, widths_that_must_agree,
         ProductWithAParameter, burnt_heads, factors_that_count_channels, standardized_weights, Scaled, Caching,
         numbers_that_depend_on_data,

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from reconv.graph.channels import ChannelGraph, Counted
-from reconv.graph.labels import Plane, axes_of
-from reconv.graph.settle import Answers, Line, united, varying_axes
-from reconv.graph.trace import Call, Recording, Value
+from reconv.graph.labels import Plane, components
+from reconv.graph.seen import changes, numbers, widths
+from reconv.graph.settle import Answers, Line, Tie, united, varying_axes
+from reconv.graph.trace import Call, Recording
 from reconv.graph.trial import Failure, generic_cut
 
 Found = Mapping[str, Mapping[str, Counted]]
@@ -33,18 +35,15 @@ class Mender:
 
     At the operator that failed, and wherever the same line of code runs in a module of the same class:
     first, attributes whose values are sizes seen there are taught to follow (all of them, then one by one);
-    then folds of the channels involved take another layout; then those channels stay.
+    then folds of the channels involved take another layout; then the axis that does not fit is tied to one that its
+    module saw before; then the channels involved stay.
     """
 
     recording: Recording
     attempts: dict[Line, list[Found]] = field(default_factory=dict)
     taken: dict[Line, Found] = field(default_factory=dict)
-
-    @cached_property
-    def classes(self) -> Plane:
-        """The classes before any layout was chosen."""
-        space = self.recording.record.space
-        return united(space.united, space.count)
+    changed: Call | None = None  # where attributes were set last
+    ties: dict[Line, list[list[Tie]]] = field(default_factory=dict)  # those yet to be tried
 
     @cached_property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -52,14 +51,21 @@ class Mender:
 
     def improved(self, answers: Answers, graph: ChannelGraph, failure: Failure) -> Answers:
         call = self.recording.record.operations[min(failure.operation, len(self.recording.record.operations) - 1)]
+        if self.changed is not None and call.index < self.changed.index:
+            call = self.changed  # an attribute that was set there is read before, and means something else
+        self.changed = None
         if failure.shape:
             answers, mended = self._with_sizes(answers, graph, call)
             if mended:
+                self.changed = call
                 return answers
         blamed, where = self._blamed(graph, call)
-        laid_out = self._with_layouts(answers, graph, call, blamed)
-        if laid_out is not None:
-            return laid_out
+        other = self._with_layouts(answers, graph, call, blamed)
+        if other is None and failure.shape:
+            other = self._with_ties(answers, graph, call)
+        if other is not None:
+            return other
+        answers = self._without_ties(answers, call.line)
         reason = f"a cut copy fails: {failure.why} ({where})"
         return replace(answers, frozen=(*answers.frozen, (blamed, reason)))
 
@@ -70,15 +76,14 @@ class Mender:
         if call.line not in self.attempts:
             self.attempts[call.line] = list(self._candidates(graph, call))
         waiting = self.attempts[call.line]
-        sizes = {path: dict(values) for path, values in answers.sizes.items()}
-        for path, values in self.taken.pop(call.line, {}).items():
-            sizes[path] = {name: counted for name, counted in sizes[path].items() if name not in values}
-        if not waiting:
-            return replace(answers, sizes=sizes), False
-        self.taken[call.line] = waiting.pop(0)
-        for path, values in self.taken[call.line].items():
-            sizes.setdefault(path, {}).update(values)
-        return replace(answers, sizes=sizes), True
+        self.taken.pop(call.line, None)
+        if waiting:
+            self.taken[call.line] = waiting[0]
+        sizes: dict[str, dict[str, Counted]] = {}
+        for found in self.taken.values():
+            for path, values in found.items():
+                sizes.setdefault(path, {}).update(values)
+        return replace(answers, sizes=sizes), bool(waiting and waiting.pop(0))
 
     def _candidates(self, graph: ChannelGraph, call: Call) -> Iterator[Found]:
         """All attributes that match a size here, then each of them by itself, then none."""
@@ -96,8 +101,8 @@ class Mender:
         keep = generic_cut(graph)[graph.labels]
         result: dict[str, dict[str, Counted]] = {}
         for other in self._same_line(call):
-            for old, counted in _numbers(other, graph.labels):
-                if not _changes(counted, keep):
+            for old, counted in numbers(other, graph.labels):
+                if not changes(counted, keep):
                     continue
                 for path, name, value in self._attributes(other.module):
                     if type(value) is type(old) and value == old:
@@ -145,12 +150,14 @@ class Mender:
 
     def _with_layouts(self, answers: Answers, graph: ChannelGraph, call: Call, blamed: Plane) -> Answers | None:
         """Another layout for the folds, up to here, of the channels involved."""
+        space = self.recording.record.space
+        free = united([*space.united, *(tie.labels for tie in answers.tied)], space.count)  # before any layout
         classes = np.unique(graph.labels[blamed])
         lines = set()
-        for fold in self.recording.record.space.folds:
+        for fold in space.folds:
             line = self.recording.record.operations[fold.operation].line
             involved = fold.operation <= call.index and np.isin(graph.labels[fold.plane], classes).any()
-            if involved and len(varying_axes(self.classes[fold.plane])) > 1:
+            if involved and len(varying_axes(free[fold.plane])) > 1:
                 lines.add(line)
         layouts = dict(answers.layouts)
         lines = {line for line in lines if layouts.get(line, 0) < 4}
@@ -158,46 +165,47 @@ class Mender:
             layouts[line] = layouts.get(line, 0) + 1
         return replace(answers, layouts=layouts) if lines else None
 
+    # -------------------------------------------------------------- ties
 
-def _numbers(call: Call, classes: Plane) -> Iterator[tuple[int | tuple[int, ...], Counted]]:
-    """Sizes that the operator sees or was given, and the labels that each one counts."""
-    for tensor, value in _seen(call):
-        along = [_along(value, axis, classes) for axis in range(tensor.dim())]
-        for size, labels in zip(tensor.shape, along, strict=True):
-            if labels is not None:
-                yield size, labels
-        yield tuple(tensor.shape), tuple(n if p is None else p for n, p in zip(tensor.shape, along, strict=True))
-    arguments = call.arguments
-    if "dim" not in arguments or not call.tensors or not isinstance(arguments["dim"], int):
-        return
-    labels = _along(call.before[0], arguments["dim"] % max(call.tensors[0].dim(), 1), classes)
-    if labels is None:
-        return
-    if "split_sizes" in arguments:
-        ends = np.cumsum(arguments["split_sizes"])
-        yield tuple(arguments["split_sizes"]), tuple(np.split(labels, ends[:-1]))
-    for name in ("start", "end"):
-        if isinstance(arguments.get(name), int):
-            yield arguments[name], labels[: arguments[name]]
+    def _with_ties(self, answers: Answers, graph: ChannelGraph, call: Call) -> Answers | None:
+        """The answers with the next ties in place of those that failed; None where there are no more.
 
+        A width that the code reads from one axis and uses for another (`C // num_heads`, where `C` is the width of the
+        stream) is right while both lose the same places: then they go together.
+        """
+        if call.line not in self.ties:
+            partners = [self._partners(graph, other) for other in self._same_line(call)]
+            self.ties[call.line] = [[tie for tie in ties if tie] for ties in zip_longest(*partners)][:2]
+        if not self.ties[call.line]:
+            return None
+        self.attempts.pop(call.line, None)  # what failed without the ties may be right with them
+        answers = self._without_ties(answers, call.line)
+        return replace(answers, tied=(*answers.tied, *self.ties[call.line].pop(0)))
 
-def _seen(call: Call) -> Iterator[tuple[Tensor, Value]]:
-    yield from zip(call.outputs, call.after, strict=False)
-    yield from zip(call.tensors, call.before, strict=True)
+    @staticmethod
+    def _without_ties(answers: Answers, line: Line) -> Answers:
+        return replace(answers, tied=tuple(tie for tie in answers.tied if tie.line != line))
 
+    def _partners(self, graph: ChannelGraph, call: Call) -> list[Tie]:
+        """Ties of what this operator sees to other axes that its module saw before, the widest first.
 
-def _along(value: Value, axis: int, classes: Plane) -> Plane | None:
-    """The labels that an axis counts; None where it bears none, or never shrinks."""
-    for plane in value.planes:
-        if axis in axes_of(plane):
-            if axis not in varying_axes(classes[plane]):
-                return None
-            for other in axes_of(plane):
-                plane = plane if other == axis else plane.take([0], other)
-            return plane.ravel()
-    return None
+        The width of the one is that of the other or a multiple, such as that of queries, keys and values in one.
+        """
+        keep = generic_cut(graph)[graph.labels]
+        here = [axis for axis in widths(call, graph.labels) if changes(axis, keep)]
+        inside = call.module + "." if call.module else ""
+        operations = self.recording.record.operations[: call.index]
+        earlier = [o for o in operations if o.module == call.module or o.module.startswith(inside)]
+        result = []
+        for width in sorted((w for other in earlier for w in widths(other, graph.labels)), key=len, reverse=True):
+            for axis in here:
+                repeated = np.tile(width, len(axis) // len(width))
+                fits = len(repeated) == len(axis) and changes(width, keep)
+                if fits and self._leaves_a_choice(graph.labels[axis], graph.labels[repeated], graph.classes):
+                    result.append(Tie(call.line, (axis, repeated)))
+        return result
 
-
-def _changes(counted: Counted, keep: np.ndarray) -> bool:
-    parts = counted if isinstance(counted, tuple) else (counted,)
-    return not all(isinstance(part, int) or keep[part].all() for part in parts)
+    @staticmethod
+    def _leaves_a_choice(a: Plane, b: Plane, count: int) -> bool:
+        """Whether these classes are not one yet, and more than one when they are tied."""
+        return bool((a != b).any()) and len(np.unique(components(a, b, count)[a])) > 1

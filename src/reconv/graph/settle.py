@@ -21,6 +21,14 @@ OTHER_CHANNELS = "a grouped operator reads it together with other channels"
 Line = tuple[str, int]
 
 
+@dataclass(frozen=True, eq=False)
+class Tie:
+    """Labels that go together because a line of the model's code takes the one's width for the other's."""
+
+    line: Line
+    labels: tuple[Plane, Plane]
+
+
 @dataclass(frozen=True)
 class Answers:
     """What trying out cut copies has taught, on top of what the operators said.
@@ -29,22 +37,25 @@ class Answers:
         layouts: line of code that folds channels -> which of its layouts to take (see `_fold_constraint`).
         frozen: labels that have to stay, and why.
         sizes: attributes that have to follow, by module.
+        tied: labels that go together.
         cautious: nothing can be tried out; what is doubted stays.
     """
 
     layouts: Mapping[Line, int] = field(default_factory=dict)
     frozen: tuple[tuple[Plane, str], ...] = ()
     sizes: Mapping[str, Mapping[str, Counted]] = field(default_factory=dict)
+    tied: tuple[Tie, ...] = ()
     cautious: bool = False
 
 
 def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> ChannelGraph:
     """The graph that follows from a record and from what was learnt since."""
-    classes = united(record.space.united, record.space.count)
+    pairs = [*record.space.united, *(tie.labels for tie in answers.tied)]
+    classes = united(pairs, record.space.count)
     layouts = dict(answers.layouts)
     while True:
         extra, rows, exhausted = _laid_out(record, classes, layouts)
-        settled = united([*record.space.united, *extra], record.space.count) if extra else classes
+        settled = united([*pairs, *extra], record.space.count) if extra else classes
         groups_of = _layers(record, settled, 1)
         component = _components((layer.outputs for layer in groups_of), int(settled.max(initial=-1)) + 1)
         balances = [settled[r] for r in record.space.balanced] + [settled[r] for r, _ in rows]

@@ -44,6 +44,14 @@ def _normalized_shape(module: Any) -> Edits:
     return {} if module.weight is None else {"normalized_shape": tuple(module.weight.shape)}
 
 
+def _attention_sizes(module: Any) -> Edits:
+    """Heads go as a whole: their size stays."""
+    joint = module.in_proj_weight is not None
+    q, k, v = (module.in_proj_weight if joint else getattr(module, f"{name}_proj_weight") for name in "qkv")
+    sizes = {"embed_dim": q.shape[1], "kdim": k.shape[1], "vdim": v.shape[1]}
+    return sizes | {"num_heads": q.shape[1] // module.head_dim}
+
+
 # Module kind -> the sizes that its parameters imply. Subclasses follow their base; the first row that fits counts.
 SIZES: list[tuple[type[nn.Module], Callable[[Any], Edits]]] = [
     (_ConvNd, _conv_sizes),
@@ -51,6 +59,8 @@ SIZES: list[tuple[type[nn.Module], Callable[[Any], Edits]]] = [
     (_BatchNorm, _first_size("num_features")),
     (nn.GroupNorm, _first_size("num_channels")),
     (nn.LayerNorm, _normalized_shape),
+    (nn.RMSNorm, _normalized_shape),
+    (nn.MultiheadAttention, _attention_sizes),
     (nn.PReLU, _first_size("num_parameters")),
 ]
 
