@@ -84,9 +84,9 @@ def _deep_copy(value: Any, known: dict[int, Any]) -> Any:
     if kind is set and not value:
         return known.setdefault(id(value), set())
     if isinstance(value, nn.Module) and all(getattr(kind, name, None) is how for name, how in _AS_USUAL):
-        known[id(value)] = result = object.__new__(kind)
-        result.__setstate__({name: _deep_copy(item, known) for name, item in value.__dict__.items()})
-        return result
+        known[id(value)] = twin = object.__new__(kind)
+        twin.__setstate__({name: _deep_copy(item, known) for name, item in value.__dict__.items()})
+        return twin
     return copy.deepcopy(value, known)
 
 

@@ -155,8 +155,9 @@ def _shortest_prefix(queues: Mapping[str, Queue], spending: Spending) -> tuple[d
         key=lambda item: item[0],
     )
     place = np.full(spending.graph.classes, len(merged), dtype=np.int64)
-    for i, (_, _, step) in enumerate(merged):
-        place[step] = i
+    if merged:
+        steps = [step for _, _, step in merged]
+        place[np.concatenate(steps)] = np.repeat(np.arange(len(steps)), [len(step) for step in steps])
     low, high = 0, len(merged)
     while low < high:
         middle = (low + high) // 2

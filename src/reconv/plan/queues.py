@@ -74,12 +74,13 @@ def queue_of(
     if not stops:
         return Queue(group, why=stop or SINGLE, wish=wish)
     keys = _keys(steps, None if equal_shares else ranking.costs)
-    taken = list(zip([0, *stops], stops, strict=False))
+    units, cells = group.units[steps].ravel(), steps.shape[1]
+    starts = [0, *stops[:-1]]
     return Queue(
         group,
-        steps=tuple(group.units[steps[a:b].ravel()] for a, b in taken),
-        keys=tuple(keys[b - 1] for _, b in taken),
-        saved=tuple(float(ranking.costs[steps[a:b].ravel()].sum()) for a, b in taken),
+        steps=tuple(units[a * cells : b * cells] for a, b in zip(starts, stops, strict=True)),
+        keys=tuple(keys[b - 1] for b in stops),
+        saved=tuple(np.add.reduceat(ranking.costs[steps[: stops[-1]]].sum(1), starts).tolist()),
         wish=wish,
         stop=stop,
     )
@@ -96,8 +97,7 @@ def _stops(graph: ChannelGraph, group: ChannelGroup, steps: Plane, limits: Limit
     The last step is never taken: no layer vanishes.
     """
     turn = np.full(graph.classes, len(steps), dtype=np.int64)
-    for i, step in enumerate(steps):
-        turn[group.units[step]] = i
+    turn[group.units[steps]] = np.arange(len(steps))[:, None]
     allowed = np.ones(len(steps) - 1, dtype=np.bool_)
     before: dict[str, int] = {}
     widths: dict[str, npt.NDArray[np.int64]] = {}
@@ -126,8 +126,8 @@ def masked(classes: int, queues: Mapping[str, Queue], removed: Mapping[str, int]
     """Which classes stay when so many steps of every queue are taken."""
     keep = np.ones(classes, dtype=np.bool_)
     for name, queue in queues.items():
-        for step in queue.steps[: removed.get(name, 0)]:
-            keep[step] = False
+        if removed.get(name, 0):
+            keep[np.concatenate(queue.steps[: removed[name]])] = False
     return keep
 
 
