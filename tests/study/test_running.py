@@ -180,6 +180,20 @@ def test_every_criterion_has_a_marker_of_its_own() -> None:
     assert max(styles) < COLORS == len(SHAPES)
 
 
+def test_all_that_was_done_without_training_stands_in_one_table(finished: Store) -> None:
+    facts, _, records = study_facts(finished)
+    first = facts.sections[0].tables[0]
+    (title, entries), *others = first.rows
+    assert (title, others, first.columns) == ("−50 % MACs, uniform", [], ("l1", "random"))
+    for criterion, entry in zip(first.columns, entries, strict=True):
+        found = {row["arm"]: [] for row in tidy(records)}
+        for row in tidy(records):
+            if row["criterion"] == criterion:
+                found[row["arm"]].append(100 * row["accuracy"])
+        means = [sum(found[arm]) / len(found[arm]) for arm in ("as cut", "recalibrated")]
+        assert [float(text) for text in entry.text.split(" / ")] == pytest.approx(means, abs=0.051)
+
+
 def test_the_report_says_what_a_reviewer_asks_for(finished: Store) -> None:
     facts, _, _ = study_facts(finished)
     asked = {"base accuracy", "MACs", "split", "seeds", "intervals", "within noise", "model selection"}

@@ -83,6 +83,8 @@ ARMS: dict[str, Arm] = {
     )
 }
 
+UNTRAINED = tuple(name for name, arm in ARMS.items() if not arm.protocol)
+
 
 def arm_named(name: str, own: Mapping[str, Arm] | None = None) -> Arm:
     """The arm of this name; hyphens count as spaces.

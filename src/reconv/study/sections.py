@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from reconv.report import numbers
 from reconv.report.plots import WHOLE, Plot, Point, Series
 from reconv.report.study_facts import Entry, Matrix, Section, Table, Widths
+from reconv.study.arms import UNTRAINED
 from reconv.study.measures import LATENCY, NETWORKS, latency_key, speedup
 from reconv.study.store import Store
 from reconv.study.tables import Line, Setting, Summary, current, summarize
@@ -70,7 +72,7 @@ def section_of(name: str, study: Mapping[str, Any], store: Store, summary: Summa
             if (plot := _speed_plot(key, rows, base, known, fingerprint)) is not None
             and not (mended and key[0] == "as cut")
         ),
-        tables=tuple(_table(key, rows, study) for key, rows in ordered),
+        tables=(*_untrained(name, lines, study), *(_table(key, rows, study) for key, rows in ordered)),
         agreement=_agreement(described),
         widths=tuple(_widths(lines, described)),
     )
@@ -151,6 +153,38 @@ def _speed_plot(
         (*series, Series("whole network", (whole,), WHOLE, line=False)),
         f"Median of passes in which both networks take turns; {where}.",
     )
+
+
+def _untrained(name: str, lines: Sequence[Line], study: Mapping[str, Any]) -> list[Table]:
+    """All that was done without training, in one table."""
+    means: dict[Setting, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for line in lines:
+        if line.setting.arm in UNTRAINED:
+            means[replace(line.setting, arm="")][line.criterion][line.setting.arm] = line.accuracy.value
+    arms = [arm for arm in UNTRAINED if any(arm in row for rows in means.values() for row in rows.values())]
+    if len(arms) < 2:
+        return []
+    criteria = sorted({criterion for rows in means.values() for criterion in rows}, key=rank)
+    settings = sorted(
+        means, key=lambda s: (s.scheme != "uniform", s.budget.startswith("cfg"), _share_gone(s.budget), s)
+    )
+    body = []
+    for setting in settings:
+        words = f"{budget_text(setting.budget)}, {setting.scheme}{', residual streams too' * setting.coupled}"
+        entries = []
+        for criterion in criteria:
+            row = means[setting].get(criterion)
+            texts = [f"{100 * row[arm]:.1f}" if arm in row else "–" for arm in arms] if row else []
+            entries.append(Entry(" / ".join(texts)))
+        body.append((words, tuple(entries)))
+    caption = f"Top-1 accuracy in % of the {study['split']} images: {' / '.join(arms)}; mean over seeds."
+    return [Table(f"{name}: without training, at a glance", caption, tuple(criteria), tuple(body))]
+
+
+def _share_gone(budget: str) -> tuple[str, float]:
+    """What budgets are ordered by: their kind, then how much they take."""
+    name, _, value = budget.partition("=")
+    return (name, -float(value)) if value.replace(".", "", 1).isdigit() else (budget, 0.0)
 
 
 def _table(key: tuple[str, str, bool], rows: Sequence[Line], study: Mapping[str, Any]) -> Table:
