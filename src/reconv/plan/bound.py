@@ -19,10 +19,13 @@ import numpy as np
 
 from reconv.cost.terms import Terms, Values
 from reconv.graph.labels import Plane
+from reconv.plan.ascent import highest
 from reconv.plan.tables import Tables
 
-_FIRST, _AGAIN = 13, 5  # prices that are tried for a limit, at first and around what was best
+_DEAREST = 400.0  # price of a whole cost, in all that can be lost
+_NEAR = 4.5  # times and through
 _ROUNDS = 4
+_COARSE = 64  # points
 
 
 Pair = tuple[int, int]
@@ -55,8 +58,13 @@ class Dual:
         self.problem = _Problem(lost, costs) if costs else None
         self.found: list[Plane] = []
         if self.problem is not None:
-            bound, self.prices, self.found = self.problem.best_bound(self.prices)
+            bound, self.prices, self.found = self.problem.best_bound()
             self.bound = max(self.bound, bound)
+
+    @property
+    def joined(self) -> set[Pair]:
+        """Groups that a cost joins, two and two."""
+        return set() if self.problem is None else {pair for cost in self.problem.costs for pair in cost.pairs}
 
     @property
     def weights(self) -> dict[str, float]:
@@ -167,16 +175,33 @@ class _Joint:
 def _lower_envelope(energy: Values, x: Values, y: Values) -> tuple[Values, Plane]:
     """min over b of energy[b] + x[a] y[b], and where, for all a: at corners of the hull below (y, energy)."""
     order = np.lexsort((energy, y))
-    corners = order[np.append(True, np.diff(y[order]) > 0)]
-    while len(corners) > 2:
-        slopes = np.diff(energy[corners]) / np.diff(y[corners])
-        above = np.append(np.append(False, slopes[1:] <= slopes[:-1]), False)
-        if not above.any():
-            break
-        corners = corners[~above]
+    ascending = y[order]
+    order = order[np.append(True, ascending[1:] > ascending[:-1])]
+    corners = order[_hull(y[order], energy[order])]
     slopes = np.diff(energy[corners]) / np.diff(y[corners])
     where = corners[np.searchsorted(slopes, -x, side="left")]
     return energy[where] + x * y[where], where
+
+
+def _hull(x: Values, y: Values) -> Plane:
+    """Corners of the hull below points whose x ascend, ascending."""
+    corners = np.arange(len(x))
+    if len(x) > _COARSE:
+        # What lies above the hull of every eighth point is no corner.
+        some = np.append(corners[:-1:8], len(x) - 1)
+        some = some[_hull(x[some], y[some])]
+        below = y < np.interp(x, x[some], y[some])
+        below[some] = True
+        corners = corners[below]
+    while len(corners) > 2:
+        px, py = x[corners], y[corners]
+        slopes = (py[1:] - py[:-1]) / (px[1:] - px[:-1])
+        kept = np.ones(len(corners), dtype=np.bool_)
+        kept[1:-1] = slopes[1:] > slopes[:-1]
+        if kept.all():
+            break
+        corners = corners[kept]
+    return corners
 
 
 class _Problem:
@@ -279,32 +304,32 @@ class _Problem:
         pairs = self.tables[k].items()
         return spent + sum(float(x[steps[i]] * y[steps[j]]) for (i, j), products in pairs for x, y in products)
 
-    def best_bound(self, start: Values) -> tuple[float, Values, list[Plane]]:
+    def best_bound(self, around: Values | None = None) -> tuple[float, Values, list[Plane]]:
         """The largest D that was found; its prices; and steps that were best at some prices, and within the budget.
 
-        Limit by limit, by bisection on the logarithm of its price: everywhere, or around the prices to start from.
+        Args:
+            around: prices to look around; None: everywhere.
         """
         self._prepare()
         scale = max(sum(float(np.abs(t).max(initial=0)) for t in self.lost), 1e-30)
-        prices, found = start.copy(), []
-        best, at = self._minimum(prices)[0], prices.copy()
-        for _ in range(1 if len(self.costs) == 1 or start.any() else 2):
-            for k in range(len(self.costs)):
-                known = prices[k] > 0
-                middle = np.log(prices[k] / scale) if known else -3.0
-                low, high = (middle - 1.5, middle + 1.5) if known else (-12.0, 6.0)
-                for _ in range(_AGAIN if known else _FIRST):
-                    middle = (low + high) / 2
-                    prices[k] = scale * np.exp(middle)
-                    value, steps, *_ = self._minimum(prices)
-                    if value > best:
-                        best, at = value, prices.copy()
-                    over = [self._overspent(steps, i) > 0 for i in range(len(self.costs))]
-                    if not any(over):
-                        found.append(steps + np.array([first for first, _ in self.range]))
-                    low, high = (middle, high) if over[k] else (low, middle)
-                prices = at.copy()
-        return best, at, found
+        first = np.array([first for first, _ in self.range])
+        found: list[Plane] = []
+        best = -np.inf
+
+        def value_at(prices: Values) -> tuple[float, Values]:
+            nonlocal best
+            value, steps, *_ = self._minimum(prices)
+            over = np.array([self._overspent(steps, k) for k in range(len(self.costs))])
+            best = max(best, value)
+            if not (over > 0).any():
+                found.append(steps + first)
+            return value, over
+
+        low, high = np.zeros(len(self.costs)), np.full(len(self.costs), _DEAREST * scale)
+        if around is not None:
+            low, high = around / _NEAR, np.where(around > 0, around * _NEAR, scale)
+        prices = highest(value_at, low, high)
+        return best, prices, found
 
     def narrow(self, prices: Values, reached: float) -> bool:
         """Leave out the steps with which no plan loses less than `reached`; whether that left anything out."""

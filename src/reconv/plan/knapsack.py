@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from reconv.graph.labels import Plane
-from reconv.plan.bound import Dual
+from reconv.plan.blocks import best_of_block
+from reconv.plan.bound import Dual, Pair
 from reconv.plan.queues import Queue
 from reconv.plan.spending import Spending
 from reconv.plan.tables import Tables
@@ -23,6 +24,7 @@ from reconv.plan.tables import Tables
 _SWEEPS = 20
 _BISECTIONS = 24
 _EXCHANGES = 40
+_NEAR = 1e-4  # of what is lost: a gap that is not worth more work
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,58 @@ def least_lost(queues: Mapping[str, Queue], spending: Spending) -> Solution:
     """
     tables = Tables(queues, spending)
     dual = Dual(tables)
-    taken = np.zeros(len(tables.groups), dtype=np.int64)
+    taken, exact = np.zeros(len(tables.groups), dtype=np.int64), False
     if tables.groups and tables.excess(taken) > 1:
         found = [_bisected(tables, weights) for weights in _weightings(spending, dual)]
         found += [steps for steps in sorted(dual.found, key=tables.lost)[:3] if tables.excess(steps) <= 1]
         taken = min(found, key=tables.lost)
-        _use_up(tables, taken)
+        if not tables.adds_up:
+            _use_up(tables, taken)
+        taken, exact = _settled_in_blocks(tables, taken, dual)
     removed = dict.fromkeys(queues, 0)
     removed.update(zip(tables.queues, map(int, taken), strict=True))
     keys = [tables.queues[name].keys[n - 1] for name, n in removed.items() if n]
-    return Solution(removed, tables.lost(taken), dual.tightened(taken), max(keys, default=-np.inf))
+    lost = tables.lost(taken)
+    return Solution(removed, lost, lost if exact else dual.tightened(taken), max(keys, default=-np.inf))
+
+
+def _settled_in_blocks(tables: Tables, taken: Plane, dual: Dual) -> tuple[Plane, bool]:
+    """The best steps of groups that no cost joins, set by set until none moves; whether that is the best there is."""
+    blocks = _apart(len(tables.groups), dual.joined)
+    still, exact = 0, False
+    while still < len(blocks):
+        for groups in blocks:
+            found = best_of_block(tables, taken, groups, dual.weights)
+            exact = found.exact and len(blocks) == 1
+            still = still + 1 if found.steps is None else 1 if found.exact else 0
+            taken = taken if found.steps is None else found.steps
+            if still >= len(blocks) or _near_enough(tables, taken, dual):
+                return taken, exact
+    return taken, exact
+
+
+def _near_enough(tables: Tables, taken: Plane, dual: Dual) -> bool:
+    """Whether what is lost is within a hair of the bound."""
+    lost = tables.lost(taken)
+    return lost - dual.bound <= _NEAR * abs(lost)
+
+
+def _apart(groups: int, joined: set[Pair]) -> list[list[int]]:
+    """Sets of groups that no cost joins, each as large as can be, so that every group is in one."""
+    near: list[set[int]] = [set() for _ in range(groups)]
+    for a, b in joined:
+        near[a].add(b)
+        near[b].add(a)
+    left, result = set(range(groups)), []
+    while left:
+        block: list[int] = []
+        # Those that are in no set yet come first.
+        for i in sorted(range(groups), key=lambda i: (i not in left, len(near[i]), i)):
+            if not near[i].intersection(block):
+                block.append(i)
+        left.difference_update(block)
+        result.append(sorted(block))
+    return result
 
 
 def _weightings(spending: Spending, dual: Dual) -> list[dict[str, float]]:

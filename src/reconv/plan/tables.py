@@ -52,11 +52,17 @@ class Tables:
             if name in LINEAR
         }
         self.groups = [self._table(name, queue) for name, queue in self.queues.items()]
+        self.sizes = [np.cumsum([0.0, *map(len, self.queues[g.name].steps)]) for g in self.groups]
         self.full = costs.counts(np.ones(spending.graph.classes, dtype=np.bool_))
         self._affected = [
             {name: np.flatnonzero(np.isin(terms.factors, g.rows).any(1)) for name, terms in self.linear.items()}
             for g in self.groups
         ]
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every cost is a sum of products that is known exactly."""
+        return all(name in ("macs", "params", "channels") for name in self.spending.allowed)
 
     def _table(self, name: str, queue: Queue) -> GroupTable:
         less = self.spending.costs.counts_of(queue.steps)
@@ -87,9 +93,7 @@ class Tables:
         for name in self.spending.allowed:
             whole = max(self.spending.whole[name], 1)
             if name == "channels":
-                found[name] = -np.arange(group.steps + 1, dtype=np.float64) * (
-                    len(self.queues[group.name].steps[0]) / whole
-                )
+                found[name] = -self.sizes[i] / whole
             elif name in self.linear:
                 terms, chosen = self.linear[name], self._affected[i][name]
                 values = np.repeat(counts[:, None], group.steps + 1, axis=1)
@@ -110,6 +114,16 @@ class Tables:
         if name != "memory":
             return self.spending.exactly(name, self.mask(taken))
         return self.spending.costs.memory_above(self.counts(taken), self.spending.allowed[name])
+
+    def slack(self, taken: Plane) -> Values:
+        """What is left of every limit, as a share of the whole."""
+        spending, mask = self.spending, self.mask(taken)
+        return np.array(
+            [
+                (allowed - spending.exactly(name, mask)) / max(spending.whole[name], 1)
+                for name, allowed in spending.allowed.items()
+            ]
+        )
 
     def excess(self, taken: Plane) -> float:
         """The largest ratio of what is left to what may be left."""

@@ -1,0 +1,155 @@
+"""The best widths of groups that no layer joins, while all others stay as they are.
+
+With the others fixed, the costs of such groups add up, and the problem is a knapsack with one item to choose from each
+group's steps (a multiple-choice knapsack). Prices from its dual problem say what each choice r(n) >= 0 loses against
+the best one there is at these prices; a plan that is better than the one at hand by no more than the gap G between the
+two can only be made of choices whose r add up to less than G. These few are combined group by group; of two partial
+plans that cost the same, or of which one costs more and loses more, one is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reconv.cost.terms import Values
+from reconv.graph.labels import Plane
+from reconv.plan.ascent import highest
+from reconv.plan.tables import Tables
+
+_MOST = 2048  # partial plans at a time
+_CELLS = 32  # of a cost, where there are several: in each cell the best partial plan is kept
+_EQUAL = 1e-12  # shares of a whole: costs that differ by less are equal
+
+
+@dataclass(frozen=True)
+class Block:
+    """What was found for some groups.
+
+    Args:
+        steps: of all groups; None where nothing better was found.
+        exact: nothing better there is.
+    """
+
+    steps: Plane | None
+    exact: bool
+
+
+def best_of_block(tables: Tables, taken: Plane, groups: Sequence[int], weights: Mapping[str, float]) -> Block:
+    """The best steps of these groups.
+
+    Args:
+        tables: of all groups. taken: steps of all groups. groups: no cost joins any two of them.
+        weights: prices of the limits to look around; those of others are looked for everywhere.
+    """
+    counts = tables.counts(taken)
+    lost, costs = [], []
+    for i in groups:
+        shares = tables.shares(i, taken, counts)
+        table = np.stack([shares[name] for name in tables.spending.allowed])  # [limits, steps]
+        costs.append(table - table[:, [taken[i]]])
+        lost.append(tables.groups[i].lost - tables.groups[i].lost[taken[i]])
+    slack = tables.slack(taken)
+    scale = max(sum(float(np.ptp(own)) for own in lost), 1e-30)
+    known = np.array([weights.get(name, np.nan) for name in tables.spending.allowed])
+    low = np.where(np.isnan(known), 0.0, known / 2)
+    high = np.where(np.isnan(known), 400 * scale, known * 2 + 1e-3 * scale)
+    prices, bound, found = _dual(lost, costs, slack, (low, high))
+    at_hand = np.array([taken[i] for i in groups])
+    best = min((sum_of(lost, steps), k) for k, steps in enumerate((at_hand, *found)))
+    start = (at_hand, *found)[best[1]]
+    ends, exact = _combined(lost, costs, slack, prices, best[0] - bound)
+    for steps in (*ends, *([start] if start is not at_hand else [])):
+        result = taken.copy()
+        result[list(groups)] = steps
+        if tables.lost(result) < tables.lost(taken) and tables.excess(result) <= 1:
+            return Block(result, exact and tables.adds_up)
+    return Block(None, exact and tables.adds_up)
+
+
+def sum_of(lost: Sequence[Values], steps: Plane) -> float:
+    return float(sum(table[n] for table, n in zip(lost, steps, strict=True)))
+
+
+def _dual(
+    lost: list[Values], costs: list[Values], slack: Values, box: tuple[Values, Values]
+) -> tuple[Values, float, list[Plane]]:
+    """Prices, what no choice within the slack is below, and choices within it that were met on the way."""
+    found: list[Plane] = []
+    bound = -np.inf
+
+    def value_at(prices: Values) -> tuple[float, Values]:
+        nonlocal bound
+        steps = np.array([(own + prices @ cost).argmin() for own, cost in zip(lost, costs, strict=True)])
+        over = np.sum([cost[:, n] for cost, n in zip(costs, steps, strict=True)], axis=0) - slack
+        value = sum_of(lost, steps) + float(prices @ over)
+        bound = max(bound, value)
+        if (over <= 0).all():
+            found.append(steps)
+        return value, over
+
+    prices = highest(value_at, *box, tolerance=1e-3, looks=20)
+    return prices, bound, found
+
+
+def _combined(
+    lost: list[Values], costs: list[Values], slack: Values, prices: Values, gap: float
+) -> tuple[list[Plane], bool]:
+    """Choices that lose less than the gap allows, the best first, and whether all were looked at."""
+    options = []
+    for own, cost in zip(lost, costs, strict=True):
+        regret = own + prices @ cost
+        regret = regret - regret.min()
+        where = np.flatnonzero(regret < gap * (1 - 1e-9))
+        if not len(where):
+            return [], True
+        options.append((where, regret[where], own[where], cost[:, where]))
+    order = sorted(range(len(options)), key=lambda i: len(options[i][0]))
+    rest = np.sum([cost.min(1) for *_, cost in options], axis=0)
+    regrets, losses, spent, exact = np.zeros(1), np.zeros(1), np.zeros((len(slack), 1)), True
+    trail: list[tuple[Plane, Plane]] = []
+    for i in order:
+        where, regret, own, cost = options[i]
+        rest = rest - cost.min(1)
+        regrets = (regrets[:, None] + regret).ravel()
+        losses = (losses[:, None] + own).ravel()
+        spent = (spent[:, :, None] + cost[:, None, :]).reshape(len(slack), -1)
+        alive = np.flatnonzero((regrets < gap) & (spent + rest[:, None] <= slack[:, None] + _EQUAL).all(0))
+        alive, whole = _undominated(alive, regrets[alive], losses[alive], spent[:, alive])
+        exact = exact and whole
+        trail.append((alive // len(where), where[alive % len(where)]))
+        regrets, losses, spent = regrets[alive], losses[alive], spent[:, alive]
+    return _followed(trail, order, losses), exact
+
+
+def _undominated(alive: Plane, regrets: Values, losses: Values, spent: Values) -> tuple[Plane, bool]:
+    """Partial plans worth following, and whether no other was."""
+    whole = True
+    if len(spent) == 1:
+        order = np.lexsort((losses, spent[0].round(12)))
+        best = np.minimum.accumulate(losses[order])
+        kept = order[np.append(True, best[1:] < best[:-1])] if len(order) else order
+    else:
+        low, wide = spent.min(1, initial=np.inf), np.ptp(spent, axis=1) if len(alive) else np.ones(len(spent))
+        cells = ((spent - low[:, None]) / np.maximum(wide, _EQUAL)[:, None] * _CELLS).astype(np.int64)
+        order = np.lexsort((losses, *cells))
+        moved = (np.diff(cells[:, order], axis=1) != 0).any(0)
+        kept = order[np.append(True, moved)] if len(order) else order
+        whole = len(kept) == len(order)
+    if len(kept) > _MOST:
+        kept, whole = kept[np.argsort(regrets[kept], kind="stable")[:_MOST]], False
+    return alive[kept], whole
+
+
+def _followed(trail: list[tuple[Plane, Plane]], order: list[int], losses: Values) -> list[Plane]:
+    """The steps of complete plans, the best three first."""
+    result = []
+    for state in np.argsort(losses, kind="stable")[:3]:
+        steps, at = np.zeros(len(order), dtype=np.int64), int(state)
+        for i, (parents, chosen) in zip(reversed(order), reversed(trail), strict=True):
+            steps[i] = chosen[at]
+            at = int(parents[at])
+        result.append(steps)
+    return result
