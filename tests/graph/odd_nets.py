@@ -242,6 +242,64 @@ class AsWideAsTheImage(nn.Module):
         return self.end(self.a(x).reshape(len(x), self.width, -1).mean(2))
 
 
+class RootMeanSquareNorm(nn.Module):
+    def __init__(self, channels: int, axis: int) -> None:
+        super().__init__()
+        self.axis, self.weight = axis, nn.Parameter(torch.rand(channels) + 0.5)
+        self.register_buffer("highest", torch.tensor(float("inf")))  # a bound that bounds nothing
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * torch.rsqrt(x.pow(2).mean(self.axis, keepdim=True) + 1e-6)
+        return y.clamp(max=self.get_buffer("highest")) * self.weight.view(-1, *[1] * (-1 - self.axis))
+
+
+def root_mean_square_norms() -> Net:
+    """Statistics over the channels, written out or PyTorch's own."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        y = m.one(m.a(x)).flatten(2).transpose(1, 2)
+        return m.end(m.two(y + m.down(F.gelu(m.up(m.three(y))))).mean(1))
+
+    return Net(
+        forward, a=conv(3, 8), one=RootMeanSquareNorm(8, -3), two=RootMeanSquareNorm(8, -1), three=nn.RMSNorm(8),
+        up=nn.Linear(8, 12), down=nn.Linear(12, 8), end=nn.Linear(8, 4),
+    )  # fmt: skip
+
+
+class GlobalResponseNorm(nn.Module):
+    """Every channel by its norm over the mean of all norms, as in ConvNeXt V2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.end = conv(3, 8), conv(8, 4)
+        self.weight, self.bias = nn.Parameter(torch.rand(8, 1, 1)), nn.Parameter(torch.rand(8, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        size = y.norm(p=2, dim=(2, 3), keepdim=True)
+        return head(self.end(y + self.weight * y * size / (size.mean(1, keepdim=True) + 1e-6) + self.bias))
+
+
+def layer_norm_written_out() -> Net:
+    def forward(m: Net, x: Tensor) -> Tensor:
+        y = m.b(F.relu(m.a(x)))
+        variance, mean = torch.var_mean(y, 1, correction=0, keepdim=True)
+        return head(m.end(F.relu((y - mean) * (variance + 1e-5).rsqrt())))
+
+    return Net(forward, a=conv(3, 6), b=conv(6, 10), end=conv(10, 4))
+
+
+def spatial_attention() -> Net:
+    """Places weighed by the mean and the largest of their channels, and all of them by the deviation."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        y = m.a(x)
+        seen = torch.cat([y.mean(1, keepdim=True), y.amax(1, keepdim=True)], 1)
+        return head(m.end(y * torch.sigmoid(m.look(seen)) / y.std((1, 2, 3), keepdim=True)))
+
+    return Net(forward, a=conv(3, 8), look=conv(2, 1), end=conv(8, 4))
+
+
 class ClassToken(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -433,7 +491,8 @@ ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         burnt_number, burnt_slice, shuffled, shuffled_by_a_module, enlarged, shrunk, through_einsum,
         channels_along_the_rows, two_branches_selected, attention, attention_of_three_layers, attention_by_pytorch,
         attention_with_relative_positions, single_headed_attention, pytorchs_own_attention, HeadsOfTheStream,
-        AsWideAsTheImage, ClassToken, windows,
+        AsWideAsTheImage, root_mean_square_norms, GlobalResponseNorm, layer_norm_written_out, spatial_attention,
+        ClassToken, windows,
         weight_norm, rolled_channels, unfolded_patches, grouped_signal_of_two_layers, widths_that_must_agree,
         ProductWithAParameter, burnt_heads, factors_that_count_channels, standardized_weights, Scaled, Caching,
         numbers_that_depend_on_data,

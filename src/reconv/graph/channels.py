@@ -154,6 +154,7 @@ class ChannelGraph:
         uncounted: operators that multiply but belong to no layer, with how often they ran.
         notes: what the user should know. labels: class of every label of the trace.
         forward: the operators of a forward pass, with the labels of what they give.
+        statistics: of every mean or the like of a forward pass, in order, the classes that it runs over, axis by axis.
     """
 
     model: nn.Module = field(repr=False)
@@ -168,6 +169,7 @@ class ChannelGraph:
     notes: tuple[str, ...] = ()
     labels: Plane = field(default_factory=lambda: np.zeros(0, dtype=np.int64), repr=False)
     forward: tuple[Operation, ...] = field(default=(), repr=False)
+    statistics: tuple[tuple[Plane, ...], ...] = field(default=(), repr=False)
 
     def layer(self, name: str) -> Layer:
         return self._layers_by_name[name]

@@ -47,6 +47,7 @@ class LabelSpace:
     streams: list[Plane] = field(default_factory=list)
     balanced: list[Plane] = field(default_factory=list)
     folds: list[Fold] = field(default_factory=list)
+    statistics: list[tuple[Plane, ...]] = field(default_factory=list)
 
     def fresh(self, size: int) -> Plane:
         """`size` labels that nothing is known of yet."""
@@ -74,6 +75,10 @@ class LabelSpace:
     def balance(self, rows: Plane) -> None:
         """From every row of `rows [R, n]` the same number of channels must be removed."""
         self.balanced.append(rows)
+
+    def take_statistic(self, planes: tuple[Plane, ...]) -> None:
+        """A mean or the like of a tensor runs over these channels, or none; it is of those that stay."""
+        self.statistics.append(planes)
 
     def fold(self, plane: Plane, operation: int) -> None:
         """The channels of this plane, which has several axes, came from one axis; what stays must fill a block."""

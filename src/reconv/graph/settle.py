@@ -86,6 +86,7 @@ def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> 
         notes=tuple(record.notes),
         labels=settled,
         forward=record.forward,
+        statistics=tuple(tuple(settled[p] for p in planes) for planes in record.space.statistics),
     )
 
 

@@ -16,22 +16,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError
 from reconv.graph.channels import Mask
+from reconv.graph.labels import axes_of
+from reconv.graph.rules import STATISTICS
 from reconv.graph.trace import call_arguments
 from reconv.graph.twins import copied
 from reconv.plan import Plan
 from reconv.surgery.cut import cut_tensor
 
 SHAKE = 0.1
+_STATISTICS = frozenset(STATISTICS.split())
 
 
 def verify(model: nn.Module, small: nn.Module, plan: Plan, seed: int = 0) -> float:
     """How far removing is from zeroing, in float64.
 
     Both networks are shaken by the same random numbers and see the same random input of the traced shape (integers
-    of the example stay). Norms over channels take their statistics over those that stay.
+    of the example stay). Norms over channels, and statistics that keep their axis, run over those that stay.
 
     Args:
         model: the big network. small: what `prune` made of it, before anything else changed it.
@@ -53,7 +57,7 @@ def verify(model: nn.Module, small: nn.Module, plan: Plan, seed: int = 0) -> flo
         _shake(big, cut, plan, generator)
         masks = _zero_removed(big, plan)
         inputs, others = (_drawn(plan.graph.inputs, big, generator) for _ in range(2))
-        with _StatisticsOfKept(masks):
+        with _NormsOfKept(masks), _StatisticsOfKept(plan):
             expected = _outputs(big, inputs)
         found, elsewhere = _outputs(cut, inputs), _outputs(cut, others)
     if not any(torch.is_floating_point(t) for t in pytree.tree_leaves(plan.graph.inputs) if isinstance(t, Tensor)):
@@ -80,7 +84,7 @@ def _shake(big: nn.Module, cut: nn.Module, plan: Plan, generator: torch.Generato
             size = float(tensor.square().mean().sqrt())
             noise *= size if size > 0 else (tensor[0].numel() if tensor.dim() > 1 else 1) ** -0.5
         else:
-            noise *= tensor
+            noise *= tensor.nan_to_num(0.0, 0.0, 0.0)  # bounds and masks may be infinite
         tensor.add_(noise)
         part = cut_tensor(noise, plan.graph.parameters.get(name, ()), keep)
         if name not in small or small[name].shape != part.shape:
@@ -123,7 +127,7 @@ def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
     return [t for t in outputs if isinstance(t, Tensor)]
 
 
-class _StatisticsOfKept(TorchFunctionMode):
+class _NormsOfKept(TorchFunctionMode):
     """Norms over channels see only those that stay: layer and group norms, and weights that are standardized.
 
     A weight of zeros divided by its norm is zero.
@@ -150,6 +154,29 @@ class _StatisticsOfKept(TorchFunctionMode):
         else:
             part = F.group_norm(signal[:, kept], given.get("groups") or given["num_groups"], weight, bias, given["eps"])
         return torch.zeros_like(signal).index_copy(axis, kept, part)
+
+
+class _StatisticsOfKept(TorchDispatchMode):
+    """Means and the like run over the channels that stay, as the trace found them, one after the other."""
+
+    def __init__(self, plan: Plan):
+        super().__init__()
+        self.expected = iter(plan.graph.statistics)
+        self.keep = plan.keep
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "aten" and func._opname in _STATISTICS:
+            signal = args[0]
+            for plane in next(self.expected, ()):
+                (axis,) = axes_of(plane)
+                if signal.dim() != plane.ndim or signal.shape[axis] != plane.size:
+                    raise GraphError(
+                        f"{func._opname}: the forward pass runs other operators than the traced one, so that no proof "
+                        "is possible; give a model whose forward does not depend on the values of its input"
+                    )
+                signal = signal.index_select(axis, torch.from_numpy(np.flatnonzero(self.keep[plane])).to(signal.device))
+            args = (signal, *args[1:])
+        return func(*args, **(kwargs or {}))
 
 
 def _standardized(weight: Tensor, mask: Mask, given: Mapping[str, Any]) -> Tensor:

@@ -138,9 +138,13 @@ def check_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: object
             f"{where}: the weights do not fit {_title(model)}: {'; '.join(differences[:_SHOWN])}{more}. "
             "Give the weights of this model, or the model (and number of classes) of these weights."
         )
+    learnt = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            bad = int((~torch.isfinite(tensor)).sum())
+        # Bounds and masks are buffers, and may be infinite.
+        found = name in learnt or name.endswith(("running_mean", "running_var"))
+        unsound = ~torch.isfinite(tensor) if found else torch.isnan(tensor)
+        if tensor.is_floating_point() and bool(unsound.any()):
+            bad = int(unsound.sum())
             raise WeightsError(
                 f"{where}: {name} holds NaN or infinity ({bad} of {tensor.numel()} values); give weights of "
                 "a training that did not diverge."

@@ -26,6 +26,9 @@ from reconv.graph.rules.common import (
 )
 from reconv.graph.trace import Rule
 
+# What a trace and a proof count alike: the first run of one is the first run of the other.
+STATISTICS = "mean amax amin var std var_mean std_mean"
+
 _ROWS: tuple[tuple[Rule, str], ...] = (
     # What multiplies by a weight
     (layers.convolution, "convolution"),
@@ -69,12 +72,10 @@ _ROWS: tuple[tuple[Rule, str], ...] = (
     (moving.index_selected, "index_select"),
     (moving.embedded, "embedding"),
     (moving.windowed, "unfold"),
-    # Sums, pools, orders
+    # Sums, statistics, pools, orders
     (sums.reduced(exact=True), "sum linalg_vector_norm"),
-    (
-        sums.reduced(exact=False),
-        "mean amax amin var std var_mean std_mean max min prod logsumexp argmax argmin any all",
-    ),
+    (sums.reduced(exact=False), "max min prod logsumexp argmax argmin any all"),
+    (sums.statistic, STATISTICS),
     (
         sums.pooled(2),
         "max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d "

@@ -1,8 +1,8 @@
-"""Sums, pools and orders: operators that bring the elements of an axis together."""
+"""Sums, statistics, pools and orders: operators that bring the elements of an axis together."""
 
 from __future__ import annotations
 
-from reconv.graph.labels import axes_of
+from reconv.graph.labels import Plane, axes_of
 from reconv.graph.rules.common import joined
 from reconv.graph.trace import NOTHING, Call, Rule, Value
 
@@ -11,25 +11,45 @@ def reduced(exact: bool) -> Rule:
     """Reduction over some axes.
 
     Args:
-        exact: a channel of zeros adds nothing (a sum); else (a mean, a maximum) channels on a reduced axis stay.
+        exact: a channel of zeros adds nothing (a sum); else (a product, an order) channels on a reduced axis stay.
     """
 
     def rule(call: Call) -> Value:
-        source, out = call.tensors[0], call.outputs[0]
-        dims = call.arguments.get("dim")
-        dims = list(range(source.dim())) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
-        gone = {d % max(source.dim(), 1) for d in dims}
-        value = call.value(source)
-        planes = []
-        for plane in value.planes:
-            if exact and set(axes_of(plane)) <= gone:
-                continue
-            rest = joined(call, plane, gone, "a statistic over its channels")
-            if rest is not None:
-                planes.append(rest if out.dim() == source.dim() else rest.squeeze(tuple(gone)))
-        return Value(tuple(planes), static=value.static)
+        gone = _reduced_axes(call)
+        value = call.value(call.tensors[0])
+        planes = [p for p in value.planes if not (exact and set(axes_of(p)) <= gone)]
+        return Value(_without(call, planes, gone), static=value.static)
 
     return rule
+
+
+def statistic(call: Call) -> Value:
+    """Mean, variance, extremes. Where they keep the axis of the channels, they are of those that stay.
+
+    An axis is kept for the channels to be scaled by the statistic, as in a norm that is written out: layer norms take
+    theirs over what stays, too. Where it is not kept, the statistic is a result of its own, and the channels stay.
+    """
+    gone = _reduced_axes(call)
+    value = call.value(call.tensors[0])
+    kept = bool(call.arguments.get("keepdim"))
+    over = {i for i, p in enumerate(value.planes) if kept and len(axes_of(p)) == 1 and axes_of(p)[0] in gone}
+    call.space.take_statistic(tuple(value.planes[i] for i in sorted(over)))
+    planes = [p for i, p in enumerate(value.planes) if i not in over]
+    return Value(_without(call, planes, gone), static=value.static)
+
+
+def _reduced_axes(call: Call) -> set[int]:
+    rank = call.tensors[0].dim()
+    dims = call.arguments.get("dim")
+    dims = list(range(rank)) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
+    return {d % max(rank, 1) for d in dims}
+
+
+def _without(call: Call, planes: list[Plane], gone: set[int]) -> tuple[Plane, ...]:
+    """The planes without the reduced axes; what lies on these alone stays."""
+    rest = [joined(call, plane, gone, "a statistic over its channels") for plane in planes]
+    dropped = call.outputs[0].dim() < call.tensors[0].dim()
+    return tuple(p.squeeze(tuple(gone)) if dropped else p for p in rest if p is not None)
 
 
 def pooled(axes: int) -> Rule:
