@@ -34,7 +34,7 @@ from reconv.data import DataSet, calibration_images, load_data
 from reconv.data.splits import TensorSplit
 from reconv.files import write_json
 from reconv.graph import trace
-from reconv.plan import Budget, Plan, choose_widths
+from reconv.plan import Budget, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.refit import (
     IMAGE_CRITERIA,
