@@ -225,7 +225,7 @@ def load_saliency(path: PathLike) -> Saliency:
             values={name: tensors[f"values/{name}"] for name in header["layers"]},
             errors={name: tensors[f"errors/{name}"] for name in header["layers"] if f"errors/{name}" in tensors},
             algorithms={str(name): tuple(map(str, names)) for name, names in header["algorithms"].items()},
-            weights=str(header["weights"]),
+            scored=str(header["weights"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path}: its metadata lacks {error}; score again.") from None

@@ -9,10 +9,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reconv.conv.norms import ChannelNorms, ConvProblem, channel_norms_of_layers, is_finite
 from reconv.errors import ConfigError, GeometryError, WeightsError, unknown_name
@@ -21,6 +22,27 @@ from reconv.files import tensors_fingerprint
 from reconv.graph.channels import ChannelGraph, Layer
 
 Direction: TypeAlias = Literal["forward", "backward"]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredWeights:
+    """The weights that were scored, and how often each had been written to by then."""
+
+    tensors: Mapping[str, Tensor]
+    versions: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> ScoredWeights:
+        tensors = model.state_dict()
+        return cls(tensors, _versions(tensors))
+
+    def fingerprint(self) -> str:
+        """Theirs; "" where they have been written to since."""
+        return tensors_fingerprint(self.tensors) if _versions(self.tensors) == self.versions else ""
+
+
+def _versions(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
+    return tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +55,7 @@ class Saliency:
         values: layer name -> float64 [C_out] (backward: [C_in]). Norms are sigma, not sigma squared.
         errors: layer name -> estimated relative error of each value, where the criterion gives one.
         algorithms: layer name -> the algorithm that gave each value.
-        weights: fingerprint of the weights that were scored.
+        scored: the weights that were scored, or their fingerprint.
     """
 
     criterion: str
@@ -41,7 +63,12 @@ class Saliency:
     values: Mapping[str, Tensor]
     errors: Mapping[str, Tensor] = field(default_factory=dict)
     algorithms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    weights: str = ""
+    scored: ScoredWeights | str = ""
+
+    @cached_property
+    def weights(self) -> str:
+        """Fingerprint of the weights that were scored; "" where nobody knows it, or they were written to since."""
+        return self.scored if isinstance(self.scored, str) else self.scored.fingerprint()
 
 
 @dataclass(frozen=True)
@@ -176,48 +203,42 @@ def score_all(
     rows = [criterion_named(name) for name in criteria]
     if direction not in ("forward", "backward"):
         raise ConfigError(f"direction: {direction!r}; give 'forward' or 'backward'")
-    weights = {layer.name: weight for layer in graph.layers if (weight := graph.weight(layer)).numel()}
-    layers = [layer for layer in graph.layers if layer.name in weights]
+    weights = {layer: weight for layer in graph.layers if (weight := graph.weight(layer)).numel()}
     if not all(row.norm for row in rows):  # norms look themselves
-        for name, weight in weights.items():
+        for layer, weight in weights.items():
             if not is_finite(weight):
-                raise WeightsError(f"{name}: its weights hold NaN or infinity; load a sound checkpoint")
-    fingerprint = tensors_fingerprint(graph.model.state_dict())
+                raise WeightsError(f"{layer.name}: its weights hold NaN or infinity; load a sound checkpoint")
+    scored = ScoredWeights.of(graph.model)
     norms = sorted({row.norm for row in rows if row.norm})
-    found = _norms(graph, layers, tuple(norms), direction, exact, tol) if norms else {}
+    by_layer = _norms(weights, tuple(norms), direction, exact, tol) if norms else {}
     result = []
     for row in rows:
         if row.norm is not None:
-            values = {name: n.values[row.norm] for name, n in found.items()}
-            errors = {name: n.errors[row.norm] for name, n in found.items()}
-            algorithms = {name: n.algorithms[row.norm] for name, n in found.items()}
-            result.append(Saliency(row.name, direction, values, errors, algorithms, fingerprint))
+            values = {name: found.values[row.norm] for name, found in by_layer.items()}
+            errors = {name: found.errors[row.norm] for name, found in by_layer.items()}
+            algorithms = {name: found.algorithms[row.norm] for name, found in by_layer.items()}
+            result.append(Saliency(row.name, direction, values, errors, algorithms, scored))
         else:
-            scored = {layer.name: _of_layer(graph, row, layer, direction, seed) for layer in layers}
-            values = {name: value for name, value in scored.items() if value is not None}
-            result.append(Saliency(row.name, direction, values, weights=fingerprint))
+            single = {layer.name: _of_layer(graph, row, layer, direction, seed) for layer in weights}
+            values = {name: value for name, value in single.items() if value is not None}
+            result.append(Saliency(row.name, direction, values, scored=scored))
     return result
 
 
 def _norms(
-    graph: ChannelGraph,
-    layers: list[Layer],
-    norms: tuple[str, ...],
-    direction: Direction,
-    exact: bool,
-    tol: float,
+    weights: Mapping[Layer, Tensor], norms: tuple[str, ...], direction: Direction, exact: bool, tol: float
 ) -> dict[str, ChannelNorms]:
     """Norms of every layer; a transposed convolution is the transpose of one whose direction is the other."""
     result: dict[str, ChannelNorms] = {}
     for transposed in (False, True):
-        chosen = [layer for layer in layers if (layer.kind == "conv_transposed") == transposed]
+        chosen = [layer for layer in weights if (layer.kind == "conv_transposed") == transposed]
         problems = []
         for layer in chosen:
             if layer.geometry is None:
                 raise GeometryError(
                     f"{layer.name}: a convolution in three dimensions has no norms here; score it by l1, l2 or fpgm"
                 )
-            problems.append(ConvProblem(graph.weight(layer), layer.geometry, layer.groups, layer.name))
+            problems.append(ConvProblem(weights[layer], layer.geometry, layer.groups, layer.name))
         towards: Direction = direction if not transposed else ("backward" if direction == "forward" else "forward")
         found = (
             channel_norms_of_layers(problems, norms=norms, direction=towards, exact=exact, tol=tol) if problems else []

@@ -190,8 +190,10 @@ def _dealt_out(
 
 
 def is_finite(weight: Tensor) -> bool:
-    """Whether no entry is NaN or infinite: the extremes of a tensor that holds one are not finite."""
-    return weight.numel() == 0 or bool(torch.stack(weight.aminmax()).isfinite().all())
+    """Whether no entry is NaN or infinite: of a tensor that holds one, neither the sum nor the extremes are finite."""
+    if weight.numel() == 0 or bool(weight.sum().isfinite()):
+        return True
+    return bool(torch.stack(weight.aminmax()).isfinite().all())  # finite numbers may have an infinite sum
 
 
 def _stacked_weight(problem: ConvProblem, direction: Direction) -> Tensor:

@@ -30,8 +30,11 @@ def tap_gram(weight: Float[Tensor, "channels stacked k1 k2"]) -> Float64[Tensor,
 
 def tap_energy(weight: Float[Tensor, "channels stacked k1 k2"]) -> Float64[Tensor, "channels k1*k2"]:
     """The diagonal of the tap Gram alone: `sum_i W[c, i, u]^2`, in float64 whatever the weight's dtype."""
-    norms: Tensor = torch.linalg.vector_norm(weight.detach().flatten(2), dim=1, dtype=torch.float64)
-    return norms.square()
+    taps = weight.detach().flatten(2)
+    if taps.shape[2] == 1:  # in rows, which are summed fast as they are
+        rows: Tensor = torch.linalg.vector_norm(taps, dim=1, dtype=torch.float64)
+        return rows.square()
+    return taps.to(torch.float64).square().sum(1)
 
 
 def split_axes(
