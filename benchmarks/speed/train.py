@@ -35,6 +35,8 @@ from reconv.surgery import prune
 from reconv.training import Protocol, Session, device_named, train
 from reconv.zoo import load_model
 
+_OPERATORS = 6
+
 
 def random_data(images: int) -> DataSet:
     split = TensorSplit(torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8), torch.randint(0, 10, (images,)))
@@ -97,6 +99,17 @@ def smaller(model: nn.Module, arguments: argparse.Namespace) -> nn.Module:
     )
 
 
+def operators(model: nn.Module, data: DataSet, protocol: Protocol, device: torch.device) -> dict[str, float]:
+    """Milliseconds a step of the bare loop spends in the operators that take most, by PyTorch's profiler."""
+    work = bare(copy.deepcopy(model), data, protocol, device)
+    next(work)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        next(work)
+    steps = len(data.train) / protocol.batch_size
+    found = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)[:_OPERATORS]
+    return {event.key.removeprefix("aten::"): round(event.self_cpu_time_total / 1000 / steps, 1) for event in found}
+
+
 def measure(arguments: argparse.Namespace) -> dict[str, object]:
     device = device_named(arguments.device)
     data = random_data(arguments.batch_size * arguments.steps)
@@ -139,6 +152,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
         "ratio": round(rates["ours, base"] / rates["bare, base"], 3),
     }
     if arguments.keep:
+        if device.type == "cpu":
+            result["milliseconds_a_step"] = {
+                name: operators(model, data, protocol, device) for name, model in models.items()
+            }
         macs = {name: profile(trace(model, torch.zeros(1, 3, 32, 32))).macs for name, model in models.items()}
         promise = macs["base"] / macs["pruned"]
         faster = {name: rates[f"{name}, pruned"] / rates[f"{name}, base"] for name in WAYS}
