@@ -20,29 +20,35 @@ from reconv.errors import ConfigError, GeometryError, WeightsError, unknown_name
 from reconv.extensions import load_extensions
 from reconv.files import tensors_fingerprint
 from reconv.graph.channels import ChannelGraph, Layer
+from reconv.graph.twins import parameters_and_buffers
 
 Direction: TypeAlias = Literal["forward", "backward"]
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredWeights:
-    """The weights that were scored, and how often each had been written to by then."""
+    """The model whose weights were scored, and for every tensor how often it had been written to by then."""
 
-    tensors: Mapping[str, Tensor]
-    versions: tuple[int, ...]
+    model: nn.Module
+    state: Mapping[str, tuple[Tensor, int]]
 
     @classmethod
     def of(cls, model: nn.Module) -> ScoredWeights:
-        tensors = model.state_dict()
-        return cls(tensors, _versions(tensors))
+        return cls(model, _state(model))
 
     def fingerprint(self) -> str:
-        """Theirs; "" where they have been written to since."""
-        return tensors_fingerprint(self.tensors) if _versions(self.tensors) == self.versions else ""
+        """Of the weights; "" where they have been written to since, or replaced."""
+        now = _state(self.model)
+        same = now.keys() == self.state.keys() and all(
+            tensor is then and version == version_then
+            for (tensor, version), (then, version_then) in zip(now.values(), self.state.values(), strict=True)
+        )
+        return tensors_fingerprint(self.model.state_dict()) if same else ""
 
 
-def _versions(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
-    return tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors.values())
+def _state(model: nn.Module) -> dict[str, tuple[Tensor, int]]:
+    parameters, buffers = parameters_and_buffers(model)
+    return {name: (t, 0 if t.is_inference() else t._version) for name, t in (parameters | buffers).items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,12 @@ that multiply elsewhere (attention's products) are named, not counted. Parameter
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconv.graph.channels import ChannelGraph, Layer, Mask
+from reconv.graph.twins import parameters_and_buffers
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Profile:
 def profile(graph: ChannelGraph, keep: Mask | None = None) -> Profile:
     """Count a network, or what is left of it when only the channel classes in `keep` stay."""
     model = graph.model
-    sizes = {name: p.numel() if keep is None else _size(graph, name, keep) for name, p in model.named_parameters()}
+    sizes = {name: _size(graph, name, keep) for name in parameters_and_buffers(model)[0]}
     rows = []
     for layer in graph.layers:
         prefix = f"{layer.name}." if layer.weight is None or layer.weight.endswith(".weight") else layer.name
@@ -56,11 +58,8 @@ def profile(graph: ChannelGraph, keep: Mask | None = None) -> Profile:
     return Profile(tuple(rows), sum(row.macs for row in rows), sum(sizes.values()), graph.uncounted)
 
 
-def _size(graph: ChannelGraph, parameter: str, keep: Mask) -> int:
-    size = 1
-    for n in graph.shape(parameter, keep):
-        size *= n
-    return size
+def _size(graph: ChannelGraph, parameter: str, keep: Mask | None) -> int:
+    return math.prod(graph.shape(parameter, keep))
 
 
 def total_macs(layers: Sequence[Layer], keep: Mask | None = None) -> int:
@@ -68,6 +67,6 @@ def total_macs(layers: Sequence[Layer], keep: Mask | None = None) -> int:
     return sum(layer.macs(keep) for layer in layers)
 
 
-def total_parameters(graph: ChannelGraph, keep: Mask) -> int:
+def total_parameters(graph: ChannelGraph, keep: Mask | None = None) -> int:
     """Parameters of the model when only the channel classes in `keep` stay."""
-    return sum(_size(graph, name, keep) for name, _ in graph.model.named_parameters())
+    return sum(_size(graph, name, keep) for name in parameters_and_buffers(graph.model)[0])

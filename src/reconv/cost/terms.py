@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from reconv.cost.activations import activations
 from reconv.graph.channels import ChannelGraph, Layer, Mask
 from reconv.graph.labels import Plane, axes_of
+from reconv.graph.twins import parameters_and_buffers
 
 Values = npt.NDArray[np.float64]
 
@@ -81,10 +82,10 @@ class CostModel:
         self.graph = graph
         self._counts = Counts(graph.classes)
         self.macs = self.terms([p for i, layer in enumerate(graph.layers) for p in _layer_products(i, layer)])
-        trained = dict(graph.model.named_parameters())
+        trained, buffers = parameters_and_buffers(graph.model)
         entries = [_tensor_product(graph, i, name) for i, name in enumerate(graph.parameters)]
         self.params = self.terms([p for p, name in zip(entries, graph.parameters, strict=True) if name in trained])
-        tensors = {**trained, **dict(graph.model.named_buffers())}
+        tensors = trained | buffers
         self.weights = self.terms(
             [
                 (i, n * tensors[name].element_size(), planes)
@@ -168,7 +169,7 @@ def _layer_products(owner: int, layer: Layer) -> list[Product]:
 def _tensor_product(graph: ChannelGraph, owner: int, name: str) -> Product:
     """A parameter's or buffer's entries."""
     planes, covered = [], 1
-    full = math.prod(graph.shape(name, np.ones(graph.classes, dtype=np.bool_)))
+    full = math.prod(graph.shape(name))
     for plane in graph.parameters[name]:
         axes = axes_of(plane)
         row = plane if len(axes) == 1 else plane.take([0], axes[0])  # every row keeps equally many

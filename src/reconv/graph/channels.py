@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from reconv.conv.geometry import ConvGeometry
 from reconv.graph.labels import Plane, Shape, axes_of
 from reconv.graph.trace import Operation
+from reconv.graph.twins import parameters_and_buffers
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 # What the attribute of a module counts: channels; for a tuple of sizes, entry by entry, channels or a fixed number.
@@ -193,9 +194,11 @@ class ChannelGraph:
             return torch.empty(0)
         return computed.detach()
 
-    def shape(self, parameter: str, keep: Mask) -> Shape:
+    def shape(self, parameter: str, keep: Mask | None = None) -> Shape:
         """The shape that a parameter has when only the classes in `keep` are left."""
         full = self._shapes[parameter]
+        if keep is None:
+            return full
         shape = list(full)
         for plane in self.parameters[parameter]:
             kept, axes = keep[plane], axes_of(plane)
@@ -207,8 +210,8 @@ class ChannelGraph:
 
     @cached_property
     def _shapes(self) -> dict[str, Shape]:
-        tensors = [*self.model.named_parameters(remove_duplicate=False), *self.model.named_buffers()]
-        return {name: tuple(tensor.shape) for name, tensor in tensors}
+        parameters, buffers = parameters_and_buffers(self.model)
+        return {name: tuple(tensor.shape) for name, tensor in (parameters | buffers).items()}
 
     def __str__(self) -> str:
         lines = [f"{len(self.layers)} layers, {len(self.groups)} groups of channels"]

@@ -94,7 +94,7 @@ def components(a: Plane, b: Plane, count: int) -> Plane:
 
 def axes_of(plane: npt.NDArray[Any]) -> tuple[int, ...]:
     """The axes along which a plane's label varies."""
-    return tuple(axis for axis, size in enumerate(plane.shape) if size > 1)
+    return tuple([axis for axis, size in enumerate(plane.shape) if size > 1])
 
 
 def along(labels: npt.NDArray[Any], axis: int, rank: int) -> Plane:

@@ -26,7 +26,7 @@ from reconv.errors import GraphError
 from reconv.graph.labels import LabelSpace, Plane, along, axes_of
 from reconv.graph.questions import Listening
 from reconv.graph.shortcuts import shortcut
-from reconv.graph.twins import twin_of
+from reconv.graph.twins import parameters_and_buffers, twin_of
 
 _OWN_FOLDERS = tuple(str(Path(file).parent) + os.sep for file in (torch.__file__, __file__))
 
@@ -319,11 +319,12 @@ def in_one_line(error: Exception) -> str:
 def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMode | None) -> Recording:
     record = Record()
     twin = twin_of(model, fake)
-    for name, tensor in [*twin.named_parameters(), *twin.named_buffers()]:
+    parameters, buffers = parameters_and_buffers(twin)
+    for name, tensor in (parameters | buffers).items():
         record.bear(name, tensor)
     run(twin.eval(), example, record, rule_of, fake)
     record.forward = tuple(_operation(call) for call in record.operations)
-    training = any(name not in record.used for name, _ in twin.named_parameters())
+    training = not record.used.issuperset(parameters)
     if training:
         # Parameters that only training uses (auxiliary classifiers) are cut with the channels they read.
         counted = list(record.calls), dict(record.uncounted)

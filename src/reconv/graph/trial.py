@@ -22,7 +22,7 @@ from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
 from reconv.graph.sizes import follow_sizes
 from reconv.graph.trace import Call, Record, Recording, RuleOf, Value, in_one_line, run, two_of
-from reconv.graph.twins import copied, hollow
+from reconv.graph.twins import copied, hollow, parameters_and_buffers
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ def _cut_twin(recording: Recording, graph: ChannelGraph, keep: Mask, record: Rec
     tensors: dict[int, Any] = {}
     fake = recording.fake
     assert fake is not None
-    for name, tensor in [*recording.model.named_parameters(), *recording.model.named_buffers()]:
+    parameters, buffers = parameters_and_buffers(recording.model)
+    for name, tensor in (parameters | buffers).items():
         new = hollow(tensor, fake, graph.shape(name, keep))
         tensors[id(tensor)] = new
         record.know(name, new, _left(recording.record.parameters[name], keep[graph.labels]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
@@ -17,8 +18,9 @@ from reconv.graph.labels import Shape
 
 def twin_of(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
     """A copy of the model whose parameters and buffers are fake: shapes without data."""
-    tensors = [] if fake is None else [*model.parameters(), *model.buffers()]
-    return copied(model, {id(t): hollow(t, fake) for t in tensors} if fake else {})
+    if fake is None:
+        return copied(model)
+    return copied(model, {id(t): hollow(t, fake) for found in parameters_and_buffers(model) for t in found.values()})
 
 
 def hollow(tensor: Tensor, fake: FakeTensorMode, shape: Shape | None = None) -> Tensor:
@@ -69,7 +71,7 @@ _ATOMS = frozenset({NoneType, bool, int, float, str, type, FunctionType, Builtin
 
 def _deep_copy(value: Any, known: dict[int, Any]) -> Any:
     """`copy.deepcopy`, which takes five times as long over what modules are made of."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _ATOMS:
         return value
     if id(value) in known:
@@ -79,22 +81,40 @@ def _deep_copy(value: Any, known: dict[int, Any]) -> Any:
     if kind is dict or kind is OrderedDict:
         known[id(value)] = result = kind()
         for key, item in value.items():
-            result[key if type(key) in _ATOMS else copy.deepcopy(key, known)] = _deep_copy(item, known)
+            key = key if type(key) in _ATOMS else copy.deepcopy(key, known)
+            result[key] = item if type(item) in _ATOMS else _deep_copy(item, known)
         return result
     if kind is set and not value:
         return known.setdefault(id(value), set())
-    if isinstance(value, nn.Module) and all(getattr(kind, name, None) is how for name, how in _AS_USUAL):
+    if _is_plain_module(kind):
         known[id(value)] = twin = object.__new__(kind)
-        twin.__setstate__({name: _deep_copy(item, known) for name, item in value.__dict__.items()})
+        state = value.__dict__
+        twin.__setstate__({k: v if type(v) in _ATOMS else _deep_copy(v, known) for k, v in state.items()})
         return twin
     return copy.deepcopy(value, known)
 
 
-# What a class has that is copied as most are: what is in it goes to its `__setstate__`.
-_AS_USUAL = (
-    ("__deepcopy__", None),
-    ("__getnewargs__", None),
-    ("__getnewargs_ex__", None),
-    ("__slots__", None),
-    *((name, getattr(nn.Module, name)) for name in ("__new__", "__getstate__", "__reduce__", "__reduce_ex__")),
-)
+@lru_cache(maxsize=1024)
+def _is_plain_module(kind: type) -> bool:
+    """Whether these are modules without a way of their own to be copied: what is in one goes to its `__setstate__`."""
+    ways = ("__new__", "__getstate__", "__reduce__", "__reduce_ex__")
+    others = ("__deepcopy__", "__getnewargs__", "__getnewargs_ex__", "__slots__")
+    return (
+        issubclass(kind, nn.Module)
+        and all(getattr(kind, name) is getattr(nn.Module, name) for name in ways)
+        and not any(hasattr(kind, name) for name in others)
+    )
+
+
+def parameters_and_buffers(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """By their dotted names, shared ones once; a single walk through the model."""
+    parameters: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
+    seen = set()
+    for path, module in model.named_modules():
+        for found, own in ((parameters, module._parameters), (buffers, module._buffers)):
+            for name, tensor in own.items():
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    found[f"{path}.{name}" if path else name] = tensor
+    return parameters, buffers

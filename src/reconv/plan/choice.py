@@ -150,24 +150,24 @@ def _gap_of_error(solution: Solution) -> str:
 
 def _shortest_prefix(queues: Mapping[str, Queue], spending: Spending) -> tuple[dict[str, int], float]:
     """How many steps of every queue are taken, and the key of the last one."""
-    merged = sorted(
-        ((key, name, step) for name, queue in queues.items() for key, step in zip(queue.keys, queue.steps)),
-        key=lambda item: item[0],
-    )
-    place = np.full(spending.graph.classes, len(merged), dtype=np.int64)
-    if merged:
-        steps = [step for _, _, step in merged]
-        place[np.concatenate(steps)] = np.repeat(np.arange(len(steps)), [len(step) for step in steps])
-    low, high = 0, len(merged)
+    steps = [step for queue in queues.values() for step in queue.steps]
+    names = [name for name, queue in queues.items() for _ in queue.steps]
+    keys = np.array([key for queue in queues.values() for key in queue.keys])
+    order = np.argsort(keys, kind="stable")
+    place = np.full(spending.graph.classes, len(steps), dtype=np.int64)
+    if steps:
+        place[np.concatenate(steps)] = np.argsort(order).repeat([len(step) for step in steps])
+    low, high = 0, len(steps)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if spending.fits(place >= middle) else (middle + 1, high)
     removed = dict.fromkeys(queues, 0)
-    for _, name, _ in merged[:low]:
-        removed[name] += 1
+    taken = order[:low].tolist()
+    for i in taken:
+        removed[names[i]] += 1
     if low and min(spending.unused(place >= low).values()) > TOLERANCE:
-        _give_back([(name, step) for _, name, step in merged[:low]], place >= low, removed, spending)
-    return removed, merged[low - 1][0] if low else -np.inf
+        _give_back([(names[i], steps[i]) for i in taken], place >= low, removed, spending)
+    return removed, float(keys[taken[-1]]) if low else -np.inf
 
 
 def _give_back(

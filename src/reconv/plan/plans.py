@@ -170,12 +170,12 @@ def finished(
     latency: tuple[float, float] | None = None,
 ) -> Plan:
     """A plan of these rows, with its costs."""
-    everything = np.ones(graph.classes, dtype=np.bool_)
     draft = Plan(graph, tuple(rows), asked, criterion, scheme, (0, 0), (0, 0), notes, latency)
+    keep = draft.keep
     return replace(
         draft,
-        macs=(total_macs(graph.layers), total_macs(graph.layers, draft.keep)),
-        params=(total_parameters(graph, everything), total_parameters(graph, draft.keep)),
+        macs=(total_macs(graph.layers), total_macs(graph.layers, keep)),
+        params=(total_parameters(graph), total_parameters(graph, keep)),
     )
 
 

@@ -6,6 +6,8 @@ that repeat a size (`out_channels`, `num_features`, ...) follow.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from reconv.errors import GraphError
 from reconv.graph.channels import Mask
 from reconv.graph.labels import Plane, axes_of
 from reconv.graph.sizes import follow_sizes
-from reconv.graph.twins import copied, memory_format_of
+from reconv.graph.twins import copied, memory_format_of, parameters_and_buffers
 from reconv.plan import Plan
 from reconv.provenance import attach, provenance_of
 
@@ -32,11 +34,12 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     Raises:
         GraphError: the model's parameters are not those that the plan is for.
     """
-    _check_same_architecture(model, plan)
+    parameters, buffers = parameters_and_buffers(model)  # tied ones once, so that they stay tied
+    tensors = parameters | buffers
+    _check_same_architecture(tensors, plan)
     keep = plan.keep
-    tensors = [*model.named_parameters(), *model.named_buffers()]  # tied ones once, so that they stay tied
     planes = plan.graph.parameters
-    small = copied(model, {id(t): cut_tensor(t, planes[name], keep) for name, t in tensors if name in planes})
+    small = copied(model, {id(tensors[name]): cut_tensor(tensors[name], planes[name], keep) for name in planes})
     for before, module in zip(model.modules(), small.modules(), strict=True):
         for attribute, buffer in module._buffers.items():
             old = before._buffers[attribute]
@@ -51,21 +54,20 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     return attach(small, provenance_of(model).edited(edits))
 
 
-def _check_same_architecture(model: nn.Module, plan: Plan) -> None:
-    here = {name: tuple(t.shape) for name, t in [*model.named_parameters(), *model.named_buffers()]}
-    graph = plan.graph
-    everything = np.ones(graph.classes, dtype=np.bool_)
-    for name in graph.parameters:
-        if name not in here or here[name] != graph.shape(name, everything):
+def _check_same_architecture(tensors: Mapping[str, Tensor], plan: Plan) -> None:
+    for name in plan.graph.parameters:
+        here, asked = tensors.get(name), plan.graph.shape(name)
+        if here is None or tuple(here.shape) != asked:
             raise GraphError(
-                f"{name}: the plan is for the shape {graph.shape(name, everything)}, the model has "
-                f"{here.get(name, 'no such parameter')}; give the model that was traced, or one of its architecture"
+                f"{name}: the plan is for the shape {asked}, the model has "
+                f"{'no such parameter' if here is None else tuple(here.shape)}; give the model that was traced, or one "
+                "of its architecture"
             )
 
 
 def cut_tensor(tensor: Tensor, planes: tuple[Plane, ...], keep: Mask) -> Tensor:
     """The entries whose channels all stay, as a parameter if it was one, laid out in memory as before."""
-    result = tensor.detach()
+    result = whole = tensor.detach()
     if any(len(axes_of(p)) > 1 for p in planes):
         result = _cut_crossed(result, planes, keep)
     else:
@@ -73,7 +75,8 @@ def cut_tensor(tensor: Tensor, planes: tuple[Plane, ...], keep: Mask) -> Tensor:
             kept = keep[plane].ravel()
             if not kept.all():
                 result = result.index_select(axes_of(plane)[0], _indices(kept, tensor.device))
-    result = result.clone(memory_format=memory_format_of(tensor))
+    laid_out = memory_format_of(tensor)
+    result = whole.clone(memory_format=laid_out) if result is whole else result.contiguous(memory_format=laid_out)
     return nn.Parameter(result, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else result
 
 
