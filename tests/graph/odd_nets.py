@@ -239,7 +239,8 @@ class AsWideAsTheImage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1] != self.size:
             raise ValueError(f"an image of {x.shape[-1]}, not {self.size}")
-        return self.end(self.a(x).reshape(len(x), self.width, -1).mean(2))
+        y = self.a(x)
+        return self.end(y.reshape(len(x), self.width, -1).mean(2))
 
 
 class RootMeanSquareNorm(nn.Module):
