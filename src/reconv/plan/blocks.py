@@ -21,6 +21,7 @@ from reconv.plan.tables import Tables
 
 _MOST = 2048  # partial plans at a time
 _CELLS = 32  # of a cost, where there are several: in each cell the best partial plan is kept
+_DEAREST = 400.0  # price of a whole cost, in all that can be lost
 _EQUAL = 1e-12  # shares of a whole: costs that differ by less are equal
 
 
@@ -52,11 +53,9 @@ def best_of_block(tables: Tables, taken: Plane, groups: Sequence[int], weights: 
         costs.append(table - table[:, [taken[i]]])
         lost.append(tables.groups[i].lost - tables.groups[i].lost[taken[i]])
     slack = tables.slack(taken)
-    scale = max(sum(float(np.ptp(own)) for own in lost), 1e-30)
-    known = np.array([weights.get(name, np.nan) for name in tables.spending.allowed])
-    low = np.where(np.isnan(known), 0.0, known / 2)
-    high = np.where(np.isnan(known), 400 * scale, known * 2 + 1e-3 * scale)
-    prices, bound, found = _dual(lost, costs, slack, (low, high))
+    prices, bound, found = _dual(
+        lost, costs, slack, np.array([weights.get(n, np.nan) for n in tables.spending.allowed])
+    )
     at_hand = np.array([taken[i] for i in groups])
     best = min((sum_of(lost, steps), k) for k, steps in enumerate((at_hand, *found)))
     start = (at_hand, *found)[best[1]]
@@ -73,9 +72,7 @@ def sum_of(lost: Sequence[Values], steps: Plane) -> float:
     return float(sum(table[n] for table, n in zip(lost, steps, strict=True)))
 
 
-def _dual(
-    lost: list[Values], costs: list[Values], slack: Values, box: tuple[Values, Values]
-) -> tuple[Values, float, list[Plane]]:
+def _dual(lost: list[Values], costs: list[Values], slack: Values, known: Values) -> tuple[Values, float, list[Plane]]:
     """Prices, what no choice within the slack is below, and choices within it that were met on the way."""
     found: list[Plane] = []
     bound = -np.inf
@@ -90,7 +87,11 @@ def _dual(
             found.append(steps)
         return value, over
 
-    prices = highest(value_at, *box, tolerance=1e-3, looks=20)
+    if len(slack) > 1 and not np.isnan(known).any():
+        value_at(known)  # near enough, and better ones of several limits take as long as all the rest
+        return known, bound, found
+    zero, scale = np.zeros(len(slack)), max(sum(float(np.ptp(own)) for own in lost), 1e-30)
+    prices = highest(value_at, zero, zero + _DEAREST * scale, tolerance=1e-3, looks=30)
     return prices, bound, found
 
 
@@ -126,7 +127,10 @@ def _combined(
 
 def _undominated(alive: Plane, regrets: Values, losses: Values, spent: Values) -> tuple[Plane, bool]:
     """Partial plans worth following, and whether no other was."""
-    whole = True
+    whole = len(spent) == 1 or len(alive) <= 4 * _MOST
+    if not whole:
+        some = np.argpartition(regrets, 4 * _MOST)[: 4 * _MOST]
+        alive, regrets, losses, spent = alive[some], regrets[some], losses[some], spent[:, some]
     if len(spent) == 1:
         order = np.lexsort((losses, spent[0].round(12)))
         best = np.minimum.accumulate(losses[order])
@@ -134,10 +138,10 @@ def _undominated(alive: Plane, regrets: Values, losses: Values, spent: Values) -
     else:
         low, wide = spent.min(1, initial=np.inf), np.ptp(spent, axis=1) if len(alive) else np.ones(len(spent))
         cells = ((spent - low[:, None]) / np.maximum(wide, _EQUAL)[:, None] * _CELLS).astype(np.int64)
-        order = np.lexsort((losses, *cells))
-        moved = (np.diff(cells[:, order], axis=1) != 0).any(0)
-        kept = order[np.append(True, moved)] if len(order) else order
-        whole = len(kept) == len(order)
+        cell = cells.T @ (_CELLS + 1) ** np.arange(len(cells))
+        order = np.lexsort((losses, cell))
+        kept = order[np.append(True, np.diff(cell[order]) != 0)] if len(order) else order
+        whole = whole and len(kept) == len(order)
     if len(kept) > _MOST:
         kept, whole = kept[np.argsort(regrets[kept], kind="stable")[:_MOST]], False
     return alive[kept], whole

@@ -24,7 +24,6 @@ from reconv.plan.tables import Tables
 
 _DEAREST = 400.0  # price of a whole cost, in all that can be lost
 _NEAR = 4.5  # times and through
-_ROUNDS = 4
 _COARSE = 64  # points
 
 
@@ -71,18 +70,20 @@ class Dual:
         """How much each limit weighs at the best prices."""
         return dict(zip(self.limits, self.prices.tolist(), strict=True))
 
-    def tightened(self, taken: Plane) -> float:
-        """The bound after leaving out what cannot beat this plan; never above what the plan loses."""
-        reached = self.tables.lost(taken)
-        problem = self.problem
-        for _ in range(_ROUNDS // len(self.limits) if problem is not None and problem.circles else 0):
-            assert problem is not None
-            problem.taken = taken
-            if self.bound >= reached - 1e-9 * abs(reached) or not problem.narrow(self.prices, reached):
-                break
-            bound, self.prices, _ = problem.best_bound(self.prices)
-            self.bound = max(self.bound, bound)
-        return min(self.bound, reached)
+    def tighten(self, taken: Plane) -> bool:
+        """Raise the bound by looking around a plan; whether that may be done again.
+
+        Planes touch the products that they replace at the plan, and steps that cannot beat it are left out.
+        """
+        problem, reached = self.problem, self.tables.lost(taken)
+        if problem is None or not problem.circles:
+            return False
+        problem.taken = taken
+        bound, prices, self.found = problem.best_bound(self.prices)
+        raised = bound > self.bound
+        if raised:
+            self.bound, self.prices = bound, prices
+        return problem.narrow(prices, reached) or raised
 
 
 def _cost(tables: Tables, name: str) -> _Cost:

@@ -22,9 +22,9 @@ from reconv.plan.spending import Spending
 from reconv.plan.tables import Tables
 
 _SWEEPS = 20
-_BISECTIONS = 24
+_BISECTIONS, _AGAIN = 24, 10  # anywhere, and around prices that are about right
 _EXCHANGES = 40
-_NEAR = 1e-4  # of what is lost: a gap that is not worth more work
+_NEAR = 1e-3  # of what is lost: a gap that is not worth more work
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,37 @@ def least_lost(queues: Mapping[str, Queue], spending: Spending) -> Solution:
     """
     tables = Tables(queues, spending)
     dual = Dual(tables)
-    taken, exact = np.zeros(len(tables.groups), dtype=np.int64), False
+    taken, bound = np.zeros(len(tables.groups), dtype=np.int64), 0.0
     if tables.groups and tables.excess(taken) > 1:
-        found = [_bisected(tables, weights) for weights in _weightings(spending, dual)]
-        found += [steps for steps in sorted(dual.found, key=tables.lost)[:3] if tables.excess(steps) <= 1]
-        taken = min(found, key=tables.lost)
-        if not tables.adds_up:
-            _use_up(tables, taken)
-        taken, exact = _settled_in_blocks(tables, taken, dual)
+        taken, bound = _searched(tables, dual)
     removed = dict.fromkeys(queues, 0)
     removed.update(zip(tables.queues, map(int, taken), strict=True))
     keys = [tables.queues[name].keys[n - 1] for name, n in removed.items() if n]
-    lost = tables.lost(taken)
-    return Solution(removed, lost, lost if exact else dual.tightened(taken), max(keys, default=-np.inf))
+    return Solution(removed, tables.lost(taken), bound, max(keys, default=-np.inf))
+
+
+def _searched(tables: Tables, dual: Dual) -> tuple[Plane, float]:
+    """Steps within the budget, and what no such steps lose less than: prices from the bound lead to better steps, and
+    these to a better bound."""
+    dual.tighten(_started(tables, dual))
+    taken, exact = _settled_in_blocks(tables, _started(tables, dual), dual)
+    if exact:
+        return taken, tables.lost(taken)
+    if not _near_enough(tables, taken, dual):
+        _use_up(tables, taken)
+        dual.tighten(taken)
+    return taken, min(dual.bound, tables.lost(taken))
+
+
+def _started(tables: Tables, dual: Dual) -> Plane:
+    """Steps within the budget, at about the best prices."""
+    prices = _weights(tables.spending, dual)
+    found = [_bisected(tables, prices)] + ([_bisected(tables, {})] if len(prices) == 1 else [])
+    found += [steps for steps in sorted(dual.found, key=tables.lost)[:3] if tables.excess(steps) <= 1]
+    taken = min(found, key=tables.lost)
+    if not tables.adds_up:
+        _use_up(tables, taken)
+    return taken
 
 
 def _settled_in_blocks(tables: Tables, taken: Plane, dual: Dual) -> tuple[Plane, bool]:
@@ -104,27 +122,27 @@ def _apart(groups: int, joined: set[Pair]) -> list[list[int]]:
     return result
 
 
-def _weightings(spending: Spending, dual: Dual) -> list[dict[str, float]]:
-    """How much each limit weighs in the price: as the dual problem says, or all alike where it knows too little."""
-    alike = dict.fromkeys(spending.allowed, 1.0)
-    if len(alike) == 1:
-        return [alike]
-    weights, largest = dual.weights, max(dual.weights.values(), default=0.0)
-    if largest == 0 or len(weights) < len(alike):
-        return [alike]
-    return [{name: max(weights[name] / largest, 1e-3) for name in alike}]
+def _weights(spending: Spending, dual: Dual) -> dict[str, float]:
+    """Prices of the limits, as the dual problem says, or all alike where it knows too little."""
+    largest = max(dual.weights.values(), default=0.0)
+    if largest == 0 or len(dual.weights) < len(spending.allowed):
+        return {}
+    return {name: max(dual.weights[name], 1e-3 * largest) for name in spending.allowed}
 
 
-def _bisected(tables: Tables, weights: Mapping[str, float]) -> Plane:
-    """The settled widths at the lowest price at which they fit the budget."""
-    size = float(np.mean([g.lost[-1] / max(g.steps, 1) for g in tables.groups]))
-    low, high = -14.0, 14.0  # powers of e, times a typical step's score over a typical step's share of the cost
-    scale = max(abs(size), 1e-30) * max(sum(g.steps for g in tables.groups), 1)
+def _bisected(tables: Tables, prices: Mapping[str, float]) -> Plane:
+    """The settled widths at the lowest multiple of these prices at which they fit the budget."""
+    if prices:
+        low, high, times = -1.0, 1.0, _AGAIN
+    else:
+        size = float(np.mean([g.lost[-1] / max(g.steps, 1) for g in tables.groups]))
+        scale = max(abs(size), 1e-30) * max(sum(g.steps for g in tables.groups), 1)
+        prices, low, high, times = dict.fromkeys(tables.spending.allowed, scale), -14.0, 14.0, _BISECTIONS
     best = np.array([g.steps for g in tables.groups], dtype=np.int64)
     taken = np.zeros_like(best)
-    for _ in range(_BISECTIONS):
+    for _ in range(times):
         middle = (low + high) / 2
-        taken = _settled(tables, taken, scale * np.exp(middle), weights)
+        taken = _settled(tables, taken, np.exp(middle), prices)
         if tables.excess(taken) > 1:
             low = middle
         else:
@@ -133,15 +151,15 @@ def _bisected(tables: Tables, weights: Mapping[str, float]) -> Plane:
     return best
 
 
-def _settled(tables: Tables, taken: Plane, price: float, weights: Mapping[str, float]) -> Plane:
-    """The best number of steps of every group at a price, by turns."""
+def _settled(tables: Tables, taken: Plane, times: float, prices: Mapping[str, float]) -> Plane:
+    """The best number of steps of every group at a multiple of these prices, by turns."""
     taken = taken.copy()
     counts = tables.counts(taken)
     for _ in range(_SWEEPS):
         moved = False
         for i, group in enumerate(tables.groups):
-            cost = sum(weights[name] * share for name, share in tables.shares(i, taken, counts).items())
-            n = int((group.lost + price * cost).argmin())
+            cost = sum(prices[name] * share for name, share in tables.shares(i, taken, counts).items())
+            n = int((group.lost + times * cost).argmin())
             if n != taken[i]:
                 counts[group.rows] += group.less[:, taken[i]] - group.less[:, n]
                 taken[i], moved = n, True
