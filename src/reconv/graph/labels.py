@@ -57,7 +57,7 @@ class LabelSpace:
     def unite(self, a: Plane, b: Plane) -> None:
         """The channels of a and b at the same (broadcast) position are removed together."""
         if a is not b:
-            x, y = np.broadcast_arrays(a, b)
+            x, y = (a, b) if a.shape == b.shape else np.broadcast_arrays(a, b)
             self.united.append((x.ravel(), y.ravel()))
 
     def freeze(self, plane: Plane, reason: str) -> None:

@@ -53,13 +53,14 @@ def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> 
     pairs = [*record.space.united, *(tie.labels for tie in answers.tied)]
     classes = united(pairs, record.space.count)
     layouts = dict(answers.layouts)
+    shapes = tuple(tuple(t.shape) for t in pytree.tree_leaves(example) if isinstance(t, Tensor))
     while True:
         extra, rows, exhausted = _laid_out(record, classes, layouts)
         settled = united([*pairs, *extra], record.space.count) if extra else classes
-        groups_of = _layers(record, settled, 1)
-        component = _components((layer.outputs for layer in groups_of), int(settled.max(initial=-1)) + 1)
+        layers = _layers(record, settled, shapes[0][0] if shapes[0] else 1)
+        component = _components((layer.outputs for layer in layers), int(settled.max(initial=-1)) + 1)
         balances = [settled[r] for r in record.space.balanced] + [settled[r] for r, _ in rows]
-        broken = {line for r, line in rows if _spans(settled[r], component, groups_of)}
+        broken = {line for r, line in rows if _spans(settled[r], component, layers)}
         if not broken:
             break
         for line in broken:
@@ -67,9 +68,7 @@ def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> 
     reasons = [*record.space.frozen, *answers.frozen, *exhausted]
     if answers.cautious:
         reasons += record.space.doubted
-    shapes = tuple(tuple(t.shape) for t in pytree.tree_leaves(example) if isinstance(t, Tensor))
     count = int(settled.max(initial=-1)) + 1
-    layers = _layers(record, settled, shapes[0][0] if shapes[0] else 1)
     sizes = {path: dict(values) for path, values in record.sizes.items()}
     for path, values in answers.sizes.items():
         sizes.setdefault(path, {}).update(values)
@@ -251,20 +250,23 @@ def _groups(
 ) -> tuple[ChannelGroup, ...]:
     """Classes that share a layer's output axis belong to one group."""
     streams = {int(component[c]) for labels in record.space.streams for c in np.unique(classes[labels])}
-    members: dict[int, dict[int, None]] = {}
+    members: dict[int, list[Plane]] = {}
     producers: dict[int, list[str]] = {}
     consumers: dict[int, list[str]] = {}
     for layer in layers:
         here = int(component[layer.outputs[0]])
         producers.setdefault(here, []).append(layer.name)
-        members.setdefault(here, {}).update(dict.fromkeys(layer.outputs.tolist()))
+        members.setdefault(here, []).append(layer.outputs)
         for there in np.unique(component[layer.inputs]):
             consumers.setdefault(int(there), []).append(layer.name)
     result = []
-    for here, found in members.items():
-        units = np.array(list(found), dtype=np.int64)
+    stuck = np.zeros(len(component), dtype=np.bool_)
+    stuck[list(reasons)] = True
+    for here, outputs in members.items():
+        found = np.concatenate(outputs)
+        units = found[np.sort(np.unique(found, return_index=True)[1])]  # each once, in the order in which they come
         cells, broken = _cells(units, balances)
-        why = {i: reasons[c] for i, c in enumerate(found) if c in reasons}
+        why = {int(i): reasons[int(units[i])] for i in np.flatnonzero(stuck[units])}
         if broken:
             why = {**dict.fromkeys(range(len(units)), broken), **why}
         group = ChannelGroup(
@@ -299,12 +301,12 @@ def _cells(units: Plane, balances: list[Plane]) -> tuple[Plane, str | None]:
         The cell of every unit, and why the group must stay, or None.
     """
     none = np.zeros(len(units), dtype=np.int64)
+    concerned = [(rows, inside) for rows in balances if (inside := np.isin(rows, units)).any()]
+    if not concerned:
+        return none, None
     place = {int(c): i for i, c in enumerate(units)}
     keys: list[list[int]] = [[] for _ in units]
-    for rows in balances:
-        inside = np.isin(rows, units)
-        if not inside.any():
-            continue
+    for rows, inside in concerned:
         if not inside.all():
             return none, OTHER_CHANNELS
         sets = _row_sets(rows)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +29,7 @@ from reconv.graph.questions import Listening
 from reconv.graph.shortcuts import shortcut
 from reconv.graph.twins import parameters_and_buffers, twin_of
 
+_DEVICE = torch.ops.prim.device.default
 _OWN_FOLDERS = tuple(str(Path(file).parent) + os.sep for file in (torch.__file__, __file__))
 
 
@@ -81,8 +83,8 @@ class Call:
         self.record = record
         self.func = func
         self.arguments = arguments
-        self.outputs: list[Tensor] = [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
-        self.tensors: list[Tensor] = [t for t in pytree.tree_leaves(arguments) if isinstance(t, Tensor)]
+        self.outputs = _tensors((outputs,))
+        self.tensors = _tensors(arguments.values())
         self.space = record.space
         self.module = record.module
         self.index = len(record.operations)
@@ -118,6 +120,17 @@ class Call:
         """The plane's channels were laid out over several axes by this operator."""
         if len(axes_of(plane)) > 1:
             self.space.fold(plane, self.index)
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among an operator's arguments or results; some of these are lists."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += _tensors(value)
+    return found
 
 
 def _line_of_the_model() -> tuple[str, int]:
@@ -219,6 +232,10 @@ Fake: TypeAlias = "FakeTensorMode | None"  # the mode of a run without data
 class _Recorder(TorchDispatchMode):
     """Runs every operator as it is, then asks its rule what became of the labels."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and keeping the compiler away takes time at every operator
+
     def __init__(self, record: Record, rule_of: RuleOf, check: Check | None, listening: Listening, fake: Fake):
         super().__init__()
         self.record = record
@@ -231,7 +248,8 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func.namespace == "prim":  # a question, such as for a tensor's device
-            return func(*args, **(kwargs or {}))
+            device = getattr(args[0], "fake_device", None) if func is _DEVICE else None
+            return func(*args, **(kwargs or {})) if device is None else device
         arguments = _bound(func, args, kwargs or {})
         outputs = None if self.fake is None else shortcut(func, arguments, self.fake)
         if outputs is None:
@@ -252,11 +270,14 @@ class _Recorder(TorchDispatchMode):
 
 def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by the names of the operator's schema, defaults filled in."""
+    names, defaults = _schema_of(func)
+    return {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
+
+
+@lru_cache(maxsize=4096)
+def _schema_of(func: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     schema = func._schema.arguments
-    bound = {a.name: a.default_value for a in schema if a.has_default_value()}
-    bound.update(zip((a.name for a in schema), args, strict=False))
-    bound.update(kwargs)
-    return bound
+    return tuple(a.name for a in schema), {a.name: a.default_value for a in schema if a.has_default_value()}
 
 
 @dataclass(frozen=True)

@@ -152,11 +152,12 @@ def _cut_twin(recording: Recording, graph: ChannelGraph, keep: Mask, record: Rec
     tensors: dict[int, Any] = {}
     fake = recording.fake
     assert fake is not None
+    kept = keep[graph.labels]
     parameters, buffers = parameters_and_buffers(recording.model)
     for name, tensor in (parameters | buffers).items():
         new = hollow(tensor, fake, graph.shape(name, keep))
         tensors[id(tensor)] = new
-        record.know(name, new, _left(recording.record.parameters[name], keep[graph.labels]))
+        record.know(name, new, _left(recording.record.parameters[name], kept))
     twin = copied(recording.model, tensors)
     for path, module in twin.named_modules():
         follow_sizes(module, path, graph, keep)
