@@ -243,6 +243,35 @@ class AsWideAsTheImage(nn.Module):
         return self.end(y.reshape(len(x), self.width, -1).mean(2))
 
 
+class ScalesThatHeadsShare(Attention):
+    """Queries and keys are normalized, scaled and turned by tensors that are as long as a head."""
+
+    def __init__(self) -> None:
+        super().__init__(native=True)
+        self.norm = nn.RMSNorm(6)
+        self.register_buffer("turn", torch.rand(64, 6))
+        self.heat = nn.Parameter(torch.rand(4, 1, 1) + 0.5)
+
+    def attend(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k = self.norm(q) * self.get_buffer("turn") * self.heat, self.norm(k) * self.get_buffer("turn")
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, -1)
+
+
+class ScaleThatPartsShare(nn.Module):
+    """What goes of one part goes of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.end = conv(3, 12), conv(12, 4)
+        self.scale = nn.Parameter(torch.rand(4, 1, 1) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x).unflatten(1, (3, -1)) * self.scale
+        return head(self.end(y.flatten(1, 2)))
+
+
 class RootMeanSquareNorm(nn.Module):
     def __init__(self, channels: int, axis: int) -> None:
         super().__init__()
@@ -493,7 +522,7 @@ ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         channels_along_the_rows, two_branches_selected, attention, attention_of_three_layers, attention_by_pytorch,
         attention_with_relative_positions, single_headed_attention, pytorchs_own_attention, HeadsOfTheStream,
         AsWideAsTheImage, root_mean_square_norms, GlobalResponseNorm, layer_norm_written_out, spatial_attention,
-        ClassToken, windows,
+        ScalesThatHeadsShare, ScaleThatPartsShare, ClassToken, windows,
         weight_norm, rolled_channels, unfolded_patches, grouped_signal_of_two_layers, widths_that_must_agree,
         ProductWithAParameter, burnt_heads, factors_that_count_channels, standardized_weights, Scaled, Caching,
         numbers_that_depend_on_data,

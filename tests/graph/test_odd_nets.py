@@ -38,6 +38,8 @@ EXPECTED: dict[str, tuple[tuple[str, int, str], ...]] = {
     "root_mean_square_norms": (("a", 8, "residual stream"), ("up", 12, FREE)),
     "GlobalResponseNorm": (("a", 8, FREE),),
     "layer_norm_written_out": (("a", 6, FREE), ("b", 10, FREE)),
+    "ScalesThatHeadsShare": (("stem", 10, "residual stream"), ("qkv", 4, FREE)),
+    "ScaleThatPartsShare": (("a", 4, FREE),),
     "spatial_attention": (("a", 8, FREE), ("look", 1, "a single channel")),
     "ClassToken": (("stem", 8, "residual stream"), ("up", 16, FREE)),
     "windows": (("a", 8, "residual stream"), ("up", 12, FREE)),

@@ -47,6 +47,7 @@ class LabelSpace:
     streams: list[Plane] = field(default_factory=list)
     balanced: list[Plane] = field(default_factory=list)
     folds: list[Fold] = field(default_factory=list)
+    spreads: list[tuple[Plane, Plane]] = field(default_factory=list)
     statistics: list[tuple[Plane, ...]] = field(default_factory=list)
 
     def fresh(self, size: int) -> Plane:
@@ -59,6 +60,13 @@ class LabelSpace:
         if a is not b:
             x, y = (a, b) if a.shape == b.shape else np.broadcast_arrays(a, b)
             self.united.append((x.ravel(), y.ravel()))
+
+    def spread(self, whole: Plane, part: Plane) -> None:
+        """A parameter that lies on some axes of `whole` alone, such as a scale that all heads share, is spread over it.
+
+        Along these axes the channels of both go together; where none of `whole` goes along them, `part` stays.
+        """
+        self.spreads.append((whole, part))
 
     def freeze(self, plane: Plane, reason: str) -> None:
         """These channels stay; the reason is shown to the user."""

@@ -57,6 +57,8 @@ def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> 
     while True:
         extra, rows, exhausted = _laid_out(record, classes, layouts)
         settled = united([*pairs, *extra], record.space.count) if extra else classes
+        shared, apart = _spread(record.space.spreads, settled)
+        settled = united([*pairs, *extra, *shared], record.space.count) if shared else settled
         layers = _layers(record, settled, shapes[0][0] if shapes[0] else 1)
         component = _components((layer.outputs for layer in layers), int(settled.max(initial=-1)) + 1)
         balances = [settled[r] for r in record.space.balanced] + [settled[r] for r, _ in rows]
@@ -65,7 +67,7 @@ def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> 
             break
         for line in broken:
             layouts[line] = layouts.get(line, 0) + 1
-    reasons = [*record.space.frozen, *answers.frozen, *exhausted]
+    reasons = [*record.space.frozen, *answers.frozen, *exhausted, *apart]
     if answers.cautious:
         reasons += record.space.doubted
     count = int(settled.max(initial=-1)) + 1
@@ -96,6 +98,20 @@ def united(pairs: Iterable[tuple[Plane, Plane]], count: int) -> Plane:
         return np.arange(count, dtype=np.int64)
     a, b = (np.concatenate(side) for side in zip(*both, strict=True))
     return components(a, b, count)
+
+
+def _spread(
+    spreads: Iterable[tuple[Plane, Plane]], classes: Plane
+) -> tuple[list[tuple[Plane, Plane]], list[tuple[Plane, str]]]:
+    """Labels of parts to unite with those of the wholes that they are spread over, and labels of parts that stay."""
+    shared, apart = [], []
+    for whole, part in spreads:
+        if set(varying_axes(classes[whole])) & set(axes_of(part)):
+            a, b = np.broadcast_arrays(whole, part)
+            shared.append((a.ravel(), b.ravel()))
+        else:
+            apart.append((part.ravel(), "spread over channels that go as a whole"))
+    return shared, apart
 
 
 def _classes_of(counted: Counted, classes: Plane) -> Counted:

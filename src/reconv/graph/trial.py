@@ -71,6 +71,10 @@ class _KnownLabels(LabelSpace):
         if differ:
             raise _DepartsError("other channels meet than in the whole network", False)
 
+    def spread(self, whole: Plane, part: Plane) -> None:
+        if np.isin(self.classes[part[part >= 0]], self.classes[whole[whole >= 0]]).any():
+            self.unite(whole, part)
+
 
 # Whether an operator copies, or lays memory out anew, depends on the strides, and so on the sizes.
 _COPIES = ("aten.clone", "aten.contiguous", "aten.alias", "aten.as_strided", "aten.as_strided_")

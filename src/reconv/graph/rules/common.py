@@ -36,7 +36,18 @@ def laid_together(call: Call, planes: Sequence[Plane]) -> list[Plane]:
 def merged(call: Call, tensors: Sequence[Tensor]) -> tuple[Plane, ...]:
     """Planes of an element-wise result."""
     rank = max(t.dim() for t in tensors)
-    return covered(call, laid_together(call, [lifted(p, rank) for t in tensors for p in call.value(t).planes]), tensors)
+    fixed = [lifted(p, rank) for t in tensors if call.value(t).static for p in call.value(t).planes]
+    signal = [lifted(p, rank) for t in tensors if not call.value(t).static for p in call.value(t).planes]
+    planes = signal + [p for p in fixed if not _spread(call, signal, p)]
+    return covered(call, laid_together(call, planes), tensors)
+
+
+def _spread(call: Call, signal: Sequence[Plane], part: Plane) -> bool:
+    """Whether one of the signal's planes has the axes of the part, and others."""
+    wholes = [whole for whole in signal if set(axes_of(part)) < set(axes_of(whole))]
+    for whole in wholes:
+        call.space.spread(whole, part)
+    return bool(wholes)
 
 
 def covered(call: Call, planes: Sequence[Plane], tensors: Sequence[Tensor]) -> tuple[Plane, ...]:
