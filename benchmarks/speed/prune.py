@@ -1,23 +1,28 @@
 """CPU seconds to prune a network, side by side with Torch-Pruning: half of the channels, every layer the same share.
 
     pip install -e '.[peers]'
-    python benchmarks/speed/prune.py                                  # every network, a table
-    python benchmarks/speed/prune.py --models torchvision:resnet50 --runs 5 --out rows.json
-    python benchmarks/speed/prune.py --models torchvision:resnet34 --keep 0.05 --scheme global
+    python benchmarks/speed/prune.py            # every case, a table; goes on where an earlier run was interrupted
+    python benchmarks/speed/prune.py --anew     # all of them once more
+    python benchmarks/speed/prune.py --table    # the table of what was measured before; runs nothing
+    python benchmarks/speed/prune.py --models torchvision:resnet50 --keep 0.3 --runs 5 --out rows.json
 
 Ours: `trace`, `score` by Frobenius norms, `choose`, `prune`. Torch-Pruning: importance (group magnitude, p=2), the
 pruner's construction, `step`; classifiers are left alone, and heads of attentions are named to it. Residual streams are
 cut by both.
 
-Each tool has one process for each network, with one thread. The two take turns; every run prunes a fresh copy. `first`
-is the first run of a process, with what PyTorch sets up on demand; `median` is over all runs. A run that takes longer
-than `--seconds` is ended and counts as not done. MACs are PyTorch's own count, before and after; where the result's
-forward pass fails, the error stands in their place.
+The last case asks for a twentieth of ResNet-34's channels, taken globally.
+
+Each tool has one process for each case, with one thread. The two take turns; every run prunes a fresh network, and what
+building it has left to Python's garbage collector is collected before. `first` is the first run of a process, with what
+PyTorch sets up on demand; `median` is over all runs. A run that takes longer than `--seconds` is ended and counts as not
+done. MACs are PyTorch's own count, before and after; where the result's forward pass fails, the error stands in their
+place. Every case is kept in `--out` as soon as it is measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import platform
 import select
@@ -30,7 +35,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +53,22 @@ NETWORKS_OF = {
     "convnextv2_nano gernet_s ese_vovnet19b_dw selecsls42b beit_base_patch16_224 efficientnetv2_rw_t",
 }
 NETWORKS = tuple(f"{source}:{name}" for source, names in NETWORKS_OF.items() for name in names.split())
+RESULTS = Path(__file__).parents[1] / "results" / "prune-speed.json"
+
+
+class Case(NamedTuple):
+    """A network, the share of its channels that stays, and how they are taken."""
+
+    network: str
+    keep: float
+    scheme: str
+
+    def __str__(self) -> str:
+        asked = "" if (self.keep, self.scheme) == (0.5, "uniform") else f", {1 - self.keep:.0%} off ({self.scheme})"
+        return f"{self.network}{asked}"
+
+
+CASES = (*(Case(name, 0.5, "uniform") for name in NETWORKS), Case("torchvision:resnet34", 0.05, "global"))
 
 Prune = Callable[[nn.Module, Tensor], tuple[nn.Module, dict[str, float]]]
 
@@ -117,6 +138,8 @@ def by_torch_pruning(keep: float, scheme: str) -> Prune:
             ),
         )
         clock("step", pruner.step)
+        if hasattr(model, "conv_proj") and hasattr(model, "hidden_dim"):  # torchvision's vision transformers
+            model.hidden_dim = model.conv_proj.out_channels
         return model, clock.spent
 
     return prune
@@ -138,19 +161,20 @@ class Clock:
 # ------------------------------------------------------------------ one process
 
 
-def work(tool: str, name: str, keep: float, scheme: str) -> None:
+def work(tool: str, case: Case) -> None:
     """For every line on standard input one run, and its facts as a line on standard output."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     told, sys.stdout = sys.stdout, sys.stderr
-    prune = (by_reconv if tool == "reconv" else by_torch_pruning)(keep, scheme)
-    model, example = built(name)
+    prune = (by_reconv if tool == "reconv" else by_torch_pruning)(case.keep, case.scheme)
+    model, example = built(case.network)
     before = facts(model, example)
     print(json.dumps({"ready": True}), file=told, flush=True)
     for _ in sys.stdin:
         row: dict[str, Any] = {}
         try:
-            fresh, _ = built(name)
+            fresh, _ = built(case.network)
+            gc.collect()
             small, row["parts"] = prune(fresh, example)
             row["seconds"] = sum(row["parts"].values())
             after = facts(small, example)
@@ -182,9 +206,9 @@ def leaves(outputs: Any) -> list[Tensor]:
 class Worker:
     """A process that waits for its turns."""
 
-    def __init__(self, tool: str, name: str, given: argparse.Namespace):
-        command = [sys.executable, __file__, "--worker", tool, "--models", name]
-        command += ["--keep", str(given.keep), "--scheme", given.scheme]
+    def __init__(self, tool: str, case: Case):
+        command = [sys.executable, __file__, "--worker", tool, "--models", case.network]
+        command += ["--keep", str(case.keep), "--scheme", case.scheme]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         self.dead = "" if "ready" in self._answer(START_SECONDS) else "does not start"
@@ -214,9 +238,9 @@ class Worker:
         self.process.wait()
 
 
-def compared(name: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Both tools' runs on one network."""
-    workers = {tool: Worker(tool, name, given) for tool in TOOLS}
+def compared(case: Case, given: argparse.Namespace) -> dict[str, Any]:
+    """Both tools' runs of one case."""
+    workers = {tool: Worker(tool, case) for tool in TOOLS}
     runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for turn in range(given.runs):
         for tool in TOOLS if turn % 2 == 0 else TOOLS[::-1]:
@@ -224,7 +248,7 @@ def compared(name: str, given: argparse.Namespace) -> dict[str, Any]:
                 runs[tool].append(workers[tool].turn(given.seconds))
     for worker in workers.values():
         worker.end()
-    return {"name": name, **{tool: summed_up(runs[tool]) for tool in TOOLS}}
+    return {"case": list(case), **{tool: summed_up(runs[tool]) for tool in TOOLS}}
 
 
 def summed_up(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -240,7 +264,7 @@ def summed_up(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """In Markdown: seconds, and what is left."""
+    """In Markdown: seconds, what is left, and on how many networks we are faster."""
     lines = [
         "| network | reconv first, median (s) | MACs, channels left | Torch-Pruning first, median (s) "
         "| MACs, channels left | times faster: first, median |",
@@ -252,11 +276,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         if not ours.get("why") and not theirs.get("why"):
             ratio = f"{theirs['first'] / ours['first']:.1f}, {theirs['median'] / ours['median']:.1f}"
         cells = [cell for side in (ours, theirs) for cell in (spent(side), left(side))]
-        lines.append(f"| {row['name'].replace(':', ': ')} | {' | '.join(cells)} | {ratio} |")
-    both = [row for row in rows if not any(row[tool].get("why") for tool in TOOLS)]
+        lines.append(f"| {str(Case(*row['case'])).replace(':', ': ')} | {' | '.join(cells)} | {ratio} |")
+    half = [row for row in rows if row["case"][1:] == [0.5, "uniform"]]
+    both = [row for row in half if not any(row[tool].get("why") for tool in TOOLS)]
     for which in ("first", "median"):
         faster = sum(row["reconv"][which] < row["torch-pruning"][which] for row in both)
-        lines += ["", f"Faster by the {which} run: {faster} of the {len(both)} networks that both prune."]
+        lines += ["", f"Faster by the {which} run: {faster} of the {len(both)} networks that both halve."]
     return "\n".join(lines)
 
 
@@ -275,30 +300,44 @@ def machine() -> str:
     )
 
 
+def measured(path: Path) -> list[dict[str, Any]]:
+    """The rows of an earlier run on this machine with these packages."""
+    if not path.exists():
+        return []
+    kept = json.loads(path.read_text())
+    if kept["machine"] != machine():
+        sys.exit(f"{path}: measured on {kept['machine']}, this is {machine()}; give --anew, or another --out")
+    rows: list[dict[str, Any]] = kept["rows"]
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=NETWORKS, metavar="NAME")
-    parser.add_argument("--keep", type=float, default=0.5, help="share of the channels that stays")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="these instead of all cases")
+    parser.add_argument("--keep", type=float, default=0.5, help="share of their channels that stays")
     parser.add_argument("--scheme", choices=("uniform", "global"), default="uniform")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=60, help="for one run")
-    parser.add_argument("--out", type=Path, help="write everything measured as JSON")
-    parser.add_argument("--table", type=Path, help="print the table of what was written before; run nothing")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="everything measured, as JSON")
+    parser.add_argument("--anew", action="store_true", help="measure again what was measured before")
+    parser.add_argument("--table", action="store_true", help="print the table of what was measured before; run nothing")
     parser.add_argument("--worker", choices=TOOLS, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    cases = CASES if given.models is None else tuple(Case(name, given.keep, given.scheme) for name in given.models)
     if given.worker:
-        work(given.worker, given.models[0], given.keep, given.scheme)
+        work(given.worker, cases[0])
         return
     if given.table:
-        kept = json.loads(given.table.read_text())
+        kept = json.loads(given.out.read_text())
         print(kept["machine"], "", table(kept["rows"]), sep="\n")
         return
-    rows = []
-    for name in given.models:
-        rows.append(compared(name, given))
-        print(table(rows).splitlines()[1 + len(rows)], flush=True)
-        if given.out:
-            given.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
+    rows = [] if given.anew else measured(given.out)
+    for case in cases:
+        if list(case) not in [row["case"] for row in rows]:
+            rows.append(compared(case, given))
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+            given.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+            print(table(rows).splitlines()[1 + len(rows)], flush=True)
     print("", machine(), "", table(rows), sep="\n")
 
 
