@@ -24,7 +24,7 @@ from reconv.plan.tables import Tables
 _SWEEPS = 20
 _BISECTIONS, _AGAIN = 24, 10  # anywhere, and around prices that are about right
 _EXCHANGES = 40
-_NEAR = 1e-3  # of what is lost: a gap that is not worth more work
+_NEAR, _FAR = 1e-3, 1e-2  # of what is lost: gaps that are not worth more work, and that are worth a second start
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,25 @@ def least_lost(queues: Mapping[str, Queue], spending: Spending) -> Solution:
 def _searched(tables: Tables, dual: Dual) -> tuple[Plane, float]:
     """Steps within the budget, and what no such steps lose less than: prices from the bound lead to better steps, and
     these to a better bound."""
-    dual.tighten(_started(tables, dual))
-    taken, exact = _settled_in_blocks(tables, _started(tables, dual), dual)
+    first = _started(tables, dual)
+    dual.tighten(first)
+    start = min(first, _started(tables, dual), key=tables.lost)
+    taken, exact = _settled_in_blocks(tables, start, dual)
     if exact:
         return taken, tables.lost(taken)
-    if not _near_enough(tables, taken, dual):
-        _use_up(tables, taken)
+    if _gap(tables, taken, dual) > _NEAR:
+        dual.tighten(taken)
+    if _gap(tables, taken, dual) > _FAR:
+        other = _bisected(tables, _weights(tables.spending, dual), everywhere=True)
+        _use_up(tables, other)
+        taken = min(taken, _settled_in_blocks(tables, other, dual)[0], key=tables.lost)
         dual.tighten(taken)
     return taken, min(dual.bound, tables.lost(taken))
 
 
 def _started(tables: Tables, dual: Dual) -> Plane:
     """Steps within the budget, at about the best prices."""
-    prices = _weights(tables.spending, dual)
-    found = [_bisected(tables, prices)] + ([_bisected(tables, {})] if len(prices) == 1 else [])
+    found = [_bisected(tables, _weights(tables.spending, dual))]
     found += [steps for steps in sorted(dual.found, key=tables.lost)[:3] if tables.excess(steps) <= 1]
     taken = min(found, key=tables.lost)
     if not tables.adds_up:
@@ -93,15 +98,15 @@ def _settled_in_blocks(tables: Tables, taken: Plane, dual: Dual) -> tuple[Plane,
             exact = found.exact and len(blocks) == 1
             still = still + 1 if found.steps is None else 1 if found.exact else 0
             taken = taken if found.steps is None else found.steps
-            if still >= len(blocks) or _near_enough(tables, taken, dual):
+            if still >= len(blocks) or _gap(tables, taken, dual) <= _NEAR:
                 return taken, exact
     return taken, exact
 
 
-def _near_enough(tables: Tables, taken: Plane, dual: Dual) -> bool:
-    """Whether what is lost is within a hair of the bound."""
+def _gap(tables: Tables, taken: Plane, dual: Dual) -> float:
+    """How far what is lost is from the bound, as a share of it."""
     lost = tables.lost(taken)
-    return lost - dual.bound <= _NEAR * abs(lost)
+    return (lost - dual.bound) / max(abs(lost), 1e-300)
 
 
 def _apart(groups: int, joined: set[Pair]) -> list[list[int]]:
@@ -130,14 +135,15 @@ def _weights(spending: Spending, dual: Dual) -> dict[str, float]:
     return {name: max(dual.weights[name], 1e-3 * largest) for name in spending.allowed}
 
 
-def _bisected(tables: Tables, prices: Mapping[str, float]) -> Plane:
+def _bisected(tables: Tables, prices: Mapping[str, float], *, everywhere: bool = False) -> Plane:
     """The settled widths at the lowest multiple of these prices at which they fit the budget."""
-    if prices:
-        low, high, times = -1.0, 1.0, _AGAIN
-    else:
+    low, high, times = -1.0, 1.0, _AGAIN  # powers of e
+    if everywhere or not prices:
+        low, high, times = -14.0, 14.0, _BISECTIONS
+    if not prices:
         size = float(np.mean([g.lost[-1] / max(g.steps, 1) for g in tables.groups]))
         scale = max(abs(size), 1e-30) * max(sum(g.steps for g in tables.groups), 1)
-        prices, low, high, times = dict.fromkeys(tables.spending.allowed, scale), -14.0, 14.0, _BISECTIONS
+        prices = dict.fromkeys(tables.spending.allowed, scale)
     best = np.array([g.steps for g in tables.groups], dtype=np.int64)
     taken = np.zeros_like(best)
     for _ in range(times):
