@@ -109,7 +109,30 @@ def test_what_cannot_be_done_in_rounds_is_refused() -> None:
         replace(TINY, cut=Cut("l1", budget=Budget(macs=0.5), scores="s.safetensors"))
 
 
-def test_a_number_of_channels_is_no_share(tmp_path: Path) -> None:
-    config = replace(TINY, base=Schooling("default", 0), cut=Cut("l1", budget=Budget(channels=100)))
-    with pytest.raises(ConfigError, match="rounds: they cannot approach channels=100 in steps; give a share, or macs="):
-        run(config, tmp_path / "run", NOTHING_MEASURED)
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (
+            Budget(channels=100),
+            "rounds: they cannot approach channels=100 in steps, .*give a share, such as channels=0.5",
+        ),
+        (Budget(macs=0.5, latency=3000), "rounds: they cannot approach macs=0.5, latency=3 ms in steps"),
+    ],
+)
+def test_an_amount_whose_whole_is_not_known_is_refused_at_once(budget: Budget, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        replace(TINY, cut=Cut("l1", budget=budget))
+
+
+@pytest.mark.parametrize("scheme", ["uniform", "allocated"])
+def test_bytes_are_approached_in_rounds(scheme: str, tmp_path: Path) -> None:
+    cut = Cut("l1", budget=Budget(memory=0.7, size=45_000), scheme=scheme, coupled=True)
+    config = replace(TINY, rounds=2, cut=cut, images=50, base=Schooling("default", 0), between=Schooling("short", 0))
+    result = run(replace(config, finetune=Schooling("short", 0)), tmp_path / "run", NOTHING_MEASURED)
+    assert result.plan.memory is not None
+    before, after = result.plan.memory
+    assert after <= 0.7 * before
+    bytes_of = [(result.folder / part / "weights.safetensors").stat().st_size for part in ("base", "model")]
+    assert bytes_of[1] <= 45_000 < 0.8 * bytes_of[0]
+    first = result.facts.rounds[0]
+    assert result.facts.after.macs < first.macs < result.facts.before.macs

@@ -146,6 +146,14 @@ class RunConfig:
             raise ConfigError(f"rounds: {self.rounds}; give a whole number of at least 1")
         if self.rounds > 1 and self.cut.budget is None:
             raise ConfigError("rounds: a recipe says the widths of one cut; give a budget such as macs=0.5")
+        budget = self.cut.budget if self.rounds > 1 else None
+        if budget is not None:
+            unknown = next((n for n in ("channels", "latency") if budget.limits.get(n, 0.0) >= 1), None)
+            if unknown:
+                raise ConfigError(
+                    f"rounds: they cannot approach {budget} in steps, since how much {unknown} the whole network has is "
+                    f"not known before; give a share, such as {unknown}=0.5, or macs="
+                )
         if self.rounds > 1 and self.cut.scores is not None:
             raise ConfigError("rounds: saved scores are of the network before the first; leave --scores out")
 

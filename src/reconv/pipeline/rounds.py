@@ -7,14 +7,15 @@ takes the same share of what the one before it left.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
 
-from reconv.cost import total_macs, total_parameters
+from reconv.cost import file_size, peak_memory, total_macs, total_parameters
 from reconv.data import DataSet
-from reconv.errors import ConfigError, GraphError
+from reconv.errors import GraphError
 from reconv.graph import ChannelGraph, trace
 from reconv.pipeline import stages
 from reconv.pipeline.config import RunConfig
@@ -24,6 +25,13 @@ from reconv.pipeline.watch import Diary
 from reconv.plan import Budget, Limits, Plan
 from reconv.plan.plans import finished
 from reconv.report import Round
+
+_WHOLE: Mapping[str, Callable[[ChannelGraph], int]] = {
+    "macs": lambda graph: total_macs(graph.layers),
+    "params": lambda graph: total_parameters(graph, np.ones(graph.classes, np.bool_)),
+    "size": file_size,
+    "memory": peak_memory,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +65,16 @@ def with_budget_of(config: RunConfig, graph: ChannelGraph, number: int) -> RunCo
     budget = config.cut.budget
     if budget is None:
         return config
-    wholes = {"macs": total_macs(graph.layers), "params": total_parameters(graph, np.ones(graph.classes, np.bool_))}
     limits: dict[str, float] = {}
     for name, value in budget.limits.items():
-        if name in wholes:
-            share = min(1.0, value if value < 1 else value / wholes[name])
-            limits[name] = max(1, math.floor(wholes[name] * share ** (number / config.rounds) + 1e-9))
-        elif value < 1:
-            limits[name] = value ** (1 / config.rounds)  # of what the round before left
+        if name in _WHOLE:
+            whole = _WHOLE[name](graph)
+            share = min(1.0, value if value < 1 else value / whole)
+            limits[name] = max(1, math.floor(whole * share ** (number / config.rounds) + 1e-9))
         else:
-            raise ConfigError(f"rounds: they cannot approach {name}={value:g} in steps; give a share, or macs=")
+            limits[name] = value ** (
+                1 / config.rounds
+            )  # of what the round before left; RunConfig sees that it is a share
     return replace(config, cut=replace(config.cut, budget=Budget(**limits)))
 
 

@@ -20,7 +20,7 @@ from reconv.pipeline.examine import examine
 from reconv.pipeline.folder import RunFolder
 from reconv.pipeline.inputs import example_of, given_network, is_trained, load_images, teacher_of
 from reconv.pipeline.looking import calibration, needs_data_set
-from reconv.pipeline.rounds import first_cut, stage_of, with_budget_of, work_off
+from reconv.pipeline.rounds import first_cut, stage_of, work_off
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary, Watcher
 from reconv.plan import ALLOCATED, Plan
@@ -167,8 +167,6 @@ def _graph_of_given_network(
 
 def _check_feasible(graph: ChannelGraph, config: RunConfig) -> None:
     """Find out before a training whether the cut can be made after it; widths do not depend on scores."""
-    if config.rounds > 1:
-        with_budget_of(config, graph, 1)
     shared = "uniform" if config.cut.scheme == ALLOCATED else config.cut.scheme
     budget = config.cut.budget and config.cut.budget.countable()  # time is measured when the network is there
     if budget is not None or config.cut.recipe is not None:
