@@ -2,8 +2,10 @@
 
     python benchmarks/coverage/sweep.py                          # the networks of docs/coverage.md
     python benchmarks/coverage/sweep.py families                 # one of every family of timm
-    python benchmarks/coverage/sweep.py torchvision              # its classifiers, up to 30 million parameters
+    python benchmarks/coverage/sweep.py torchvision              # its classifiers
     python benchmarks/coverage/sweep.py timm:swin_tiny_patch4_window7_224 torchvision:resnet18
+    python benchmarks/coverage/sweep.py families --out FILE      # rows that FILE holds already are measured anew
+    python benchmarks/coverage/sweep.py --table FILE             # Markdown of rows written before
 
 A network passes where, with half of the channels that may go removed (global scheme, residual streams too), the
 forward pass and a training step run, removing equals zeroing in float64 to 1e-10, the costs are the predicted ones, and
@@ -183,7 +185,7 @@ def leaves(outputs: Any) -> list[Tensor]:
     return [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
 
 
-LARGEST = 30_000_000  # parameters
+LARGEST = 150_000_000  # parameters
 
 SMALL = (
     "atto",
@@ -224,12 +226,19 @@ def classifiers() -> dict[str, int | None]:
     """Those of torchvision, but for the largest, with the size of their input."""
     from torchvision import models
 
-    result: dict[str, int | None] = {}
-    for name in models.list_models(module=models):
-        if models.get_model_weights(name).DEFAULT.meta["num_params"] <= LARGEST:
-            fixed = any(part in name for part in ("vit", "swin", "alexnet"))
-            result[f"torchvision:{name}"] = 299 if name == "inception_v3" else 224 if fixed else 96
-    return result
+    def small(name: str) -> bool:
+        return int(models.get_model_weights(name).DEFAULT.meta["num_params"]) <= LARGEST
+
+    return {f"torchvision:{n}": size_for(f"torchvision:{n}") for n in models.list_models(module=models) if small(n)}
+
+
+def size_for(name: str) -> int | None:
+    """Of the input; none where the model says it."""
+    if name in NAMED or not name.startswith("torchvision:"):
+        return NAMED.get(name)
+    if "vgg" in name:
+        return 64
+    return 224 if any(part in name for part in ("vit", "swin")) else 96
 
 
 def examined(networks: dict[str, int | None], seconds: float) -> Iterator[dict[str, Any]]:
@@ -297,10 +306,17 @@ def summary(rows: list[dict[str, Any]]) -> str:
     return f"{len(rows)} networks: {told}; at least half of the MACs within reach: {half}."
 
 
+def read(file: Path | None) -> dict[str, dict[str, Any]]:
+    """The rows of a file by their networks; none where there is no file."""
+    if file is None or not file.exists():
+        return {}
+    return {row["name"]: row for row in map(json.loads, file.read_text().splitlines())}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", help="names, or `families`, or `torchvision`")
-    parser.add_argument("--out", type=Path, help="write the rows as JSON, one a line")
+    parser.add_argument("--out", type=Path, help="write the rows as JSON, one a line, in the place of older ones")
     parser.add_argument("--seconds", type=float, default=300, help="for one network")
     parser.add_argument("--reasons", action="store_true", help="print why channels stay")
     parser.add_argument(
@@ -308,21 +324,22 @@ def main() -> None:
     )
     given = parser.parse_args()
     if given.table:
-        rows = [json.loads(row) for file in given.table for row in file.read_text().splitlines()]
+        rows = [row for file in given.table for row in read(file).values()]
         print(summary(rows), table(rows), sep="\n\n")
         return
-    chosen = {n: NAMED.get(n) for n in given.networks} or NAMED
+    chosen = {n: size_for(n) for n in given.networks} or NAMED
     many = {("families",): families, ("torchvision",): classifiers}.get(tuple(given.networks))
     networks = many() if many is not None else chosen
-    rows = []
+    rows, kept = [], read(given.out)
     for row in examined(networks, given.seconds):
         rows.append(row)
+        kept[row["name"]] = row
         print(line(row), flush=True)
         if given.reasons:
             for reason, count in row.get("reasons", {}).items():
                 print(f"        {count:4} {reason}", flush=True)
         if given.out:
-            given.out.write_text("".join(json.dumps(r) + "\n" for r in rows))
+            given.out.write_text("".join(json.dumps(r) + "\n" for r in kept.values()))
     print(summary(rows), file=sys.stderr)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from reconv.graph import trace
 from reconv.graph.build import _tried_out
-from reconv.graph.mend import Mender
+from reconv.graph.mend import _leaves_a_choice
 from reconv.graph.rules import rule_of
 from reconv.graph.settle import Answers, settle
 from reconv.graph.trace import record_forward
@@ -69,7 +69,7 @@ def test_other_channels_in_the_same_shape_are_noticed() -> None:
     [([0, 0, 1, 1], [2, 2, 3, 3], True), ([0, 0, 1, 1], [2, 3, 2, 3], False), ([0, 1], [0, 1], False)],
 )
 def test_a_tie_is_of_no_use_where_all_would_go_or_nothing_changes(a: list[int], b: list[int], leaves: bool) -> None:
-    assert Mender._leaves_a_choice(np.array(a), np.array(b), 4) == leaves
+    assert _leaves_a_choice(np.array(a), np.array(b)) == leaves
 
 
 def test_every_group_loses_another_share_and_what_is_frozen_stays() -> None:

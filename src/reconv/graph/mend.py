@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from reconv.graph.channels import ChannelGraph, Counted
+from reconv.graph.channels import ChannelGraph, Counted, Mask
 from reconv.graph.labels import Plane, components
 from reconv.graph.seen import changes, numbers, widths
 from reconv.graph.settle import Answers, Line, Tie, united, varying_axes
@@ -174,8 +174,10 @@ class Mender:
         stream) is right while both lose the same places: then they go together.
         """
         if call.line not in self.ties:
-            partners = [self._partners(graph, other) for other in self._same_line(call)]
-            self.ties[call.line] = [[tie for tie in ties if tie] for ties in zip_longest(*partners)][:2]
+            keep = generic_cut(graph)[graph.labels]
+            alike = [other for other in self._same_line(call) if other.func is call.func]
+            partners = [list(islice(self._partners(graph.labels, keep, other), 2)) for other in alike]
+            self.ties[call.line] = [[tie for tie in ties if tie] for ties in zip_longest(*partners)]
         if not self.ties[call.line]:
             return None
         self.attempts.pop(call.line, None)  # what failed without the ties may be right with them
@@ -186,26 +188,26 @@ class Mender:
     def _without_ties(answers: Answers, line: Line) -> Answers:
         return replace(answers, tied=tuple(tie for tie in answers.tied if tie.line != line))
 
-    def _partners(self, graph: ChannelGraph, call: Call) -> list[Tie]:
+    def _partners(self, classes: Plane, keep: Mask, call: Call) -> Iterator[Tie]:
         """Ties of what this operator sees to other axes that its module saw before, the widest first.
 
         The width of the one is that of the other or a multiple, such as that of queries, keys and values in one.
         """
-        keep = generic_cut(graph)[graph.labels]
-        here = [axis for axis in widths(call, graph.labels) if changes(axis, keep)]
+        here = [axis for axis in widths(call, classes) if changes(axis, keep)]
         inside = call.module + "." if call.module else ""
         operations = self.recording.record.operations[: call.index]
         earlier = [o for o in operations if o.module == call.module or o.module.startswith(inside)]
-        result = []
-        for width in sorted((w for other in earlier for w in widths(other, graph.labels)), key=len, reverse=True):
+        seen = {width.tobytes(): width for other in earlier for width in widths(other, classes)}
+        for width in sorted(seen.values(), key=len, reverse=True):
             for axis in here:
                 repeated = np.tile(width, len(axis) // len(width))
                 fits = len(repeated) == len(axis) and changes(width, keep)
-                if fits and self._leaves_a_choice(graph.labels[axis], graph.labels[repeated], graph.classes):
-                    result.append(Tie(call.line, (axis, repeated)))
-        return result
+                if fits and _leaves_a_choice(classes[axis], classes[repeated]):
+                    yield Tie(call.line, (axis, repeated))
 
-    @staticmethod
-    def _leaves_a_choice(a: Plane, b: Plane, count: int) -> bool:
-        """Whether these classes are not one yet, and more than one when they are tied."""
-        return bool((a != b).any()) and len(np.unique(components(a, b, count)[a])) > 1
+
+def _leaves_a_choice(a: Plane, b: Plane) -> bool:
+    """Whether these classes are not one yet, and more than one when they are tied."""
+    names, place = np.unique([a, b], return_inverse=True)
+    a, b = place.reshape(2, -1)
+    return bool((a != b).any()) and len(np.unique(components(a, b, len(names)))) > 1
