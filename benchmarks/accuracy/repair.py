@@ -2,6 +2,7 @@
 
     python benchmarks/accuracy/repair.py --weights DIR --data-root DIR
     python benchmarks/accuracy/repair.py --source leaves --weights DIR --data-root DIR
+    python benchmarks/accuracy/repair.py --source weights --draws 1 --weights DIR --data-root DIR
     python benchmarks/accuracy/repair.py --model vgg16_bn --prune-cfg 1 --criterion nuclear --keep ...
 
 Repaired at each budget, widths allocated, or in the paper's configuration; mean and spread over draws of calibration
@@ -44,7 +45,9 @@ from reconv.refit import (
     dead_leaves,
     gather_moments,
     image_saliency,
+    moments_from_weights,
     repair,
+    repair_from_weights,
 )
 from reconv.saliency import Saliency, score
 from reconv.surgery import prune
@@ -86,9 +89,20 @@ class Bench:
         given = self.options
         return Settings(points=given.points, joint=given.joint, joint_rows=given.joint_rows, seed=seed)
 
-    def images(self, seed: int) -> Tensor:
-        """Calibration images: of the training split, of other data, or from nothing."""
-        return drawn(self.options, self.data, seed)
+    def images(self, seed: int) -> Tensor | None:
+        """Calibration images: of the training split, of other data, or from nothing; None for weights alone."""
+        return None if self.options.source == "weights" else drawn(self.options, self.data, seed)
+
+    def moments(self, images: Tensor | None, seed: int) -> dict[str, Moments]:
+        if images is None:
+            return moments_from_weights(self.graph)
+        return gather_moments(self.graph, images, self.settings(seed))
+
+    def repaired(self, plan: Plan, images: Tensor | None, seed: int) -> nn.Module:
+        small = prune(self.model, plan)
+        if images is None:
+            return repair_from_weights(small, plan=plan, reference=self.model)[0]
+        return repair(small, plan=plan, reference=self.model, images=images, settings=self.settings(seed))
 
     def accuracy(self, model: nn.Module) -> float:
         """Percent of the first test images that are classified correctly."""
@@ -162,7 +176,7 @@ def figures(options: argparse.Namespace) -> None:
         images = bench.images(seed)
         clock = Clock()
         look = options.keep or options.criterion in IMAGE_CRITERIA
-        moments = gather_moments(bench.graph, images, bench.settings(seed)) if look else {}
+        moments = bench.moments(images, seed) if look else {}
         plans = dict(bench.plans(options.criterion, seed, moments))
         once = clock.read()
         for plan, name in names.items():
@@ -193,12 +207,13 @@ class Clock:
         return time.process_time() - self.start[0], time.perf_counter() - self.start[1]
 
 
-def repaired(bench: Bench, plan_of: Callable[[], Plan], images: Tensor, seed: int, once: tuple[float, float]) -> Cell:
+def repaired(
+    bench: Bench, plan_of: Callable[[], Plan], images: Tensor | None, seed: int, once: tuple[float, float]
+) -> Cell:
     """One repair: accuracy, seconds, and the most memory that the process has used."""
     clock = Clock()
     plan = plan_of()
-    small = prune(bench.model, plan)
-    small = repair(small, plan=plan, reference=bench.model, images=images, settings=bench.settings(seed))
+    small = bench.repaired(plan, images, seed)
     cpu, wall = (a + b for a, b in zip(once, clock.read(), strict=True))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
@@ -242,9 +257,8 @@ def main() -> None:
     parser.add_argument("--keep", type=float, nargs="*", default=[0.7, 0.5, 0.35], help="shares of the MACs")
     parser.add_argument("--prune-cfg", type=int, nargs="*", default=[], help="the paper's configurations")
     parser.add_argument("--criterion", default="reconstruction", help="by whose order channels go")
-    parser.add_argument(
-        "--source", choices=("photographs", "leaves", "noise", "fashion", "digits"), default="photographs"
-    )
+    sources = ("photographs", "leaves", "weights", "noise", "fashion", "digits")
+    parser.add_argument("--source", choices=sources, default="photographs", help="weights: no image at all")
     parser.add_argument(
         "--fashion", type=Path, default=Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
     )

@@ -55,7 +55,8 @@ def repair_with_report(
 ) -> tuple[nn.Module, RepairReport]:
     """As `repair`; also says what became of every layer."""
     settings = settings or Settings()
-    _check(small, plan, reference, images)
+    check_images(images)
+    check_networks(small, plan, reference)
     repaired = copy.deepcopy(small)
     device = next(repaired.parameters()).device
     with evaluating(reference), evaluating(repaired), torch.no_grad(), in_parts(device):
@@ -82,8 +83,8 @@ def _shared(chain: Chain, original: Chain) -> Chain:
     return replace(chain, steps=(), norm=None, gate=None, follows=None)
 
 
-def _check(small: nn.Module, plan: Plan, reference: nn.Module, images: Tensor) -> None:
-    check_images(images)
+def check_networks(small: nn.Module, plan: Plan, reference: nn.Module) -> None:
+    """Raises GraphError unless the plan is of the reference and leaves the small network."""
     everything = np.ones(plan.graph.classes, dtype=np.bool_)
     for model, keep, what in ((reference, everything, "reference"), (small, plan.keep, "small network")):
         shapes: Mapping[str, tuple[int, ...]] = {name: tuple(t.shape) for name, t in model.named_parameters()}
