@@ -172,8 +172,8 @@ Calibration = Annotated[
     str | None,
     typer.Option(
         "--calibration",
-        help="Images to repair and allocate by: any folder of images, a data set, or leaves (drawn, no data) "
-        "[default: the training images].",
+        help="What to repair and allocate by: any folder of images, a data set, leaves (drawn images, no data), or "
+        "weights (no image at all: weights and BatchNorm's statistics) [default: the training images].",
         rich_help_panel=_CUT,
         show_default=False,
     ),

@@ -15,6 +15,7 @@ from reconv.cost import Latency
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
 from reconv.pipeline.config import RunConfig, Schooling
+from reconv.pipeline.looking import WEIGHTS
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary
 from reconv.plan import Plan
@@ -88,7 +89,7 @@ def _asked(config: RunConfig, cut: CutNetwork) -> dict[str, str]:
         "criterion": cut.plan.criterion + (f", from {choice.scores}" if choice.scores else ""),
         "amount": amount,
         "scheme": cut.plan.scheme + (", residual streams too" if choice.coupled else ""),
-        "repair": f"on {config.images:,} images ({config.calibration or 'training'})" if config.repair else "none",
+        "repair": _repair(config) if config.repair else "none",
         "fine-tuning": _described(config.finetune),
         "seed": str(config.seed),
     }
@@ -154,3 +155,9 @@ def _processor() -> str:
     except OSError:
         found = ""
     return found or platform.processor() or "unknown"
+
+
+def _repair(config: RunConfig) -> str:
+    if config.calibration == WEIGHTS:
+        return "by weights and BatchNorm alone, no image"
+    return f"on {config.images:,} images ({config.calibration or 'training'})"

@@ -111,7 +111,8 @@ class RunConfig:
         recalibrate: refresh BatchNorm's statistics after the cut with this many training images; 0: do not.
         repair: solve the layers around the cut anew by least squares, on images without labels.
         calibration: where images for a repair, for criteria that look at images and for the scheme "allocated" come
-            from: a folder, a data set by name, "leaves" for drawn ones; None: the run's training images.
+            from: a folder, a data set by name, "leaves" for drawn ones, "weights" for none: weights and BatchNorm's
+            statistics tell; None: the run's training images.
         images: how many of them.
         seed: of weights, splits, order and random scores.
         device: where to compute.
@@ -151,8 +152,8 @@ class RunConfig:
             unknown = next((n for n in ("channels", "latency") if budget.limits.get(n, 0.0) >= 1), None)
             if unknown:
                 raise ConfigError(
-                    f"rounds: they cannot approach {budget} in steps, since how much {unknown} the whole network has is "
-                    f"not known before; give a share, such as {unknown}=0.5, or macs="
+                    f"rounds: they cannot approach {budget} in steps, since how much {unknown} the whole network has "
+                    f"is not known before; give a share, such as {unknown}=0.5, or macs="
                 )
         if self.rounds > 1 and self.cut.scores is not None:
             raise ConfigError("rounds: saved scores are of the network before the first; leave --scores out")

@@ -1,10 +1,10 @@
-"""What unlabelled images serve for in a run: criteria that look at them, widths by predicted error, repair."""
+"""What unlabelled images, or weights alone, serve for in a run: criteria, widths by predicted error, repair."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from reconv.data import DataSet, calibration_images
 from reconv.data.unlabelled import unlabelled_images
@@ -12,10 +12,20 @@ from reconv.errors import ConfigError
 from reconv.graph import ChannelGraph
 from reconv.pipeline.config import RunConfig
 from reconv.pipeline.watch import Diary
+from reconv.plan import Plan
 from reconv.provenance import Normalization, provenance_of
-from reconv.refit import Moments, Settings, dead_leaves, gather_moments
+from reconv.refit import (
+    Moments,
+    RepairReport,
+    Settings,
+    dead_leaves,
+    gather_moments,
+    moments_from_weights,
+    repair_from_weights,
+    repair_with_report,
+)
 
-LEAVES = "leaves"
+LEAVES, WEIGHTS = "leaves", "weights"
 
 
 def needs_data_set(config: RunConfig) -> bool:
@@ -23,12 +33,19 @@ def needs_data_set(config: RunConfig) -> bool:
     return config.calibration is None and (config.repair or config.cut.looks_at_images)
 
 
-def calibration(config: RunConfig, graph: ChannelGraph, data: DataSet | None) -> Tensor:
-    """The images that a run calibrates on, normalized as its network expects, without labels.
+def calibration(config: RunConfig, graph: ChannelGraph, data: DataSet | None) -> Tensor | None:
+    """The images that a run calibrates on, normalized as its network expects, without labels; None for weights alone.
 
     Raises:
-        ConfigError: neither network nor data set says how images are normalized. DataError: images that cannot be used.
+        ConfigError: neither network nor data set says how images are normalized, or there is no BatchNorm where
+            nothing else tells of the signals. DataError: images that cannot be used.
     """
+    if config.calibration == WEIGHTS:
+        if not any(getattr(module, "running_var", None) is not None for module in graph.model.modules()):
+            raise ConfigError(
+                "calibration: weights: without a BatchNorm they say nothing about the signals; give images, or leaves"
+            )
+        return None
     known = provenance_of(graph.model).normalization or (None if data is None else data.normalization)
     if config.calibration is None:
         assert data is not None  # see needs_data_set
@@ -65,6 +82,23 @@ def moments_for(
         return None
     with diary.stage("look at images") as stage:
         images = calibration(config, graph, data)
-        moments = gather_moments(graph, images, Settings(seed=config.seed))
-        stage.note = f"{len(moments)} layers, {len(images):,} images without labels"
+        if images is None:
+            moments = moments_from_weights(graph)
+            stage.note = f"{len(moments)} layers, by weights and BatchNorm alone, no image"
+        else:
+            moments = gather_moments(graph, images, Settings(seed=config.seed))
+            stage.note = f"{len(moments)} layers, {len(images):,} images without labels"
     return moments
+
+
+def repaired(
+    small: nn.Module, plan: Plan, config: RunConfig, data: DataSet | None
+) -> tuple[nn.Module, RepairReport, str]:
+    """A cut network repaired as a run asks for it, what became of every layer, and by what."""
+    reference, images = plan.graph.model, calibration(config, plan.graph, data)
+    if images is None:
+        return *repair_from_weights(small, plan=plan, reference=reference), "by weights and BatchNorm alone, no image"
+    settings = Settings(seed=config.seed)
+    model, report = repair_with_report(small, plan=plan, reference=reference, images=images, settings=settings)
+    source = "training images" if config.calibration is None else f"images ({config.calibration})"
+    return model, report, f"on {len(images):,} {source}, labels unread"

@@ -20,12 +20,12 @@ from reconv.graph import ChannelGraph
 from reconv.latency import choose
 from reconv.pipeline.config import Cut, RunConfig, Schooling
 from reconv.pipeline.inputs import teacher_of
-from reconv.pipeline.looking import calibration, moments_for
+from reconv.pipeline.looking import moments_for, repaired
 from reconv.pipeline.watch import Diary
 from reconv.plan import ALLOCATED, Plan, Scheme, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
-from reconv.refit import IMAGE_CRITERIA, Moments, Settings, curves_of, image_saliency, repair_with_report
+from reconv.refit import IMAGE_CRITERIA, Moments, curves_of, image_saliency
 from reconv.saliency import Saliency, score
 from reconv.surgery import prune, verify
 from reconv.training import Session, Trained, evaluate, load_protocol, recalibrate, train
@@ -211,19 +211,14 @@ def refresh_batch_norm(model: nn.Module, data: DataSet, number: int, seed: int, 
 
 
 def solve_anew(cut: CutNetwork, data: DataSet | None, config: RunConfig, diary: Diary) -> nn.Module:
-    """The layers around the cut by least squares, from images without labels."""
-    graph = cut.plan.graph
+    """The layers around the cut by least squares, from images without labels or from weights alone."""
     with diary.stage("repair") as stage:
-        images = calibration(config, graph, data)
-        repaired, report = repair_with_report(
-            cut.model, plan=cut.plan, reference=graph.model, images=images, settings=Settings(seed=config.seed)
-        )
-        stage.accuracy = None if data is None else validation_accuracy(repaired, data)
-        source = "training images" if config.calibration is None else f"images ({config.calibration})"
-        stage.note = f"{len(report.layers)} layers solved anew on {len(images):,} {source}, labels unread"
+        model, report, source = repaired(cut.model, cut.plan, config, data)
+        stage.accuracy = None if data is None else validation_accuracy(model, data)
+        stage.note = f"{len(report.layers)} layers solved anew {source}"
     for layer, why in report.left.items():
         diary.note(f"repair: {layer} is left as it is: {why}.")
-    return repaired
+    return model
 
 
 def validation_accuracy(model: nn.Module, data: DataSet) -> float | None:

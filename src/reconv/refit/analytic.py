@@ -17,7 +17,6 @@ the cut one is solved for the original's signal from what it now reads.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,13 +83,14 @@ def repair_from_weights(
     if not 0 < ridge < 1e3:
         raise ConfigError(f"repair: ridge={ridge:g}; give a small positive number, such as 1e-2")
     check_networks(small, plan, reference)
-    repaired = copy.deepcopy(small)
+    device = next(small.parameters()).device
     with torch.no_grad():
-        return _repaired(repaired, plan, reference, ridge)
+        repaired, report = _repaired(copy.deepcopy(small).cpu(), plan, reference, ridge)
+    return repaired.to(device), report
 
 
 def _repaired(repaired: nn.Module, plan: Plan, reference: nn.Module, ridge: float) -> tuple[nn.Module, RepairReport]:
-    repair = _Repair(plan, repaired, dict(reference.named_modules()), ridge)
+    repair = _Repair(plan, repaired, ridge)
     follower = follow(plan.graph, reference, 2, repair)
     left = {**follower.left}
     for layer in plan.graph.layers:
@@ -102,8 +102,8 @@ def _repaired(repaired: nn.Module, plan: Plan, reference: nn.Module, ridge: floa
 class _Repair:
     """Solves each layer of the cut network where the two networks reach it."""
 
-    def __init__(self, plan: Plan, repaired: nn.Module, originals: Mapping[str, nn.Module], ridge: float):
-        self.plan, self.ridge, self.originals = plan, ridge, originals
+    def __init__(self, plan: Plan, repaired: nn.Module, ridge: float):
+        self.plan, self.ridge = plan, ridge
         self.modules: dict[str, Any] = dict(repaired.named_modules())
         self.seen: set[str] = set()
         self.done: list[LayerRepair] = []

@@ -180,7 +180,7 @@ def _hinges_covary(a: Tensor, b: Tensor, r: Tensor) -> Tensor:
     """Covariance of relu(a + g) and relu(b + h) for correlations r of g and h, [..., A, B]."""
     a, b = a[:, None], b[None]
     top = r.asin()
-    result = r * torch.special.ndtr(a) * torch.special.ndtr(b)
+    result: Tensor = r * torch.special.ndtr(a) * torch.special.ndtr(b)
     squares, product = a.square() + b.square(), 2 * a * b
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):

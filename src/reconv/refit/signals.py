@@ -7,6 +7,7 @@ is unknown behind it, up to the next layer with a BatchNorm.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -49,6 +50,8 @@ class Seen:
 
 def follow(graph: ChannelGraph, model: nn.Module, copies: int, visit: Callable[[Seen], Tensor]) -> SignalFollower:
     """Follow the signals of `copies` of a network side by side through one pass of it, whose values do not matter."""
+    if next(model.parameters()).device.type != "cpu":
+        model = copy.deepcopy(model).cpu()
     with evaluating(model), torch.no_grad():
         like = next(p for p in model.parameters() if p.is_floating_point())
         images = like.new_zeros(2, *graph.example[0][1:])
