@@ -124,7 +124,7 @@ def matrix_product(call: Call) -> Value:
     else:
         a, b, added = call["self"], call["mat2"], None
     planes = product(call, a, b)
-    if a.dim() == 2 and call.value(b).static:
+    if call.value(b).static and (a.dim() == 2 or _is_one_for_all(call, b)):
         _note_linear(call, a, b)
     else:
         call.record.uncounted[call.operator] = call.record.uncounted.get(call.operator, 0) + 1
@@ -166,14 +166,21 @@ def _without(call: Call, plane: Plane, axis: int) -> Plane:
     return rest
 
 
+def _is_one_for_all(call: Call, b: Tensor) -> bool:
+    """Whether a batch of matrices is one weight, repeated: how some versions of PyTorch spell a linear layer."""
+    born = call.record.parameters.get(call.value(b).parameter or "", ())
+    return any(plane.ndim == 2 for plane in born) and (b.shape[0] == 1 or b.stride(0) == 0)
+
+
 def _note_linear(call: Call, a: Tensor, b: Tensor) -> None:
-    outputs, inputs = labels_along(call, b, 1), labels_along(call, b, 0)
+    column = b.dim() - 1
+    outputs, inputs = labels_along(call, b, column), labels_along(call, b, column - 1)
     if outputs is None:
-        outputs = frozen_labels(call, b.shape[1], "a single output, or a fixed weight")
+        outputs = frozen_labels(call, b.shape[-1], "a single output, or a fixed weight")
     if inputs is None:
-        inputs = frozen_labels(call, b.shape[0], "sees a single feature")
+        inputs = frozen_labels(call, b.shape[-2], "sees a single feature")
     name, parameter = _layer_name(call, b)
-    rows = labels_along(call, a, 0)
+    rows = _labels_of_rows(call, a)
     born = call.record.parameters.get(parameter or "", ())
     inputs_first = any(
         np.array_equal(plane.ravel(), labels)
@@ -182,8 +189,19 @@ def _note_linear(call: Call, a: Tensor, b: Tensor) -> None:
         if axes_of(plane) == (axis,)
     )
     call.record.calls.append(
-        LayerCall(name, parameter, "linear", outputs, inputs[None], a.shape[0], None, rows, inputs_first)
+        LayerCall(name, parameter, "linear", outputs, inputs[None], a.shape[:-1].numel(), None, rows, inputs_first)
     )
+
+
+def _labels_of_rows(call: Call, a: Tensor) -> Plane | None:
+    """Labels of the rows that a weight is applied to, those of all matrices one after the other."""
+    if a.dim() == 2:
+        return labels_along(call, a, 0)
+    of_rows = labels_along(call, a, 1)
+    if of_rows is not None:
+        return np.tile(of_rows, a.shape[0])
+    of_batches = labels_along(call, a, 0)
+    return None if of_batches is None else np.repeat(of_batches, a.shape[1])
 
 
 def attention(call: Call) -> list[Value]:
