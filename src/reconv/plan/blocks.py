@@ -127,7 +127,7 @@ def _combined(
 
 def _undominated(alive: Plane, regrets: Values, losses: Values, spent: Values) -> tuple[Plane, bool]:
     """Partial plans worth following, and whether no other was."""
-    whole = len(spent) == 1 or len(alive) <= 4 * _MOST
+    whole = len(alive) <= 4 * _MOST
     if not whole:
         some = np.argpartition(regrets, 4 * _MOST)[: 4 * _MOST]
         alive, regrets, losses, spent = alive[some], regrets[some], losses[some], spent[:, some]

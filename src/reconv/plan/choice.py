@@ -9,6 +9,7 @@ the latest first, wherever the budget allows it. The scheme "knapsack" looks for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -23,7 +24,7 @@ from reconv.plan.knapsack import Solution, least_lost
 from reconv.plan.limits import Limits
 from reconv.plan.normalize import NORMALIZATIONS
 from reconv.plan.plans import Plan, finished, planned_row
-from reconv.plan.queues import Queue, left_alone, masked, queue_of, why_kept
+from reconv.plan.queues import Queue, equal_keys, left_alone, masked, queue_of, why_kept
 from reconv.plan.rankings import MEAN, Rankings, rankings_of
 from reconv.plan.spending import TOLERANCE, Spending
 from reconv.saliency import Saliency
@@ -84,7 +85,9 @@ def choose(
     spending.check_possible(", or cut residual streams too (coupled)" if streams else "")
     notes: list[str] = []
     if scheme == "knapsack":
-        solution = least_lost(queues, spending)
+        equal = {name: replace(queue, keys=equal_keys(len(queue.steps))) for name, queue in queues.items()}
+        known = [_shortest_prefix(merged, spending)[0] for merged in (equal, queues)]
+        solution = least_lost(queues, spending, known)
         removed, key = solution.removed, solution.key
         notes.append(_gap_of_error(solution) if rankings.curves else _gap_of_score(solution, queues))
     else:

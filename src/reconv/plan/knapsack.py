@@ -21,7 +21,7 @@ from reconv.plan.queues import Queue
 from reconv.plan.spending import Spending
 from reconv.plan.tables import Tables
 
-_SWEEPS = 20
+_SWEEPS, _PASSES = 20, 4
 _BISECTIONS, _AGAIN = 24, 10  # anywhere, and around prices that are about right
 _EXCHANGES = 40
 _NEAR, _FAR = 1e-3, 1e-2  # of what is lost: gaps that are not worth more work, and that are worth a second start
@@ -42,27 +42,29 @@ class Solution:
     key: float
 
 
-def least_lost(queues: Mapping[str, Queue], spending: Spending) -> Solution:
+def least_lost(queues: Mapping[str, Queue], spending: Spending, known: Sequence[Mapping[str, int]] = ()) -> Solution:
     """How many steps of every queue to take so that the least is lost.
 
     Args:
         queues: whose saved scores or errors are on one scale. spending: what may be left.
+        known: steps by group within the budget; the result loses no more than any of these.
     """
     tables = Tables(queues, spending)
     dual = Dual(tables)
     taken, bound = np.zeros(len(tables.groups), dtype=np.int64), 0.0
     if tables.groups and tables.excess(taken) > 1:
-        taken, bound = _searched(tables, dual)
+        starts = [np.array([steps[name] for name in tables.queues], dtype=np.int64) for steps in known]
+        taken, bound = _searched(tables, dual, [steps for steps in starts if tables.excess(steps) <= 1])
     removed = dict.fromkeys(queues, 0)
     removed.update(zip(tables.queues, map(int, taken), strict=True))
     keys = [tables.queues[name].keys[n - 1] for name, n in removed.items() if n]
     return Solution(removed, tables.lost(taken), bound, max(keys, default=-np.inf))
 
 
-def _searched(tables: Tables, dual: Dual) -> tuple[Plane, float]:
+def _searched(tables: Tables, dual: Dual, known: Sequence[Plane]) -> tuple[Plane, float]:
     """Steps within the budget, and what no such steps lose less than: prices from the bound lead to better steps, and
     these to a better bound."""
-    first = _started(tables, dual)
+    first = min(_started(tables, dual), *known, key=tables.lost) if known else _started(tables, dual)
     dual.tighten(first)
     start = min(first, _started(tables, dual), key=tables.lost)
     taken, exact = _settled_in_blocks(tables, start, dual)
@@ -71,9 +73,9 @@ def _searched(tables: Tables, dual: Dual) -> tuple[Plane, float]:
     if _gap(tables, taken, dual) > _NEAR:
         dual.tighten(taken)
     if _gap(tables, taken, dual) > _FAR:
-        other = _bisected(tables, _weights(tables.spending, dual), everywhere=True)
-        _use_up(tables, other)
-        taken = min(taken, _settled_in_blocks(tables, other, dual)[0], key=tables.lost)
+        for other in (_bisected(tables, _weights(tables.spending, dual), everywhere=True), *known):
+            _use_up(tables, other)
+            taken = min(taken, _settled_in_blocks(tables, other, dual)[0], key=tables.lost)
         dual.tighten(taken)
     return taken, min(dual.bound, tables.lost(taken))
 
@@ -92,7 +94,7 @@ def _settled_in_blocks(tables: Tables, taken: Plane, dual: Dual) -> tuple[Plane,
     """The best steps of groups that no cost joins, set by set until none moves; whether that is the best there is."""
     blocks = _apart(len(tables.groups), dual.joined)
     still, exact = 0, False
-    while still < len(blocks):
+    for _ in range(_PASSES):
         for groups in blocks:
             found = best_of_block(tables, taken, groups, dual.weights)
             exact = found.exact and len(blocks) == 1
