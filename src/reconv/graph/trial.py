@@ -146,8 +146,7 @@ def generic_cut(graph: ChannelGraph, seed: int = 0) -> Mask:
         share = (0.3, 0.55, 0.4, 0.65, 0.2)[(i + seed) % 5]
         # Two stay where they can: with a single one, PyTorch's operators take short cuts that others do not.
         most = len(steps) - 2 if len(steps) > 2 else len(steps) - 1
-        for step in steps[: min(max(1, round(share * len(steps))), most)]:
-            keep[group.units[step]] = False
+        keep[group.units[steps[: min(max(1, round(share * len(steps))), most)]]] = False
     return keep
 
 
