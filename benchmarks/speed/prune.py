@@ -14,9 +14,9 @@ The last case asks for a twentieth of ResNet-34's channels, taken globally.
 
 Each tool has one process for each case, with one thread. The two take turns; every run prunes a fresh network, and what
 building it has left to Python's garbage collector is collected before. `first` is the first run of a process, with what
-PyTorch sets up on demand; `median` is over all runs. A run that takes longer than `--seconds` is ended and counts as not
-done. MACs are PyTorch's own count, before and after; where the result's forward pass fails, the error stands in their
-place. Every case is kept in `--out` as soon as it is measured.
+PyTorch sets up on demand; `median` is over all runs. A run that takes longer than `--seconds` is ended and counts as
+not done. MACs are PyTorch's own count, before and after; where the forward pass of the result fails, the error stands
+in their place. Every case is kept in `--out` as soon as it is measured.
 """
 
 from __future__ import annotations
