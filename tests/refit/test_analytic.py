@@ -178,6 +178,16 @@ def test_moments_are_those_of_white_images(graph: ChannelGraph) -> None:
         assert (found[name].taps, found[name].constant) == (real[name].taps, real[name].constant)
 
 
+def test_signals_have_the_variance_that_batch_norm_says() -> None:
+    torch.manual_seed(0)
+    model = settled(NETS["Plain"]())
+    norm, found = model.norm, moments_from_weights(trace(model, torch.zeros(1, 3, 8, 8, dtype=torch.float64)))["b"]
+    signal = norm.bias + norm.weight.abs() * torch.randn(400_000, 8, generator=torch.Generator().manual_seed(0))
+    middle = torch.arange(8) * 9 + 4  # the one tap that always reads inside the map
+    expected = signal.relu().square().mean(0).detach().double()
+    torch.testing.assert_close(found.gram[0].diagonal()[middle], expected, rtol=0.02, atol=0)
+
+
 def test_what_is_read_is_given_what_was_made_of_it() -> None:
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(500, 8, generator=generator, dtype=torch.float64)
