@@ -45,6 +45,13 @@ TAKEN = {
     "concatenation": (aten.cat.default, ([MAP, MAP[:, :2].contiguous()], -3)),
     "mean": (aten.mean.dim, (MAP, [2, -1], True)),
     "mean away": (aten.mean.dim, (MAP, [1, 2])),
+    "product": (aten.mm.default, (torch.zeros(5, 6), torch.zeros(7, 6).t())),
+    "product and a row": (aten.addmm.default, (torch.zeros(7), torch.zeros(5, 6), torch.zeros(6, 7))),
+    "turned": (aten.t.default, (torch.zeros(5, 6),)),
+    "turned back": (aten.t.default, (torch.zeros(5, 6).t(),)),
+    "view": (aten.view.default, (LINE, [2, -1, 2])),
+    "view as it is": (aten._unsafe_view.default, (LINE, [2, 6, 9])),
+    "layer norm": (aten.native_layer_norm.default, (LINE, [6, 9], None, None, 1e-5)),
 }
 
 REFUSED = {
@@ -53,6 +60,11 @@ REFUSED = {
     "a kernel that is too large": (aten.convolution.default, _convolution(torch.zeros(4, 6, 9, 3))),
     "a sum that does not fit": (aten.add.Tensor, (MAP, torch.zeros(1, 5, 1, 1))),
     "written into what is smaller": (aten.add_.Tensor, (ROW.clone(), MAP)),
+    "a product that does not fit": (aten.mm.default, (torch.zeros(5, 6), torch.zeros(7, 6))),
+    "a row that does not fit": (aten.addmm.default, (torch.zeros(6), torch.zeros(5, 6), torch.zeros(6, 7))),
+    "a view that does not fit": (aten.view.default, (LINE, [2, 5, -1])),
+    "a smaller view": (aten.view.default, (LINE, [2, 6, 8])),
+    "a layer norm that does not fit": (aten.native_layer_norm.default, (LINE, [7, 9], None, None, 1e-5)),
     "parts that do not fit": (aten.cat.default, ([MAP, LINE], 1)),
 }
 

@@ -119,12 +119,54 @@ def _averaged(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     return _new(fake, signal, tuple(1 if a in gone else n for a, n in enumerate(signal.shape) if kept or a not in gone))
 
 
+def _multiplied(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+    first, second, added = arguments.get("mat1", arguments["self"]), arguments["mat2"], None
+    if "mat1" in arguments:
+        added = arguments["self"]
+    shape = (*first.shape[:1], *second.shape[1:])
+    tensors = [first, second] if added is None else [first, second, added]
+    alike = all(t.dtype == first.dtype and t.device == first.device for t in tensors)
+    fits = first.dim() == second.dim() == 2 and first.shape[1] == second.shape[0]
+    if not alike or not fits or not (added is None or _covers(shape, added.shape)):
+        return None
+    return _new(fake, first, shape)
+
+
+def _turned(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+    matrix = arguments["self"]
+    if matrix.dim() != 2:
+        return None
+    return empty(fake, tuple(matrix.shape[::-1]), matrix.stride()[::-1], matrix.dtype, matrix.device)
+
+
+def _viewed(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+    signal, shape = arguments["self"], list(arguments["size"])
+    known = math.prod(size for size in shape if size != -1)
+    if not _plain(signal) or shape.count(-1) > 1 or known < 1 or signal.numel() % known:
+        return None
+    shape = [signal.numel() // known if size == -1 else size for size in shape]
+    return _new(fake, signal, tuple(shape)) if math.prod(shape) == signal.numel() else None
+
+
+def _layer_normalized(fake: FakeTensorMode, arguments: Arguments) -> tuple[Tensor, ...] | None:
+    signal, over = arguments["input"], list(arguments["normalized_shape"])
+    rest = signal.dim() - len(over)
+    if not _plain(signal) or list(signal.shape[rest:]) != over:
+        return None
+    statistics = _new(fake, signal, (*signal.shape[:rest], *[1] * len(over)))
+    return _new(fake, signal, tuple(signal.shape)), statistics, statistics
+
+
 _WAYS: dict[str, Callable[[FakeTensorMode, Arguments], Any]] = {
     "convolution": _convolved,
     "native_batch_norm": _batch_normalized,
     "empty": _reserved,
     "cat": _concatenated,
     "mean": _averaged,
+    "t": _turned,
+    "native_layer_norm": _layer_normalized,
+    **dict.fromkeys(("mm", "addmm"), _multiplied),
+    **dict.fromkeys(("view", "_unsafe_view"), _viewed),
     **dict.fromkeys(("relu", "silu", "gelu", "sigmoid", "hardswish", "hardsigmoid", "hardtanh"), _of_one),
     **dict.fromkeys(("relu_", "silu_", "sigmoid_", "hardswish_", "hardsigmoid_", "hardtanh_"), _in_place),
     **dict.fromkeys(("add", "sub", "mul", "div"), _of_two),
