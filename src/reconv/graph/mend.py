@@ -197,6 +197,7 @@ class Mender:
         inside = call.module + "." if call.module else ""
         operations = self.recording.record.operations[: call.index]
         earlier = [o for o in operations if o.module == call.module or o.module.startswith(inside)]
+        earlier.sort(key=lambda o: o.module != call.module)  # of widths that are alike, its own are the likelier ones
         seen = {width.tobytes(): width for other in earlier for width in widths(other, classes)}
         for width in sorted(seen.values(), key=len, reverse=True):
             for axis in here:
