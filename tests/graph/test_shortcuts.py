@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from reconv.graph.shortcuts import shortcut
 from reconv.graph.trace import _bound
-from reconv.graph.twins import copied
+from reconv.graph.twins import copied, parameters_and_buffers
 
 aten = torch.ops.aten
 MAP, ROW = torch.zeros(2, 6, 8, 9), torch.zeros(1, 6, 1, 1)
@@ -127,6 +127,15 @@ class _Odd(nn.Module):
     def train(self, mode: bool = True) -> nn.Module:
         self.cache = None
         return super().train(mode)
+
+
+def test_a_models_tensors_are_found_once_and_in_pytorchs_order() -> None:
+    model = _Odd()
+    model.norm.register_buffer("table", torch.zeros(2))
+    found = parameters_and_buffers(model)
+    expected = dict(model.named_parameters()), dict(model.named_buffers())
+    assert [list(names) for names in found] == [list(names) for names in expected]
+    assert all(a is b for ours, theirs in zip(found, expected) for a, b in zip(ours.values(), theirs.values()))
 
 
 def test_a_copy_shares_nothing_that_changes_and_keeps_what_is_shared() -> None:

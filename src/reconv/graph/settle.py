@@ -275,13 +275,17 @@ def _groups(
         members.setdefault(here, []).append(layer.outputs)
         for there in np.unique(component[layer.inputs]):
             consumers.setdefault(int(there), []).append(layer.name)
+    balanced: dict[int, list[Plane]] = {}
+    for rows in balances:
+        for here in np.unique(component[rows]):
+            balanced.setdefault(int(here), []).append(rows)
     result = []
     stuck = np.zeros(len(component), dtype=np.bool_)
     stuck[list(reasons)] = True
     for here, outputs in members.items():
         found = np.concatenate(outputs)
         units = found[np.sort(np.unique(found, return_index=True)[1])]  # each once, in the order in which they come
-        cells, broken = _cells(units, balances)
+        cells, broken = _cells(units, balanced.get(here, []))
         why = {int(i): reasons[int(units[i])] for i in np.flatnonzero(stuck[units])}
         if broken:
             why = {**dict.fromkeys(range(len(units)), broken), **why}

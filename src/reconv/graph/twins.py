@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
@@ -111,10 +112,23 @@ def parameters_and_buffers(model: nn.Module) -> tuple[dict[str, Tensor], dict[st
     parameters: dict[str, Tensor] = {}
     buffers: dict[str, Tensor] = {}
     seen = set()
-    for path, module in model.named_modules():
+    for path, module in _modules(model):
         for found, own in ((parameters, module._parameters), (buffers, module._buffers)):
             for name, tensor in own.items():
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     found[f"{path}.{name}" if path else name] = tensor
     return parameters, buffers
+
+
+def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """`model.named_modules()`, without a generator a level."""
+    seen = set()
+    stack = [("", model)]
+    while stack:
+        path, module = stack.pop()
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield path, module
+            parts = [(f"{path}.{name}" if path else name, m) for name, m in module._modules.items() if m is not None]
+            stack += reversed(parts)
