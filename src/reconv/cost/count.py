@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconv.graph.channels import ChannelGraph, Layer, Mask
-from reconv.graph.twins import parameters_and_buffers
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class Profile:
 
 def profile(graph: ChannelGraph, keep: Mask | None = None) -> Profile:
     """Count a network, or what is left of it when only the channel classes in `keep` stay."""
-    model = graph.model
-    sizes = {name: _size(graph, name, keep) for name in parameters_and_buffers(model)[0]}
+    sizes = {name: _size(graph, name, keep) for name in graph.trained}
     rows = []
     for layer in graph.layers:
         prefix = f"{layer.name}." if layer.weight is None or layer.weight.endswith(".weight") else layer.name
@@ -69,4 +67,4 @@ def total_macs(layers: Sequence[Layer], keep: Mask | None = None) -> int:
 
 def total_parameters(graph: ChannelGraph, keep: Mask | None = None) -> int:
     """Parameters of the model when only the channel classes in `keep` stay."""
-    return sum(_size(graph, name, keep) for name in parameters_and_buffers(graph.model)[0])
+    return sum(_size(graph, name, keep) for name in graph.trained)

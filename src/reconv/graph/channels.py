@@ -209,6 +209,11 @@ class ChannelGraph:
         return tuple(shape)
 
     @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the parameters, without the buffers."""
+        return tuple(parameters_and_buffers(self.model)[0])
+
+    @cached_property
     def _shapes(self) -> dict[str, Shape]:
         parameters, buffers = parameters_and_buffers(self.model)
         return {name: tuple(tensor.shape) for name, tensor in (parameters | buffers).items()}

@@ -85,7 +85,7 @@ def choose(
     spending.check_possible(", or cut residual streams too (coupled)" if streams else "")
     notes: list[str] = []
     if scheme == "knapsack":
-        equal = {name: replace(queue, keys=equal_keys(len(queue.steps))) for name, queue in queues.items()}
+        equal = {name: replace(queue, keys=tuple(equal_keys(len(queue.steps)))) for name, queue in queues.items()}
         known = [_shortest_prefix(merged, spending)[0] for merged in (equal, queues)]
         solution = least_lost(queues, spending, known)
         removed, key = solution.removed, solution.key

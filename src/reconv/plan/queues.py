@@ -114,15 +114,16 @@ def _stops(graph: ChannelGraph, group: ChannelGroup, steps: Plane, limits: Limit
     return stops, stop
 
 
-def equal_keys(steps: int) -> tuple[float, ...]:
+def equal_keys(steps: int) -> list[float]:
     """When the turn of each step comes, if every group gives the same share at a time."""
-    return tuple((i + 1) / steps for i in range(steps))
+    keys: list[float] = (np.arange(1, steps + 1) / steps).tolist()
+    return keys
 
 
 def _keys(steps: Plane, costs: npt.NDArray[np.float64] | None) -> list[float]:
     """When each step's turn comes. Removals stay in their group's order: a step's key is the highest so far."""
     if costs is None:
-        return list(equal_keys(len(steps)))
+        return equal_keys(len(steps))
     keys: list[float] = np.maximum.accumulate(costs[steps].mean(1)).tolist()
     return keys
 

@@ -84,21 +84,23 @@ class Spending:
         Raises:
             BudgetError: says what is possible, for every limit that is out of reach.
         """
-        beyond, possible = [], []
+        beyond, possible, fixed = [], [], []
         for name, allowed in self.allowed.items():
             least, whole, value = self.exactly(name, self.least), self.whole[name], self.budget.limits[name]
-            if least > allowed:
-                beyond.append(
-                    f"{name}={value:g} asks for at most {shown(name, allowed)} of {shown(name, whole)}, "
-                    f"but {shown(name, least)} have to stay"
-                )
-                share = math.ceil(1000 * least / max(whole, 1)) / 1000
-                unit = " us" if name == "latency" else ""
-                if value < 1:
-                    possible.append(
-                        f"{name}={share:.3f}" if share < 1 else f"no {name} (nothing that may go lowers it)"
-                    )
-                else:
-                    possible.append(f"{name}={math.ceil(least)}{unit.strip()}")
+            if least <= allowed:
+                continue
+            beyond.append(
+                f"{name}={value:g} asks for at most {shown(name, allowed)} of {shown(name, whole)}, "
+                f"but {shown(name, least)} have to stay"
+            )
+            share = math.ceil(1000 * least / max(whole, 1)) / 1000
+            if value >= 1:
+                possible.append(f"{name}={math.ceil(least)}{'us' * (name == 'latency')}")
+            elif share < 1:
+                possible.append(f"{name}={share:.3f}")
+            else:
+                fixed.append(name)
+        ways = [f"ask for {', '.join(possible)} or more"] if possible else []
+        ways += [f"leave {name} out (nothing that may go lowers it)" for name in fixed]
         if beyond:
-            raise BudgetError(f"budget: {'; '.join(beyond)}; ask for {', '.join(possible)} or more{hint}")
+            raise BudgetError(f"budget: {'; '.join(beyond)}; {'; '.join(ways)}{hint}")
