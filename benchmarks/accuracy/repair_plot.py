@@ -1,4 +1,4 @@
-"""Draw accuracy against the number of calibration images, from the results that `repair.py figures` keeps.
+"""Draw accuracy against the number of calibration images, from the results that `repair.py` keeps.
 
 python benchmarks/accuracy/repair_plot.py --results benchmarks/results/repair --out docs/figures/repair_images.svg
 """
