@@ -22,6 +22,8 @@ def review_of(study: Mapping[str, Any], records: Sequence[Record], summary: Summ
         for name, record in summary.base.items()
     )
     arms = {record["arm"]: record["cell"]["arm"] for record in records if record["cell"]["criterion"]}
+    protocols = {arm.name: arm.protocol for arm in ARMS.values()}
+    protocols |= {arm["name"]: arm["protocol"] for arm in study["arms"]}
     settings = [line for line in summary.lines if line.difference is not None]
     noise = sum(not line.difference.excludes_zero for line in settings if line.difference)
     seeds: dict[str, set[int]] = defaultdict(set)
@@ -35,7 +37,9 @@ def review_of(study: Mapping[str, Any], records: Sequence[Record], summary: Summ
         "activations and additions are not counted",
         "split": f"accuracy on the {study['split']} images, every one of them; calibration and training images are "
         "from the training split without the validation images held out (weights trained elsewhere may have seen both)",
-        "what was done after the cut": "; ".join(f"{name}: {_described(name, arm)}" for name, arm in arms.items()),
+        "what was done after the cut": "; ".join(
+            f"{name}: {_described(name, arm, protocols)}" for name, arm in arms.items()
+        ),
         "model selection": "none: no epoch, seed or setting was chosen by these images; a training's last epoch counts",
         "seeds": f"{by}; a seed draws random scores, calibration images and the order of a training. Scores of the "
         "other criteria are not random",
@@ -53,16 +57,17 @@ def _range(values: set[int]) -> str:
     return str(min(values)) if len(values) == 1 else f"{min(values)} to {max(values)}"
 
 
-def _described(name: str, arm: Mapping[str, Any]) -> str:
+def _described(name: str, arm: Mapping[str, Any], protocols: Mapping[str, str]) -> str:
     protocol = arm.get("protocol") or {}
     epochs = protocol.get("epochs")
     known = Arm(
         name,
         arm["mend"],
         int(arm.get("images", 1000)),
-        ARMS[name].protocol if name in ARMS and protocol else "a protocol" if protocol else "",
+        protocols.get(name, "of its own") if protocol else "",
         epochs,
         bool(arm["fresh"]),
+        bool(arm.get("distilled")),
     )
     return str(known)
 
