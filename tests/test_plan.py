@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from circle import Circle
 from reconv.errors import ArtifactError, BudgetError, ConfigError, UnknownNameError
 from reconv.graph import trace
 from reconv.plan import (
@@ -357,20 +358,7 @@ def test_normalizations_that_cannot_be() -> None:
         choose(GRAPH, SCORES, Budget(macs=0.5), normalization="max")
 
 
-class Circle(nn.Module):
-    """Three groups, each joined to both others by a layer: products that close a circle."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Conv2d(2, 5, 1), nn.Conv2d(5, 6, 1)
-        self.c, self.end = nn.Conv2d(11, 4, 1), nn.Conv2d(4, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = F.relu(self.a(x))
-        return self.end(F.relu(self.c(torch.cat([a, F.relu(self.b(a))], 1))))
-
-
-CIRCLE = trace(Circle(), torch.randn(1, 2, 4, 4))
+CIRCLE = trace(Circle(5, 6, 4), torch.randn(1, 2, 4, 4))
 
 
 @pytest.mark.parametrize("seed", range(3))

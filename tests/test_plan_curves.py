@@ -12,24 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from circle import Circle
 from reconv.cost import total_macs, total_parameters
 from reconv.errors import BudgetError, ConfigError, UnknownNameError
 from reconv.graph import trace
 from reconv.plan import STREAM, Budget, Curve, ErrorCurves, Limits, Plan, choose
 from reconv.plan.ascent import highest
-
-
-class Circle(nn.Module):
-    """Three groups, each joined to both others by a layer: products that close a circle."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Conv2d(2, 9, 1), nn.Conv2d(9, 8, 1)
-        self.c, self.end = nn.Conv2d(17, 8, 1), nn.Conv2d(8, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = F.relu(self.a(x))
-        return self.end(F.relu(self.c(torch.cat([a, F.relu(self.b(a))], 1))))
 
 
 class Apart(nn.Module):
@@ -49,7 +37,7 @@ class Apart(nn.Module):
         return self.end(x.mean((2, 3)))
 
 
-GRAPHS = {"circle": trace(Circle(), torch.randn(1, 2, 4, 4)), "apart": trace(Apart(), torch.randn(1, 3, 4, 4))}
+GRAPHS = {"circle": trace(Circle(9, 8, 8), torch.randn(1, 2, 4, 4)), "apart": trace(Apart(), torch.randn(1, 3, 4, 4))}
 BUDGETS = [Budget(macs=0.5), Budget(params=0.6), Budget(macs=0.6, params=0.55), Budget(channels=0.5)]
 
 

@@ -120,9 +120,8 @@ def _averaged(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
 
 
 def _multiplied(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
-    first, second, added = arguments.get("mat1", arguments["self"]), arguments["mat2"], None
-    if "mat1" in arguments:
-        added = arguments["self"]
+    first, second = arguments.get("mat1", arguments["self"]), arguments["mat2"]
+    added = arguments["self"] if "mat1" in arguments else None
     shape = (*first.shape[:1], *second.shape[1:])
     tensors = [first, second] if added is None else [first, second, added]
     alike = all(t.dtype == first.dtype and t.device == first.device for t in tensors)

@@ -15,7 +15,7 @@ from reconv.cost import Latency
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
 from reconv.pipeline.config import RunConfig, Schooling
-from reconv.pipeline.looking import WEIGHTS
+from reconv.pipeline.looking import BY_WEIGHTS, WEIGHTS
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary
 from reconv.plan import Plan
@@ -159,5 +159,5 @@ def _processor() -> str:
 
 def _repair(config: RunConfig) -> str:
     if config.calibration == WEIGHTS:
-        return "by weights and BatchNorm alone, no image"
+        return BY_WEIGHTS
     return f"on {config.images:,} images ({config.calibration or 'training'})"

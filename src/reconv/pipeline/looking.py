@@ -26,6 +26,7 @@ from reconv.refit import (
 )
 
 LEAVES, WEIGHTS = "leaves", "weights"
+BY_WEIGHTS = "by weights and BatchNorm alone, no image"
 
 
 def needs_data_set(config: RunConfig) -> bool:
@@ -84,7 +85,7 @@ def moments_for(
         images = calibration(config, graph, data)
         if images is None:
             moments = moments_from_weights(graph)
-            stage.note = f"{len(moments)} layers, by weights and BatchNorm alone, no image"
+            stage.note = f"{len(moments)} layers, {BY_WEIGHTS}"
         else:
             moments = gather_moments(graph, images, Settings(seed=config.seed))
             stage.note = f"{len(moments)} layers, {len(images):,} images without labels"
@@ -97,7 +98,7 @@ def repaired(
     """A cut network repaired as a run asks for it, what became of every layer, and by what."""
     reference, images = plan.graph.model, calibration(config, plan.graph, data)
     if images is None:
-        return *repair_from_weights(small, plan=plan, reference=reference), "by weights and BatchNorm alone, no image"
+        return *repair_from_weights(small, plan=plan, reference=reference), BY_WEIGHTS
     settings = Settings(seed=config.seed)
     model, report = repair_with_report(small, plan=plan, reference=reference, images=images, settings=settings)
     source = "training images" if config.calibration is None else f"images ({config.calibration})"

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 from torch import nn
 
 from reconv.cost import file_size, peak_memory, total_macs, total_parameters
@@ -28,7 +27,7 @@ from reconv.report import Round
 
 _WHOLE: Mapping[str, Callable[[ChannelGraph], int]] = {
     "macs": lambda graph: total_macs(graph.layers),
-    "params": lambda graph: total_parameters(graph, np.ones(graph.classes, np.bool_)),
+    "params": total_parameters,
     "size": file_size,
     "memory": peak_memory,
 }
@@ -72,9 +71,8 @@ def with_budget_of(config: RunConfig, graph: ChannelGraph, number: int) -> RunCo
             share = min(1.0, value if value < 1 else value / whole)
             limits[name] = max(1, math.floor(whole * share ** (number / config.rounds) + 1e-9))
         else:
-            limits[name] = value ** (
-                1 / config.rounds
-            )  # of what the round before left; RunConfig sees that it is a share
+            # Of what the round before left; RunConfig sees that it is a share.
+            limits[name] = value ** (1 / config.rounds)
     return replace(config, cut=replace(config.cut, budget=Budget(**limits)))
 
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from reconv.cost.terms import Values
 
+DEAREST = 400.0  # price of a whole cost, in all that can be lost: no higher one is looked at
+
 Function = Callable[[Values], tuple[float, Values]]
 
 

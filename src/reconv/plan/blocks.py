@@ -16,12 +16,11 @@ import numpy as np
 
 from reconv.cost.terms import Values
 from reconv.graph.labels import Plane
-from reconv.plan.ascent import highest
+from reconv.plan.ascent import DEAREST, highest
 from reconv.plan.tables import Tables
 
 _MOST = 2048  # partial plans at a time
 _CELLS = 32  # of a cost, where there are several: in each cell the best partial plan is kept
-_DEAREST = 400.0  # price of a whole cost, in all that can be lost
 _EQUAL = 1e-12  # shares of a whole: costs that differ by less are equal
 
 
@@ -91,7 +90,7 @@ def _dual(lost: list[Values], costs: list[Values], slack: Values, known: Values)
         value_at(known)  # near enough, and better ones of several limits take as long as all the rest
         return known, bound, found
     zero, scale = np.zeros(len(slack)), max(sum(float(np.ptp(own)) for own in lost), 1e-30)
-    prices = highest(value_at, zero, zero + _DEAREST * scale, tolerance=1e-3, looks=30)
+    prices = highest(value_at, zero, zero + DEAREST * scale, tolerance=1e-3, looks=30)
     return prices, bound, found
 
 

@@ -19,10 +19,9 @@ import numpy as np
 
 from reconv.cost.terms import Terms, Values
 from reconv.graph.labels import Plane
-from reconv.plan.ascent import highest
+from reconv.plan.ascent import DEAREST, highest
 from reconv.plan.tables import Tables
 
-_DEAREST = 400.0  # price of a whole cost, in all that can be lost
 _NEAR = 4.5  # times and through
 _COARSE = 64  # points
 
@@ -326,7 +325,7 @@ class _Problem:
                 found.append(steps + first)
             return value, over
 
-        low, high = np.zeros(len(self.costs)), np.full(len(self.costs), _DEAREST * scale)
+        low, high = np.zeros(len(self.costs)), np.full(len(self.costs), DEAREST * scale)
         if around is not None:
             low, high = around / _NEAR, np.where(around > 0, around * _NEAR, scale)
         prices = highest(value_at, low, high)

@@ -25,17 +25,15 @@ def tap_table(use: LayerUse, output_size: Sequence[int]) -> Tensor:
     """
     input_size = tuple(use.input.shape[2:])
     axes = []
-    for axis, (n, kernel) in enumerate(zip(input_size, use.weight.shape[2:], strict=True)):
-        stride, dilation = _entry(use, "stride", axis, 1), _entry(use, "dilation", axis, 1)
-        pad = _padding(use, axis, kernel, dilation)
+    for axis, n in enumerate(input_size):
+        stride, ahead = _entry(use, "stride", axis, 1), tap_offsets(use, axis)[None]
         out = torch.arange(output_size[axis])[:, None]
-        tap = torch.arange(kernel)[None] * dilation
         if use.kind == "conv_transposed":
-            place = out + pad - tap
+            place = out - ahead
             inside = (place % stride == 0) & (place >= 0) & (place < n * stride)
             place = place // stride
         else:
-            place = out * stride + tap - pad
+            place = out * stride + ahead
             inside = (place >= 0) & (place < n)
         axes.append(torch.where(inside, place, -1))
     table = torch.zeros(1, 1, dtype=torch.long)
@@ -44,6 +42,12 @@ def tap_table(use: LayerUse, output_size: Sequence[int]) -> Tensor:
         table = (table[:, None, :, None] * n + place[None, :, None, :]).flatten(2).flatten(0, 1)
         outside = (outside[:, None, :, None] | (place < 0)[None, :, None, :]).flatten(2).flatten(0, 1)
     return table.masked_fill(outside, math.prod(input_size))
+
+
+def tap_offsets(use: LayerUse, axis: int) -> Tensor:
+    """Where each tap along an axis reads, relative to the output position times the stride."""
+    kernel, dilation = use.weight.shape[2 + axis], _entry(use, "dilation", axis, 1)
+    return torch.arange(kernel) * dilation - _padding(use, axis, kernel, dilation)
 
 
 def _entry(use: LayerUse, name: str, axis: int, default: int) -> int:

@@ -21,7 +21,7 @@ from reconv.refit import norms
 from reconv.refit.chains import Chain, Follower, LayerUse, find_chains, layer_names, step_of
 from reconv.refit.fields import HINGES, Field, kernel_by_frequency, power_law, with_constant
 from reconv.refit.modes import evaluating
-from reconv.refit.rows import output_positions, tap_table, to_matrix
+from reconv.refit.rows import output_positions, tap_offsets, tap_table, to_matrix
 
 _EXPONENTS = (0.0, 0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5)
 _ALIKE = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)  # correlations of two channels
@@ -294,13 +294,8 @@ def given_norm(gram: Tensor, weight: Tensor, mean: Tensor, variance: Tensor) -> 
 
 def tap_places(use: LayerUse) -> list[tuple[int, int]]:
     """Where each tap of a convolution in two axes reads, relative to the output position times the stride."""
-    down, across = _pair(use.arguments.get("dilation", 1))
-    pad = use.arguments.get("padding", 0)
-    high, wide = use.weight.shape[2:]
-    if isinstance(pad, str):
-        pad = (down * (high - 1) // 2, across * (wide - 1) // 2) if pad == "same" else 0
-    top, left = _pair(pad)
-    return [(y * down - top, x * across - left) for y in range(high) for x in range(wide)]
+    down, across = (tap_offsets(use, axis).tolist() for axis in (0, 1))
+    return [(y, x) for y in down for x in across]
 
 
 def _side_by_side(kernels: list[Tensor]) -> Tensor:

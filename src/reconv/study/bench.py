@@ -17,14 +17,14 @@ from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph, trace
 from reconv.pipeline import load_network
-from reconv.plan import Budget, ErrorCurves, Plan, choose, choose_widths
+from reconv.plan import ALLOCATED, Budget, ErrorCurves, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.refit import Moments, curves_of, error_curves, gather_moments
 from reconv.refit import Settings as RepairSettings
 from reconv.refit.criteria import IMAGE_CRITERIA, image_saliency
 from reconv.saliency import Saliency, score
 from reconv.study.cell import Cell, Network
-from reconv.study.design import ALLOCATED, RECONSTRUCTION
+from reconv.study.design import RECONSTRUCTION
 from reconv.training import device_named
 from reconv.training.evaluate import normalization_for
 from reconv.zoo import load_recipe

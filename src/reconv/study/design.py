@@ -33,15 +33,14 @@ from typing import Any
 
 from reconv.errors import ConfigError, unknown_name
 from reconv.files import PathLike, read_toml
-from reconv.plan import SCHEMES, Budget
+from reconv.plan import ALLOCATED, SCHEMES, Budget
 from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.saliency import criterion_named
 from reconv.study.arms import Arm, arm_from_table, arm_named
 from reconv.study.cell import PEER, Cell, Network
 
-ALLOCATED = "allocated"
 RECONSTRUCTION = "reconstruction"
-STUDY_SCHEMES = (*dict.fromkeys((*SCHEMES, ALLOCATED)),)
+STUDY_SCHEMES = (*SCHEMES, ALLOCATED)
 _SPLITS = ("test", "validation")
 
 

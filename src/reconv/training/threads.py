@@ -15,8 +15,7 @@ from typing import TypeVar
 
 import torch
 
-from reconv.threads import in_order
-from reconv.threads import one_thread as one_thread
+from reconv.threads import in_order, one_thread
 
 _SMALL = 1 << 15  # pixels in a batch; 64 digits of 8x8 have 2^12, 128 CIFAR images 2^17
 
