@@ -11,6 +11,7 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.models import VisionTransformer
 
 from reconv.artifacts import save
 from reconv.cost import file_size, measure_latency, peak_memory, profile, total_macs, total_parameters
@@ -144,6 +145,19 @@ def test_memory_and_file_are_predicted_to_the_byte(name: str, tmp_path: Path) ->
         assert 0 < file_size(graph, keep) - left["size"] < 200_000  # the header
 
 
+@pytest.mark.parametrize(("mlp", "exact"), [(256, True), (16, False)])
+def test_fused_attention_holds_no_more_than_its_parts(mlp: int, exact: bool) -> None:
+    model = VisionTransformer(
+        image_size=32, patch_size=4, num_layers=2, num_heads=4, hidden_dim=64, mlp_dim=mlp, num_classes=10
+    )
+    example = torch.randn(1, 3, 32, 32)
+    graph = trace(model, example)
+    plan = choose(graph, score(graph, "l1"), Budget(channels=0.5), coupled=True)
+    for network, predicted in zip((model, prune(model, plan)), plan.memory, strict=True):
+        measured = measured_memory(network, example)
+        assert measured == predicted if exact else measured < predicted
+
+
 class Views(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -151,6 +165,23 @@ class Views(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.last(self.first(x).relu_().flatten(2).unflatten(2, (4, 4)))
+
+
+class MakesItsOwn(nn.Module):
+    """Positions from a table that its forward makes, as in EdgeNeXt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 8, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        table = torch.zeros(x.shape[2:]).to(device=x.device, dtype=torch.bool)
+        return self.last(self.first(x + (~table).cumsum(0, dtype=torch.float32)))
+
+
+def test_tensors_that_the_forward_makes_are_followed() -> None:
+    model, example = MakesItsOwn(), torch.randn(1, 1, 4, 4)
+    assert peak_memory(trace(model, example)) == measured_memory(model, example)
 
 
 def test_views_and_results_in_place_take_no_memory_of_their_own() -> None:

@@ -131,7 +131,7 @@ def _frobenius_alone(weight: Tensor, geometry: ConvGeometry) -> ChannelNorms:
     """What a closed form gives needs no Gram matrices."""
     value = frobenius_norm(taps.tap_energy(weight), geometry)
     alive = value > 0
-    names = tuple("closed form" if living else "zero" for living in alive.tolist())
+    names = tuple(map(("zero", "closed form").__getitem__, alive.tolist()))
     return ChannelNorms({"frobenius": value}, {"frobenius": 1e-15 * alive.double()}, {"frobenius": names})
 
 

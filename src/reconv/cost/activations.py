@@ -27,7 +27,7 @@ from reconv.errors import GraphError
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.labels import Plane
 from reconv.graph.questions import NoFastPath
-from reconv.graph.trace import call_arguments, in_one_line
+from reconv.graph.trace import DETACH, call_arguments, in_one_line
 from reconv.graph.twins import twin_of
 
 
@@ -114,6 +114,8 @@ class _Lifetimes(TorchDispatchMode):
         if func.namespace == "prim":  # a question, which the trace does not count
             return outputs
         operator = f"{func.namespace}.{func._opname}"
+        if operator == DETACH:
+            return outputs
         if self.place >= len(self.graph.forward) or self.graph.forward[self.place].operator != operator:
             raise GraphError(
                 f"{type(self.graph.model).__name__}: a second forward pass runs other operators than the first "

@@ -208,15 +208,20 @@ class ChannelGraph:
                 shape[axes[1]] = int(kept.reshape(full[axes[0]], -1).sum(1).max(initial=0))
         return tuple(shape)
 
-    @cached_property
+    @property
     def trained(self) -> tuple[str, ...]:
         """Names of the parameters, without the buffers."""
-        return tuple(parameters_and_buffers(self.model)[0])
+        return self._walked[0]
+
+    @property
+    def _shapes(self) -> dict[str, Shape]:
+        return self._walked[1]
 
     @cached_property
-    def _shapes(self) -> dict[str, Shape]:
+    def _walked(self) -> tuple[tuple[str, ...], dict[str, Shape]]:
+        """Names of the parameters; shapes of these and the buffers: one walk through the model for both."""
         parameters, buffers = parameters_and_buffers(self.model)
-        return {name: tuple(tensor.shape) for name, tensor in (parameters | buffers).items()}
+        return tuple(parameters), {name: tuple(tensor.shape) for name, tensor in (parameters | buffers).items()}
 
     def __str__(self) -> str:
         lines = [f"{len(self.layers)} layers, {len(self.groups)} groups of channels"]

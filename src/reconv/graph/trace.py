@@ -27,8 +27,10 @@ from reconv.errors import GraphError
 from reconv.graph.labels import LabelSpace, Plane, along, axes_of
 from reconv.graph.questions import Listening
 from reconv.graph.shortcuts import shortcut
-from reconv.graph.twins import parameters_and_buffers, twin_of
+from reconv.graph.twins import named_modules, parameters_and_buffers, twin_of
 
+# PyTorch runs it of itself when a tensor that it has just made is held by somebody else, such as a recording.
+DETACH = "aten.detach"
 _DEVICE = torch.ops.prim.device.default
 _OWN_FOLDERS = tuple(str(Path(file).parent) + os.sep for file in (torch.__file__, __file__))
 
@@ -180,7 +182,7 @@ class Record:
         sizes: module -> attribute -> labels that it counts (a tuple of them for a tuple of sizes).
         uncounted: operators that multiply but belong to no layer. used: parameters that were read.
         operations: every operator that ran. notes: what the user should know.
-        forward: the operators of the pass in evaluation mode.
+        forward: the operators of the pass in evaluation mode, but for `DETACH`.
         noticed: what in the model's code could notice a cut; "" where nothing could.
     """
 
@@ -344,7 +346,7 @@ def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMod
     for name, tensor in (parameters | buffers).items():
         record.bear(name, tensor)
     run(twin.eval(), example, record, rule_of, fake)
-    record.forward = tuple(_operation(call) for call in record.operations)
+    record.forward = tuple(_operation(call) for call in record.operations if call.operator != DETACH)
     training = not record.used.issuperset(parameters)
     if training:
         # Parameters that only training uses (auxiliary classifiers) are cut with the channels they read.
@@ -379,7 +381,7 @@ def run(
     check: Check | None = None,
 ) -> None:
     """Run the twin once under the recorder; `check` sees every call before the next one runs."""
-    record.modules = dict(twin.named_modules())
+    record.modules = dict(named_modules(twin))
     if fake is not None:
         example = pytree.tree_map_only(Tensor, fake.from_tensor, example)
     args, kwargs = call_arguments(example)

@@ -58,7 +58,7 @@ def copied(model: nn.Module, tensors: dict[int, Any] | None = None) -> nn.Module
     Switched to training and back, modules drop what they keep from earlier passes in evaluation mode.
     """
     twin: nn.Module = _deep_copy(model, dict(tensors or {}))
-    modules = list(twin.modules())
+    modules = [module for _, module in named_modules(twin)]
     if any(type(module).train is not nn.Module.train for module in modules):
         modes = [module.training for module in modules]
         twin.train()
@@ -112,7 +112,7 @@ def parameters_and_buffers(model: nn.Module) -> tuple[dict[str, Tensor], dict[st
     parameters: dict[str, Tensor] = {}
     buffers: dict[str, Tensor] = {}
     seen = set()
-    for path, module in _modules(model):
+    for path, module in named_modules(model):
         for found, own in ((parameters, module._parameters), (buffers, module._buffers)):
             for name, tensor in own.items():
                 if tensor is not None and id(tensor) not in seen:
@@ -121,7 +121,7 @@ def parameters_and_buffers(model: nn.Module) -> tuple[dict[str, Tensor], dict[st
     return parameters, buffers
 
 
-def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """`model.named_modules()`, without a generator a level."""
     seen = set()
     stack = [("", model)]

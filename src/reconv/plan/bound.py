@@ -136,7 +136,7 @@ def _channels(tables: Tables) -> _Cost:
     whole = max(tables.spending.whole["channels"], 1)
     single = []
     for queue in tables.queues.values():
-        sizes = np.cumsum([0, *(len(step) for step in queue.steps)])
+        sizes = np.append(0, queue.ends)
         single.append((sizes[-1] - sizes) / whole)
     return _Cost(tables.spending.allowed["channels"] / whole, single)
 

@@ -17,7 +17,6 @@ import numpy as np
 from reconv.cost import LatencyModel
 from reconv.errors import ConfigError, unknown_name
 from reconv.graph.channels import ChannelGraph
-from reconv.graph.labels import Plane
 from reconv.plan.budget import Budget
 from reconv.plan.curves import ErrorCurves
 from reconv.plan.knapsack import Solution, least_lost
@@ -79,13 +78,13 @@ def choose(
     limits.check_patterns(layer.name for layer in graph.layers)
     rankings = rankings_of(graph, saliency, normalization, keep_lowest)
     queues = _queues(graph, rankings, limits, coupled=coupled, equal_shares=scheme == "uniform")
-    least = masked(graph.classes, queues, {name: len(queue.steps) for name, queue in queues.items()})
+    least = masked(graph.classes, queues, {name: len(queue.ends) for name, queue in queues.items()})
     spending = Spending(graph, budget, least, latency)
     streams = not coupled and any(group.stream for group in graph.groups)
     spending.check_possible(", or cut residual streams too (coupled)" if streams else "")
     notes: list[str] = []
     if scheme == "knapsack":
-        equal = {name: replace(queue, keys=tuple(equal_keys(len(queue.steps)))) for name, queue in queues.items()}
+        equal = {name: replace(queue, keys=equal_keys(len(queue.ends))) for name, queue in queues.items()}
         known = [_shortest_prefix(merged, spending)[0] for merged in (equal, queues)]
         solution = least_lost(queues, spending, known)
         removed, key = solution.removed, solution.key
@@ -153,34 +152,36 @@ def _gap_of_error(solution: Solution) -> str:
 
 def _shortest_prefix(queues: Mapping[str, Queue], spending: Spending) -> tuple[dict[str, int], float]:
     """How many steps of every queue are taken, and the key of the last one."""
-    steps = [step for queue in queues.values() for step in queue.steps]
-    names = [name for name, queue in queues.items() for _ in queue.steps]
-    keys = np.array([key for queue in queues.values() for key in queue.keys])
+    owner = np.repeat(np.arange(len(queues)), [len(queue.ends) for queue in queues.values()])
+    sizes = np.concatenate([np.diff(queue.ends, prepend=0) for queue in queues.values()])
+    keys = np.concatenate([queue.keys for queue in queues.values()])
     order = np.argsort(keys, kind="stable")
-    place = np.full(spending.graph.classes, len(steps), dtype=np.int64)
-    if steps:
-        place[np.concatenate(steps)] = np.argsort(order).repeat([len(step) for step in steps])
-    low, high = 0, len(steps)
+    place = np.full(spending.graph.classes, len(keys), dtype=np.int64)
+    place[np.concatenate([queue.classes for queue in queues.values()])] = np.argsort(order).repeat(sizes)
+    low, high = 0, len(keys)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if spending.fits(place >= middle) else (middle + 1, high)
-    removed = dict.fromkeys(queues, 0)
-    taken = order[:low].tolist()
-    for i in taken:
-        removed[names[i]] += 1
+    taken = owner[order[:low]]
+    removed = dict(zip(queues, np.bincount(taken, minlength=len(queues)).tolist(), strict=True))
     if low and min(spending.unused(place >= low).values()) > TOLERANCE:
-        _give_back([(names[i], steps[i]) for i in taken], place >= low, removed, spending)
-    return removed, float(keys[taken[-1]]) if low else -np.inf
+        names = list(queues)
+        _give_back([queues[names[i]] for i in taken], place >= low, removed, spending)
+    return removed, float(keys[order[low - 1]]) if low else -np.inf
 
 
-def _give_back(
-    taken: Sequence[tuple[str, Plane]], keep: np.ndarray, removed: dict[str, int], spending: Spending
-) -> None:
-    """Give steps back, the latest first, wherever the budget allows."""
+def _give_back(taken: Sequence[Queue], keep: np.ndarray, removed: dict[str, int], spending: Spending) -> None:
+    """Give steps back, the latest first, wherever the budget allows.
+
+    Args:
+        taken: whose steps they are, in the order in which they were taken.
+    """
     blocked = set()
-    for name, step in reversed(taken):
+    for queue in reversed(taken):
+        name = queue.group.name
         if name in blocked:
             continue
+        step = queue.gone(removed[name])[len(queue.gone(removed[name] - 1)) :]
         keep[step] = True
         if spending.fits(keep):
             removed[name] -= 1

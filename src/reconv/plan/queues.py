@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ class Queue:
     """What may go of one group, in order.
 
     Args:
-        group: whose. steps: channel classes that go together, first to go first.
+        group: whose. classes: of its channels, first to go first. ends: how many are gone after each step.
         keys: when the turn of each step comes, ascending. saved: what each step costs: the score that goes with it, or
             what the error rises by.
         why: why the group is left alone; "" where it is not. wish: how far it would go, were nothing in the way,
@@ -31,12 +31,22 @@ class Queue:
     """
 
     group: ChannelGroup
-    steps: tuple[Plane, ...] = ()
-    keys: tuple[float, ...] = ()
-    saved: tuple[float, ...] = ()
+    classes: Plane = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    ends: Plane = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    keys: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    saved: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     why: str = ""
     wish: npt.NDArray[np.float64] | None = None
     stop: str = ""
+
+    @property
+    def steps(self) -> list[Plane]:
+        """Channel classes that go together, first to go first."""
+        return np.split(self.classes, self.ends[:-1]) if len(self.ends) else []
+
+    def gone(self, steps: int) -> Plane:
+        """The channel classes that so many steps take."""
+        return self.classes[: self.ends[steps - 1] if steps else 0]
 
     def asked(self, key: float) -> int | None:
         """How many channels would stay, if all whose turn comes by `key` could go; None where nothing is asked."""
@@ -71,16 +81,15 @@ def queue_of(
     if len(steps) <= 1:
         return Queue(group, why=SINGLE, wish=wish)
     stops, stop = _stops(graph, group, steps, limits)
-    if not stops:
+    if not len(stops):
         return Queue(group, why=stop or SINGLE, wish=wish)
     keys = _keys(steps, None if equal_shares else ranking.costs)
-    units, cells = group.units[steps].ravel(), steps.shape[1]
-    starts = [0, *stops[:-1]]
     return Queue(
         group,
-        steps=tuple(units[a * cells : b * cells] for a, b in zip(starts, stops, strict=True)),
-        keys=tuple(keys[b - 1] for b in stops),
-        saved=tuple(np.add.reduceat(ranking.costs[steps[: stops[-1]]].sum(1), starts).tolist()),
+        classes=group.units[steps[: stops[-1]]].ravel(),
+        ends=stops * steps.shape[1],
+        keys=keys[stops - 1],
+        saved=np.add.reduceat(ranking.costs[steps[: stops[-1]]].sum(1), np.append(0, stops[:-1])),
         wish=wish,
         stop=stop,
     )
@@ -91,7 +100,7 @@ def left_alone(group: ChannelGroup, coupled: bool, otherwise: str) -> Queue:
     return Queue(group, why=group.reason or (STREAM if group.stream and not coupled else otherwise))
 
 
-def _stops(graph: ChannelGraph, group: ChannelGroup, steps: Plane, limits: Limits) -> tuple[list[int], str]:
+def _stops(graph: ChannelGraph, group: ChannelGroup, steps: Plane, limits: Limits) -> tuple[Plane, str]:
     """The numbers of steps after which every layer of the group is as wide as the limits allow, and what stops it.
 
     The last step is never taken: no layer vanishes.
@@ -106,26 +115,24 @@ def _stops(graph: ChannelGraph, group: ChannelGroup, steps: Plane, limits: Limit
         width = layer.out_channels - lost
         allowed &= (width >= limits.least(layer.name, layer.out_channels)) & (width % limits.multiple == 0)
         before[layer.name], widths[layer.name] = layer.out_channels, width
-    stops: list[int] = (np.flatnonzero(allowed) + 1).tolist()
-    after = stops[-1] if stops else 0
+    stops = np.flatnonzero(allowed) + 1
+    after = int(stops[-1]) if len(stops) else 0
     stop = ""
     if after < len(steps) - 1:
         stop = limits.why(before, {name: int(width[after]) for name, width in widths.items()})
     return stops, stop
 
 
-def equal_keys(steps: int) -> list[float]:
+def equal_keys(steps: int) -> npt.NDArray[np.float64]:
     """When the turn of each step comes, if every group gives the same share at a time."""
-    keys: list[float] = (np.arange(1, steps + 1) / steps).tolist()
-    return keys
+    return np.arange(1, steps + 1) / steps
 
 
-def _keys(steps: Plane, costs: npt.NDArray[np.float64] | None) -> list[float]:
+def _keys(steps: Plane, costs: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
     """When each step's turn comes. Removals stay in their group's order: a step's key is the highest so far."""
     if costs is None:
         return equal_keys(len(steps))
-    keys: list[float] = np.maximum.accumulate(costs[steps].mean(1)).tolist()
-    return keys
+    return np.maximum.accumulate(costs[steps].mean(1))
 
 
 def masked(classes: int, queues: Mapping[str, Queue], removed: Mapping[str, int]) -> Mask:
@@ -133,7 +140,7 @@ def masked(classes: int, queues: Mapping[str, Queue], removed: Mapping[str, int]
     keep = np.ones(classes, dtype=np.bool_)
     for name, queue in queues.items():
         if removed.get(name, 0):
-            keep[np.concatenate(queue.steps[: removed[name]])] = False
+            keep[queue.gone(removed[name])] = False
     return keep
 
 
@@ -144,7 +151,7 @@ def why_kept(queue: Queue, kept: int, asked: int | None, limits: Limits) -> str:
         return queue.why
     if asked is None or kept <= asked:
         return ""
-    lowest = group.size - sum(len(step) for step in queue.steps)
+    lowest = group.size - len(queue.classes)
     if kept == lowest and queue.stop:
         return queue.stop
     if limits.multiple > 1:

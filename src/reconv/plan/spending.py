@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -32,11 +33,14 @@ class Spending:
                 "budget: latency has to be measured first; give latency=measure_layers(graph), or use reconv.choose"
             )
         self.graph, self.budget, self.least = graph, budget, least
-        self.costs = CostModel(graph)
         self._latency = latency
         everything = np.ones(graph.classes, dtype=np.bool_)
         self.whole = {name: self.exactly(name, everything) for name in budget.limits}
         self.allowed = {name: budget.allowed(name, whole) for name, whole in self.whole.items()}
+
+    @cached_property
+    def costs(self) -> CostModel:
+        return CostModel(self.graph)
 
     def exactly(self, name: str, keep: Mask) -> float:
         """One limited amount, of what stays: a number, bytes, or microseconds."""

@@ -42,7 +42,7 @@ class Tables:
     """
 
     def __init__(self, queues: Mapping[str, Queue], spending: Spending):
-        self.queues = {name: queue for name, queue in queues.items() if queue.steps}
+        self.queues = {name: queue for name, queue in queues.items() if len(queue.ends)}
         self.spending = spending
         costs = spending.costs
         self.names = [name for name in spending.allowed if name != "channels"]
@@ -52,7 +52,7 @@ class Tables:
             if name in LINEAR
         }
         self.groups = [self._table(name, queue) for name, queue in self.queues.items()]
-        self.sizes = [np.cumsum([0.0, *map(len, self.queues[g.name].steps)]) for g in self.groups]
+        self.sizes = [np.append(0.0, self.queues[g.name].ends) for g in self.groups]
         self.full = costs.counts(np.ones(spending.graph.classes, dtype=np.bool_))
         self._affected = [
             {name: np.flatnonzero(np.isin(terms.factors, g.rows).any(1)) for name, terms in self.linear.items()}

@@ -16,7 +16,7 @@ from reconv.errors import GraphError
 from reconv.graph.channels import Mask
 from reconv.graph.labels import Plane, axes_of
 from reconv.graph.sizes import follow_sizes
-from reconv.graph.twins import copied, memory_format_of, parameters_and_buffers
+from reconv.graph.twins import copied, memory_format_of, named_modules, parameters_and_buffers
 from reconv.plan import Plan
 from reconv.provenance import attach, provenance_of
 
@@ -40,14 +40,15 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     keep = plan.keep
     planes = plan.graph.parameters
     small = copied(model, {id(tensors[name]): cut_tensor(tensors[name], planes[name], keep) for name in planes})
-    for before, module in zip(model.modules(), small.modules(), strict=True):
+    modules = dict(named_modules(small))
+    for (_, before), module in zip(named_modules(model), modules.values(), strict=True):
         for attribute, buffer in module._buffers.items():
             old = before._buffers[attribute]
             if buffer is not None and old is not None and buffer.shape != old.shape:
                 # What the class would build anew is no longer right.
                 module._non_persistent_buffers_set.discard(attribute)
     edits = {}
-    for path, module in small.named_modules():
+    for path, module in modules.items():
         changed = follow_sizes(module, path, plan.graph, keep)
         if changed:
             edits[path] = changed
