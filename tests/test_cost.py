@@ -8,13 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models import VisionTransformer
 
 from reconv.artifacts import save
-from reconv.cost import file_size, measure_latency, peak_memory, profile, total_macs, total_parameters
+from reconv.cost import file_size, measure_latency, measure_memory, peak_memory, profile, total_macs, total_parameters
 from reconv.cost.terms import CostModel
 from reconv.graph import trace
 from reconv.graph.trial import generic_cut
@@ -92,34 +89,6 @@ def test_what_is_predicted_of_a_cut_is_measured_after_it() -> None:
     assert total_parameters(graph, plan.keep) == predicted.parameters
 
 
-class _Alive(TorchDispatchMode):
-    """Counts what is alive after each operator: the storages of all tensors that it has seen, but parameters."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.fixed = {StorageWeakRef(t.untyped_storage()) for t in [*model.parameters(), *model.buffers()]}
-        self.seen: dict[StorageWeakRef, int] = {}
-        self.peak = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        result = func(*args, **(kwargs or {}))
-        for tensor in pytree.tree_leaves((args, kwargs, result)):
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                self.seen[StorageWeakRef(storage)] = storage.nbytes()
-        self.seen = {ref: size for ref, size in self.seen.items() if not ref.expired() and ref not in self.fixed}
-        self.peak = max(self.peak, sum(self.seen.values()))
-        return result
-
-
-def measured_memory(model: nn.Module, example: torch.Tensor) -> int:
-    """On real data, with PyTorch's own storages."""
-    counter = _Alive(model.eval())
-    with torch.no_grad(), counter:
-        model(example)
-    return counter.peak
-
-
 FAST = ["resnet20", "resnet18", "mobilenet_v3_small"]
 SLOW = ["squeezenet1_1", "shufflenet_v2_x1_0", "regnet_y_400mf", "densenet121", "efficientnet_b0", "resnext50_32x4d"]
 
@@ -131,7 +100,7 @@ def test_memory_and_file_are_predicted_to_the_byte(name: str, tmp_path: Path) ->
     graph = trace(model, example)
     plan = choose(graph, score(graph, "l1"), Budget(channels=0.6), coupled=True)
     small = prune(model, plan)
-    assert plan.memory == (measured_memory(model, example), measured_memory(small, example))
+    assert plan.memory == (measure_memory(model, example), measure_memory(small, example))
     for network, predicted in zip((model, small), plan.size, strict=True):
         save(network, tmp_path / "saved", overwrite=True)
         assert (tmp_path / "saved" / "weights.safetensors").stat().st_size == predicted
@@ -154,7 +123,7 @@ def test_fused_attention_holds_no_more_than_its_parts(mlp: int, exact: bool) -> 
     graph = trace(model, example)
     plan = choose(graph, score(graph, "l1"), Budget(channels=0.5), coupled=True)
     for network, predicted in zip((model, prune(model, plan)), plan.memory, strict=True):
-        measured = measured_memory(network, example)
+        measured = measure_memory(network, example)
         assert measured == predicted if exact else measured < predicted
 
 
@@ -179,15 +148,23 @@ class MakesItsOwn(nn.Module):
         return self.last(self.first(x + (~table).cumsum(0, dtype=torch.float32)))
 
 
+def test_measured_memory_is_what_is_alive() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Sequential(nn.Conv2d(8, 2, 1), nn.Conv2d(2, 2, 1)))
+    model.train()[1].eval()
+    # The outer Sequential holds what it has given to the inner one.
+    assert measure_memory(model, torch.randn(1, 3, 4, 4)) == 4 * 16 * (3 + 8 + 2 + 2)
+    assert [module.training for module in model.modules()] == [True, True, False, False, False]
+
+
 def test_tensors_that_the_forward_makes_are_followed() -> None:
     model, example = MakesItsOwn(), torch.randn(1, 1, 4, 4)
-    assert peak_memory(trace(model, example)) == measured_memory(model, example)
+    assert peak_memory(trace(model, example)) == measure_memory(model, example)
 
 
 def test_views_and_results_in_place_take_no_memory_of_their_own() -> None:
     graph = trace(Views(), torch.randn(1, 3, 4, 4))
     assert peak_memory(graph) == 4 * 16 * (3 + 8 + 2)
-    assert peak_memory(graph) == measured_memory(graph.model, torch.randn(1, 3, 4, 4))
+    assert peak_memory(graph) == measure_memory(graph.model, torch.randn(1, 3, 4, 4))
     assert peak_memory(trace(Views(), torch.randn(4, 3, 4, 4))) == 4 * peak_memory(graph)
 
 

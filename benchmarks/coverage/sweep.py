@@ -8,8 +8,8 @@
     python benchmarks/coverage/sweep.py --table FILE             # Markdown of rows written before
 
 A network passes where, with half of the channels that may go removed (global scheme, residual streams too), the
-forward pass and a training step run, removing equals zeroing in float64 to 1e-10, the costs are the predicted ones, and
-the saved and reloaded model computes bit for bit the same. `reach`: the share of the MACs that can be cut at most.
+forward pass and a training step run, removing equals zeroing in float64 to 1e-10, parameters and peak memory are the
+predicted ones, and the saved and reloaded model computes bit for bit the same. `reach`: the share of the MACs that can be cut at most.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from torch.utils import _pytree as pytree
 from torchvision.models.segmentation import deeplabv3_resnet50
 
 import reconv.artifacts
-from reconv.cost import total_macs
+from reconv.cost import measure_memory, total_macs
 from reconv.errors import GraphError, ReconvError
 from reconv.graph import ChannelGraph, trace
 from reconv.plan import Budget, choose
@@ -118,9 +118,12 @@ def examine(name: str, size: int | None) -> dict[str, Any]:
         row["params"] = plan.params[1] / plan.params[0]
         row["error"] = clock("verify", lambda: verify(model, small, plan))
         row["counted"] = sum(p.numel() for p in small.parameters()) == plan.params[1]
+        measured = measure_memory(model, example), measure_memory(small, example)
+        row["memory"] = None if plan.memory is None else plan.memory == measured
         row["saved"] = bit_equal_after_saving(small, model, example)
         train(small, example)
-        row["status"] = "passes" if row["error"] <= TOLERANCE and row["counted"] and row["saved"] else "WRONG"
+        right = row["error"] <= TOLERANCE and row["counted"] and row["saved"] and row["memory"] is not False
+        row["status"] = "passes" if right else "WRONG"
     except ReconvError as error:
         row.update(status="refused", why=str(error))
     except Exception as error:

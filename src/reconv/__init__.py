@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reconv.conv.geometry import ConvGeometry as ConvGeometry
     from reconv.conv.norms import channel_norms as channel_norms
     from reconv.cost import measure_latency as measure_latency
+    from reconv.cost import measure_memory as measure_memory
     from reconv.cost import profile as profile
     from reconv.errors import ReconvError as ReconvError
     from reconv.graph import ChannelGraph as ChannelGraph
@@ -54,7 +55,7 @@ _HOME = {
     "artifacts": ("load", "save"),
     "conv.geometry": ("ConvGeometry",),
     "conv.norms": ("channel_norms",),
-    "cost": ("measure_latency", "profile"),
+    "cost": ("measure_latency", "measure_memory", "profile"),
     "errors": ("ReconvError",),
     "graph": ("ChannelGraph", "register_adapter", "register_rule", "trace"),
     "latency": ("choose", "measure_layers"),
