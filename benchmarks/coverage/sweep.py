@@ -9,7 +9,8 @@
 
 A network passes where, with half of the channels that may go removed (global scheme, residual streams too), the
 forward pass and a training step run, removing equals zeroing in float64 to 1e-10, parameters and peak memory are the
-predicted ones, and the saved and reloaded model computes bit for bit the same. `reach`: the share of the MACs that can be cut at most.
+predicted ones, and the saved and reloaded model computes bit for bit the same. `reach`: the share of the MACs that can
+be cut at most.
 """
 
 from __future__ import annotations

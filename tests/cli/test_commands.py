@@ -111,6 +111,16 @@ def test_imagenet_is_pruned_without_its_images(reconv: Call, tmp_path: Path) -> 
     assert not (tmp_path / "P" / "training").exists()
 
 
+def test_a_librarys_model_is_looked_at_with_the_images_it_was_made_for(reconv: Call) -> None:
+    def macs(*options: str) -> str:
+        answer = reconv("profile", "--model", "torchvision:mobilenet_v3_small", *options)
+        assert answer.code == 0, answer.err
+        return answer.out.split("MACs        ")[1].split()[0]
+
+    assert macs() == macs("--data-set", "imagenet")
+    assert len({macs(), macs("--image-size", "96"), macs("--data-set", "CIFAR10")}) == 3
+
+
 def test_profile_counts_and_inspect_explains(reconv: Call) -> None:
     counted = reconv("profile", "--model", "resnet56")
     assert "MACs        125,485,696 (125.5 M) an image" in counted.out

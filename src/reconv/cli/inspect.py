@@ -9,8 +9,9 @@ import typer
 from reconv.cli import options
 
 EXAMPLES = (
-    "reconv inspect resnet56 --data-set CIFAR10",
-    "reconv inspect torchvision:densenet121 --data-set imagenet",
+    "reconv inspect resnet56",
+    "reconv inspect torchvision:densenet121",
+    "reconv inspect timm:resnet18 --data-set CIFAR10",
     "reconv inspect resnet56 --budget macs=0.5 --exclude 'layer3.*'",
 )
 
@@ -23,7 +24,7 @@ def command(
     model: ModelOption = None,
     weights: options.Weights = None,
     shortcut: options.Shortcut = None,
-    data_set: options.ShapeOf = "CIFAR10",
+    data_set: options.ShapeOf = None,
     image_size: options.ImageSize = None,
     budget: options.BudgetOption = None,
     scheme: options.Scheme = "uniform",

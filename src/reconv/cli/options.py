@@ -236,11 +236,13 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with what was interrupted at --save-path.", rich_help_panel=_OUTPUT)
 ]
 ShapeOf = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--data-set",
         "-d",
-        help="Whose images' shape to take: digits, CIFAR10, CIFAR100, imagenet.",
+        help="Whose images' shape to take: digits, CIFAR10, CIFAR100, imagenet. [default: what a model of torchvision "
+        "or timm was made for, CIFAR10 for others]",
+        show_default=False,
         autocompletion=names.offer(names.DATA_SETS),
         rich_help_panel=_DATA,
     ),

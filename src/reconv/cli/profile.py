@@ -9,8 +9,8 @@ import typer
 from reconv.cli import options
 
 EXAMPLES = (
-    "reconv profile --model resnet56 --data-set CIFAR10",
-    "reconv profile --model timm:mobilenetv3_small_100 --data-set imagenet --image-size 160",
+    "reconv profile --model resnet56",
+    "reconv profile --model timm:mobilenetv3_small_100 --image-size 160",
     "reconv profile --model P/model --data-set CIFAR10 --latency",
 )
 
@@ -21,7 +21,7 @@ def command(
     model: options.Model,
     weights: options.Weights = None,
     shortcut: options.Shortcut = None,
-    data_set: options.ShapeOf = "CIFAR10",
+    data_set: options.ShapeOf = None,
     image_size: options.ImageSize = None,
     latency: TimeIt = False,
     device: options.Device = "auto",

@@ -35,7 +35,7 @@ def command(
     model: options.Model,
     weights: options.Weights = None,
     shortcut: options.Shortcut = None,
-    data_set: options.ShapeOf = "CIFAR10",
+    data_set: options.ShapeOf = None,
     image_size: options.ImageSize = None,
     metric: Metrics = None,
     direction: options.Direction = "forward",

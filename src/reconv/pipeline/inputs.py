@@ -165,9 +165,19 @@ def example_of(data_set: str, image_size: int | None = None) -> tuple[Tensor, in
         ConfigError: a size that cannot be.
     """
     key = data_set.lower().replace("-", "").replace("_", "")
-    (channels, height, width), classes = SHAPES.get(key, ((3, 224, 224), None))
+    shape, classes = SHAPES.get(key, ((3, 224, 224), None))
+    return zeros(shape, image_size), classes
+
+
+def zeros(shape: tuple[int, int, int], image_size: int | None = None) -> Tensor:
+    """An image of a shape, or of so many pixels a side: `[1, C, H, W]`.
+
+    Raises:
+        ConfigError: a size that cannot be.
+    """
+    channels, height, width = shape
     if image_size is not None:
         if image_size < 1:
             raise ConfigError(f"image size: {image_size}; give pixels, at least 1")
         height = width = image_size
-    return torch.zeros(1, channels, height, width), classes
+    return torch.zeros(1, channels, height, width)
