@@ -10,6 +10,7 @@ from reconv.cost.count import total_macs as total_macs
 from reconv.cost.count import total_parameters as total_parameters
 from reconv.cost.file_size import file_size as file_size
 from reconv.cost.memory import measure_memory as measure_memory
+from reconv.cost.memory import predicted_memory as predicted_memory
 from reconv.cost.timing import Latency as Latency
 from reconv.cost.timing import LatencyModel as LatencyModel
 from reconv.cost.timing import measure_latency as measure_latency

@@ -1,4 +1,9 @@
-"""How much memory the activations of a forward pass take, measured while it runs: what `peak_memory` predicts."""
+"""How much memory the activations of a forward pass take, counted while it runs: with data or without.
+
+`peak_memory` says it for any cut at once, from the lifetimes and labels of one pass through the whole network. That
+can be too much: where a cut leaves one channel along an axis, PyTorch copies less, and its attention layers may take a
+fused path. A pass without data through the cut network itself says it to the byte.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from reconv.cost.activations import peak_memory
+from reconv.errors import GraphError
+from reconv.graph.channels import ChannelGraph, Mask
+from reconv.graph.hollow import hollow_cut
 from reconv.graph.trace import call_arguments
 
 
@@ -25,15 +35,41 @@ def measure_memory(model: nn.Module, example: Any) -> int:
         Bytes, the input among them; parameters, buffers and what kernels use inside are not.
     """
     modes = {module: module.training for module in model.modules()}
-    args, kwargs = call_arguments(example)
-    counter = _Alive([*model.parameters(), *model.buffers()])
     try:
-        model.eval()
-        with torch.no_grad(), counter:
-            model(*args, **kwargs)
+        return _counted(model.eval(), example)
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def predicted_memory(graph: ChannelGraph, keep: Mask | None = None) -> int | None:
+    """What `measure_memory` will say of the cut network, on the graph's example.
+
+    Args:
+        graph: of the network. keep: which channel classes stay; None: all.
+
+    Returns:
+        Bytes; None where the network's forward looks at values, and a second pass runs other operators than the first.
+    """
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    try:
+        twin = hollow_cut(graph, keep, fake).eval()
+        example = pytree.tree_map_only(Tensor, fake.from_tensor, graph.inputs)
+        with torch.random.fork_rng(devices=[]), fake:
+            return _counted(twin, example)
+    except (RuntimeError, NotImplementedError, TypeError):  # a forward that needs data, as when it was traced
+        pass
+    try:
+        return peak_memory(graph, keep)
+    except GraphError:
+        return None
+
+
+def _counted(model: nn.Module, example: Any) -> int:
+    args, kwargs = call_arguments(example)
+    counter = _Alive([*model.parameters(), *model.buffers()])
+    with torch.no_grad(), counter:
+        model(*args, **kwargs)
     return counter.peak
 
 

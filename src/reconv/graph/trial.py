@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from reconv.graph.channels import ChannelGraph, Mask
+from reconv.graph.hollow import hollow_cut
 from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
-from reconv.graph.sizes import follow_sizes
 from reconv.graph.trace import Call, Record, Recording, RuleOf, Value, in_one_line, run, two_of
-from reconv.graph.twins import copied, hollow, parameters_and_buffers
+from reconv.graph.twins import parameters_and_buffers
 
 
 @dataclass(frozen=True)
@@ -152,18 +152,12 @@ def generic_cut(graph: ChannelGraph, seed: int = 0) -> Mask:
 
 def _cut_twin(recording: Recording, graph: ChannelGraph, keep: Mask, record: Record) -> nn.Module:
     """The copy, cut: its parameters are new and without data, and known to the record."""
-    tensors: dict[int, Any] = {}
-    fake = recording.fake
-    assert fake is not None
+    assert recording.fake is not None
+    twin = hollow_cut(graph, keep, recording.fake)
     kept = keep[graph.labels]
-    parameters, buffers = parameters_and_buffers(recording.model)
+    parameters, buffers = parameters_and_buffers(twin)
     for name, tensor in (parameters | buffers).items():
-        new = hollow(tensor, fake, graph.shape(name, keep))
-        tensors[id(tensor)] = new
-        record.know(name, new, _left(recording.record.parameters[name], kept))
-    twin = copied(recording.model, tensors)
-    for path, module in twin.named_modules():
-        follow_sizes(module, path, graph, keep)
+        record.know(name, tensor, _left(recording.record.parameters[name], kept))
     return twin
 
 

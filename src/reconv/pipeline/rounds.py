@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from reconv.cost import file_size, peak_memory, total_macs, total_parameters
+from reconv.cost import file_size, peak_memory, predicted_memory, total_macs, total_parameters
 from reconv.data import DataSet
 from reconv.errors import GraphError
 from reconv.graph import ChannelGraph, trace
@@ -29,7 +29,7 @@ _WHOLE: Mapping[str, Callable[[ChannelGraph], int]] = {
     "macs": lambda graph: total_macs(graph.layers),
     "params": total_parameters,
     "size": file_size,
-    "memory": peak_memory,
+    "memory": lambda graph: predicted_memory(graph) or peak_memory(graph),
 }
 
 

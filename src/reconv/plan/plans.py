@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reconv.cost import file_size, peak_memory, total_macs, total_parameters
-from reconv.errors import ArtifactError, GraphError
+from reconv.cost import file_size, predicted_memory, total_macs, total_parameters
+from reconv.errors import ArtifactError
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 
 
@@ -65,10 +65,8 @@ class Plan:
 
         None where two passes of the model run different operators, so that nothing can be predicted.
         """
-        try:
-            return peak_memory(self.graph), peak_memory(self.graph, self.keep)
-        except GraphError:
-            return None
+        before, after = predicted_memory(self.graph), predicted_memory(self.graph, self.keep)
+        return None if before is None or after is None else (before, after)
 
     @cached_property
     def size(self) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from reconv.cost import LatencyModel, file_size
+from reconv.cost import LatencyModel, file_size, predicted_memory
 from reconv.cost.terms import CostModel
 from reconv.errors import BudgetError, ConfigError
 from reconv.graph.channels import ChannelGraph, Mask
@@ -36,6 +36,8 @@ class Spending:
         self._latency = latency
         everything = np.ones(graph.classes, dtype=np.bool_)
         self.whole = {name: self.exactly(name, everything) for name in budget.limits}
+        if "memory" in self.whole:  # a share is one of what is measured; a cut's is predicted, never as less than it is
+            self.whole["memory"] = float(predicted_memory(graph) or self.whole["memory"])
         self.allowed = {name: budget.allowed(name, whole) for name, whole in self.whole.items()}
 
     @cached_property

@@ -1,0 +1,28 @@
+"""A network as it would be after a cut, without data: shapes only."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from reconv.graph.channels import ChannelGraph, Mask
+from reconv.graph.sizes import follow_sizes
+from reconv.graph.twins import copied, hollow, named_modules, parameters_and_buffers
+
+
+def hollow_cut(graph: ChannelGraph, keep: Mask | None, fake: FakeTensorMode) -> nn.Module:
+    """A copy of the traced model from which all channel classes but those in `keep` are gone; None: it is whole.
+
+    Parameters and buffers hold no data; the attributes of modules follow as they do when the model itself is cut.
+    """
+    parameters, buffers = parameters_and_buffers(graph.model)
+    tensors = {
+        # What bears no channels has the shape that it has now: a forward may have filled it since the trace.
+        id(tensor): hollow(tensor, fake, graph.shape(name, keep) if graph.parameters.get(name) else None)
+        for name, tensor in (parameters | buffers).items()
+    }
+    twin = copied(graph.model, tensors)
+    if keep is not None:
+        for path, module in named_modules(twin):
+            follow_sizes(module, path, graph, keep)
+    return twin
