@@ -228,6 +228,38 @@ class HeadsOfTheStream(nn.Module):
         return self.end((y + self.two(y)).mean(1))
 
 
+class PoolsByAsManyAsItHasHeads(nn.Module):
+    """Two attributes of the second attention are alike, and its block reads the other one first, as in Hiera."""
+
+    class Attention(nn.Module):
+        def __init__(self, heads: int) -> None:
+            super().__init__()
+            self.qkv, self.out = nn.Linear(8, 12 * heads), nn.Linear(4 * heads, 8)
+            self.heads, self.pool = heads, 4
+
+        def forward(self, x: Tensor) -> Tensor:
+            b, n, _ = x.shape
+            q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, 4).permute(2, 0, 3, 1, 4).unbind(0)
+            q = q.view(b, self.heads, self.pool, -1, 4).amax(2)
+            found = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+            return self.out(found.transpose(1, 2).reshape(b, n // self.pool, -1))
+
+    class Block(nn.Module):
+        def __init__(self, heads: int) -> None:
+            super().__init__()
+            self.attention = PoolsByAsManyAsItHasHeads.Attention(heads)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(len(x), self.attention.pool, -1, x.shape[-1]).amax(1) + self.attention(x)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.blocks, self.end = conv(3, 8), nn.Sequential(self.Block(2), self.Block(4)), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.end(self.blocks(self.stem(x).flatten(2).transpose(1, 2)).mean(1))
+
+
 class AsWideAsTheImage(nn.Module):
     """Two attributes of one value, of which only one counts channels; the other is read before."""
 
@@ -521,7 +553,7 @@ ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         burnt_number, burnt_slice, shuffled, shuffled_by_a_module, enlarged, shrunk, through_einsum,
         channels_along_the_rows, two_branches_selected, attention, attention_of_three_layers, attention_by_pytorch,
         attention_with_relative_positions, single_headed_attention, pytorchs_own_attention, HeadsOfTheStream,
-        AsWideAsTheImage, root_mean_square_norms, GlobalResponseNorm, layer_norm_written_out, spatial_attention,
+        PoolsByAsManyAsItHasHeads, AsWideAsTheImage, root_mean_square_norms, GlobalResponseNorm, layer_norm_written_out, spatial_attention,
         ScalesThatHeadsShare, ScaleThatPartsShare, ClassToken, windows,
         weight_norm, rolled_channels, unfolded_patches, grouped_signal_of_two_layers, widths_that_must_agree,
         ProductWithAParameter, burnt_heads, factors_that_count_channels, standardized_weights, Scaled, Caching,

@@ -34,6 +34,11 @@ EXPECTED: dict[str, tuple[tuple[str, int, str], ...]] = {
     "single_headed_attention": (("stem", 8, FREE), ("q", 12, FREE), ("v", 14, FREE)),
     "pytorchs_own_attention": (("stem", 2, "residual stream"), ("up", 16, FREE)),
     "HeadsOfTheStream": (("stem", 4, "residual stream"),),
+    "PoolsByAsManyAsItHasHeads": (
+        ("stem", 8, "residual stream"),
+        ("blocks.0.attention.qkv", 2, FREE),
+        ("blocks.1.attention.qkv", 4, FREE),
+    ),
     "AsWideAsTheImage": (("a", 8, FREE),),
     "root_mean_square_norms": (("a", 8, "residual stream"), ("up", 12, FREE)),
     "GlobalResponseNorm": (("a", 8, FREE),),

@@ -51,8 +51,8 @@ class Mender:
 
     def improved(self, answers: Answers, graph: ChannelGraph, failure: Failure) -> Answers:
         call = self.recording.record.operations[min(failure.operation, len(self.recording.record.operations) - 1)]
-        if self.changed is not None and call.index < self.changed.index:
-            call = self.changed  # an attribute that was set there is read before, and means something else
+        if self.changed is not None and self._reads_before(call, self.changed):
+            call = self.changed  # an attribute that was set there is read here, and means something else
         self.changed = None
         if failure.shape:
             answers, mended = self._with_sizes(answers, graph, call)
@@ -70,6 +70,12 @@ class Mender:
         return replace(answers, frozen=(*answers.frozen, (blamed, reason)))
 
     # -------------------------------------------------------------- attributes
+
+    def _reads_before(self, call: Call, changed: Call) -> bool:
+        """Whether a call comes before one that attributes were set for, in any module or in one inside its own."""
+        inside = call.module + "." if call.module else ""
+        alike = (other for other in self._same_line(changed) if other.module.startswith(inside))
+        return call.index < changed.index or any(call.index < other.index for other in alike)
 
     def _with_sizes(self, answers: Answers, graph: ChannelGraph, call: Call) -> tuple[Answers, bool]:
         """The answers with the next candidates in place of those that failed, and whether there were any."""
