@@ -72,10 +72,17 @@ class Mender:
     # -------------------------------------------------------------- attributes
 
     def _reads_before(self, call: Call, changed: Call) -> bool:
-        """Whether a call comes before one that attributes were set for, in any module or in one inside its own."""
+        """Whether a call comes before the one that attributes were set for, or sees one of a module inside its own."""
+        if call.index < changed.index:
+            return True
         inside = call.module + "." if call.module else ""
-        alike = (other for other in self._same_line(changed) if other.module.startswith(inside))
-        return call.index < changed.index or any(call.index < other.index for other in alike)
+        later = {other.module for other in self._same_line(changed) if other.index > call.index}
+        sizes = {size for tensor in call.outputs for size in tensor.shape}
+        return any(
+            path in later and path.startswith(inside) and getattr(self.modules[path], name) in sizes
+            for path, found in self.taken.get(changed.line, {}).items()
+            for name in found
+        )
 
     def _with_sizes(self, answers: Answers, graph: ChannelGraph, call: Call) -> tuple[Answers, bool]:
         """The answers with the next candidates in place of those that failed, and whether there were any."""
