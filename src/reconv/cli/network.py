@@ -32,13 +32,12 @@ def traced(
             CIFAR-10's for any other.
         trained: its weights matter: with none given, those that come with reconv.
     """
-    example, classes = example_of(data_set or _USUAL, image_size)
+    usual = data_set or _USUAL
+    example, classes = example_of(usual, image_size)
     arguments = common.model_arguments(shortcut)
-    given = common.given_weights(weights)
-    if trained:
-        given = common.starting_weights(weights, model, data_set or _USUAL, arguments)
+    given = common.starting_weights(weights, model, usual, arguments) if trained else common.given_weights(weights)
     notes: tuple[str, ...] = ()
-    if given == SHIPPED and (net := find_trained(model, data_set or _USUAL)):
+    if given == SHIPPED and (net := find_trained(model, usual)):
         given, notes = str(net.weights), (f"the weights are those of {net}.",)
     if data_set is None:
         network = load_network(model, given, arguments)

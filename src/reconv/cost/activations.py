@@ -28,7 +28,9 @@ from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.labels import Plane
 from reconv.graph.questions import NoFastPath
 from reconv.graph.trace import DETACH, call_arguments, in_one_line
-from reconv.graph.twins import twin_of
+from reconv.graph.twins import twin_of, without_data
+
+FAILS = (RuntimeError, NotImplementedError, TypeError)  # what a forward that needs data raises without it
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,11 +152,11 @@ class _Lifetimes(TorchDispatchMode):
 def _observed(graph: ChannelGraph) -> tuple[Activation, ...]:
     try:
         return _run(graph, FakeTensorMode(allow_non_fake_inputs=True))
-    except (RuntimeError, NotImplementedError, TypeError):  # a forward that needs data, as when it was traced
+    except FAILS:  # a forward that needs data, as when it was traced
         pass
     try:
         return _run(graph, None)
-    except (RuntimeError, NotImplementedError, TypeError) as error:
+    except FAILS as error:
         raise GraphError(
             f"{type(graph.model).__name__}: its memory cannot be predicted, since a second forward pass fails "
             f"({in_one_line(error)}); trace it anew where it is now, or ask for no memory budget"
@@ -163,7 +165,7 @@ def _observed(graph: ChannelGraph) -> tuple[Activation, ...]:
 
 def _run(graph: ChannelGraph, fake: FakeTensorMode | None) -> tuple[Activation, ...]:
     twin = twin_of(graph.model, fake).eval()
-    example = graph.inputs if fake is None else pytree.tree_map_only(Tensor, fake.from_tensor, graph.inputs)
+    example = without_data(graph.inputs, fake)
     inputs = [t for t in pytree.tree_leaves(example) if isinstance(t, Tensor)]
     args, kwargs = call_arguments(example)
     lifetimes = _Lifetimes(graph, [*twin.parameters(), *twin.buffers()], inputs)

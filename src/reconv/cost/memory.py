@@ -17,11 +17,12 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from reconv.cost.activations import peak_memory
+from reconv.cost.activations import FAILS, peak_memory
 from reconv.errors import GraphError
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.hollow import hollow_cut
 from reconv.graph.trace import call_arguments
+from reconv.graph.twins import without_data
 
 
 def measure_memory(model: nn.Module, example: Any) -> int:
@@ -54,10 +55,10 @@ def predicted_memory(graph: ChannelGraph, keep: Mask | None = None) -> int | Non
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     try:
         twin = hollow_cut(graph, keep, fake).eval()
-        example = pytree.tree_map_only(Tensor, fake.from_tensor, graph.inputs)
+        example = without_data(graph.inputs, fake)
         with torch.random.fork_rng(devices=[]), fake:
             return _counted(twin, example)
-    except (RuntimeError, NotImplementedError, TypeError):  # a forward that needs data, as when it was traced
+    except FAILS:  # a forward that needs data, as when it was traced
         pass
     try:
         return peak_memory(graph, keep)

@@ -27,7 +27,7 @@ from reconv.errors import GraphError
 from reconv.graph.labels import LabelSpace, Plane, along, axes_of
 from reconv.graph.questions import Listening
 from reconv.graph.shortcuts import shortcut
-from reconv.graph.twins import named_modules, parameters_and_buffers, twin_of
+from reconv.graph.twins import named_modules, parameters_and_buffers, twin_of, without_data
 
 # PyTorch runs it of itself when a tensor that it has just made is held by somebody else, such as a recording.
 DETACH = "aten.detach"
@@ -382,9 +382,7 @@ def run(
 ) -> None:
     """Run the twin once under the recorder; `check` sees every call before the next one runs."""
     record.modules = dict(named_modules(twin))
-    if fake is not None:
-        example = pytree.tree_map_only(Tensor, fake.from_tensor, example)
-    args, kwargs = call_arguments(example)
+    args, kwargs = call_arguments(without_data(example, fake))
     listening = Listening(lambda: record.modules.get(record.module))
     recorder = _Recorder(record, rule_of, check, listening, fake)
     with _path_followed(record), torch.no_grad(), fake or nullcontext(), listening, recorder:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils import _pytree as pytree
 from torch.utils._mode_utils import no_dispatch
 
 from reconv.graph.labels import Shape
@@ -36,6 +37,11 @@ def hollow(tensor: Tensor, fake: FakeTensorMode, shape: Shape | None = None) -> 
     result: Any = empty(fake, shape, stride, tensor.dtype, tensor.device)
     result._is_param = isinstance(tensor, nn.Parameter)  # what isinstance(result, nn.Parameter) says
     return result  # type: ignore[no-any-return]
+
+
+def without_data(example: Any, fake: FakeTensorMode | None) -> Any:
+    """The example with tensors that hold no data; as it is without a mode."""
+    return example if fake is None else pytree.tree_map_only(Tensor, fake.from_tensor, example)
 
 
 def empty(fake: FakeTensorMode, shape: Shape, stride: Shape, dtype: torch.dtype, device: torch.device) -> Tensor:

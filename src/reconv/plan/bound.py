@@ -134,10 +134,7 @@ def _add_product(
 
 def _channels(tables: Tables) -> _Cost:
     whole = max(tables.spending.whole["channels"], 1)
-    single = []
-    for queue in tables.queues.values():
-        sizes = np.append(0, queue.ends)
-        single.append((sizes[-1] - sizes) / whole)
+    single = [(sizes[-1] - sizes) / whole for sizes in tables.sizes]
     return _Cost(tables.spending.allowed["channels"] / whole, single)
 
 

@@ -181,7 +181,7 @@ def _give_back(taken: Sequence[Queue], keep: np.ndarray, removed: dict[str, int]
         name = queue.group.name
         if name in blocked:
             continue
-        step = queue.gone(removed[name])[len(queue.gone(removed[name] - 1)) :]
+        step = queue.step(removed[name])
         keep[step] = True
         if spending.fits(keep):
             removed[name] -= 1

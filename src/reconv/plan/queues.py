@@ -44,6 +44,10 @@ class Queue:
         """Channel classes that go together, first to go first."""
         return np.split(self.classes, self.ends[:-1]) if len(self.ends) else []
 
+    def step(self, number: int) -> Plane:
+        """The channel classes that the step of this number takes; the first is 1."""
+        return self.gone(number)[len(self.gone(number - 1)) :]
+
     def gone(self, steps: int) -> Plane:
         """The channel classes that so many steps take."""
         return self.classes[: self.ends[steps - 1] if steps else 0]
