@@ -23,6 +23,7 @@ from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.hollow import hollow_cut
 from reconv.graph.trace import call_arguments
 from reconv.graph.twins import without_data
+from reconv.modes import evaluating
 
 
 def measure_memory(model: nn.Module, example: Any) -> int:
@@ -35,12 +36,8 @@ def measure_memory(model: nn.Module, example: Any) -> int:
     Returns:
         Bytes, the input among them; parameters, buffers and what kernels use inside are not.
     """
-    modes = {module: module.training for module in model.modules()}
-    try:
-        return _counted(model.eval(), example)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with evaluating(model):
+        return _counted(model, example)
 
 
 def predicted_memory(graph: ChannelGraph, keep: Mask | None = None) -> int | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from reconv.graph.channels import Mask
+from reconv.modes import evaluating
 
 
 class LatencyModel(Protocol):
@@ -48,23 +49,15 @@ def measure_latency(models: Sequence[nn.Module], images: Tensor, runs: int = 21,
     Returns:
         One `Latency` a model, in seconds a batch.
     """
-    modes = [model.training for model in models]
     times: list[list[float]] = [[] for _ in models]
-    try:
-        for model in models:
-            model.eval()
-        with torch.inference_mode():
-            for turn in range(warmup + runs):
-                for model, seen in zip(models, times, strict=True):
-                    start = now(images)
-                    model(images)
-                    if turn >= warmup:
-                        seen.append(now(images) - start)
-                    else:
-                        now(images)
-    finally:
-        for model, mode in zip(models, modes, strict=True):
-            model.train(mode)
+    with evaluating(*models), torch.inference_mode():
+        for turn in range(warmup + runs):
+            for model, seen in zip(models, times, strict=True):
+                start = now(images)
+                model(images)
+                taken = now(images) - start
+                if turn >= warmup:
+                    seen.append(taken)
     return [Latency.of(seen, len(images)) for seen in times]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 from reconv.cost import Latency
 from reconv.cost.timing import now
 from reconv.data import DataSet
+from reconv.modes import evaluating
 from reconv.pipeline.stages import random_images
-from reconv.training.evaluate import evaluating
 
 _WARMUP = 2
 _BATCH = 16  # images a pass
@@ -41,9 +40,7 @@ def layer_latencies(
             for name in wanted:
                 if name in modules:
                     handles += _clocked(modules[name], name, times, images)
-        with torch.inference_mode(), contextlib.ExitStack() as modes:
-            for model in models:
-                modes.enter_context(evaluating(model))
+        with evaluating(*models), torch.inference_mode():
             for turn in range(_WARMUP + runs):
                 for model, times in zip(models, seen, strict=True):
                     model(images)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from reconv.errors import GraphError
+from reconv.modes import evaluating
 from reconv.plan import Plan
 from reconv.refit.chains import Chain, find_chains
-from reconv.refit.modes import evaluating
 from reconv.refit.parallel import in_parts
 from reconv.refit.report import RepairReport
 from reconv.refit.rows import Sampler
@@ -58,7 +58,7 @@ def repair_with_report(
     check_networks(small, plan, reference)
     repaired = copy.deepcopy(small)
     device = next(repaired.parameters()).device
-    with evaluating(reference), evaluating(repaired), torch.no_grad(), in_parts(device):
+    with evaluating(reference, repaired), torch.no_grad(), in_parts(device):
         two = images[:2].to(device)
         chains, left = find_chains(plan.graph, repaired, two)
         originals, _ = find_chains(plan.graph, reference, two)

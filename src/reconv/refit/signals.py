@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from reconv.graph.channels import ChannelGraph
+from reconv.modes import evaluating
 from reconv.refit import norms
 from reconv.refit.chains import Chain, Follower, LayerUse, find_chains, layer_names, step_of
 from reconv.refit.fields import HINGES, Field, kernel_by_frequency, power_law, with_constant
-from reconv.refit.modes import evaluating
 from reconv.refit.rows import output_positions, tap_offsets, tap_table, to_matrix
 
 _EXPONENTS = (0.0, 0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from reconv.graph.channels import ChannelGraph
+from reconv.modes import evaluating
 from reconv.refit import norms
 from reconv.refit.chains import Chain, Follower, LayerUse, find_chains, layer_names
-from reconv.refit.modes import evaluating
 from reconv.refit.parallel import each, in_parts
 from reconv.refit.rows import Sampler, input_rows, needed_rows, output_positions, signal_rows, tap_table
 from reconv.refit.settings import Settings, check_images

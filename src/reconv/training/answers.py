@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from reconv.data import DataSet, Share
-from reconv.training.evaluate import SplitName, batches_for, device_of, evaluating
+from reconv.modes import evaluating
+from reconv.training.evaluate import SplitName, batches_for, device_of
 from reconv.training.threads import map_in_threads
 
 

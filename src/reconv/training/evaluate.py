@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from reconv.data import DataSet, Share, Split, evaluation_batches
 from reconv.errors import ConfigError, DataError
+from reconv.modes import evaluating
 from reconv.provenance import Normalization, provenance_of
 from reconv.training.threads import map_in_threads
 
@@ -140,15 +140,3 @@ def this_share() -> Share:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return Share(torch.distributed.get_rank(), torch.distributed.get_world_size())
     return Share()
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the block; every module gets its own mode back after."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from reconv.errors import ConfigError
-from reconv.training.evaluate import device_of, evaluating
+from reconv.modes import evaluating
+from reconv.training.evaluate import device_of
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
