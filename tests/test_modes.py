@@ -27,9 +27,14 @@ def _modes(model: nn.Module) -> list[bool]:
 def test_all_models_evaluate_and_each_module_gets_its_own_mode_back() -> None:
     models = [_partly_frozen(), nn.Sequential(nn.Dropout()).eval()]
     before = [_modes(model) for model in models]
-    with pytest.raises(ZeroDivisionError), evaluating(*models):
-        assert not any(mode for model in models for mode in _modes(model))
-        raise ZeroDivisionError
+
+    def fails_while_evaluating() -> None:
+        with evaluating(*models):
+            assert not any(mode for model in models for mode in _modes(model))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails_while_evaluating()
     assert [_modes(model) for model in models] == before
 
 

@@ -15,25 +15,20 @@ processor (all threads) and of the clock. Labels serve the accuracy only.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import resource
 import statistics
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
+from cells import Cell, Cells, Clock, about_this_run, weights_of
 from torch import Tensor, nn
 
 from reconv.data import DataSet, calibration_images, load_data
 from reconv.data.splits import TensorSplit
-from reconv.files import write_json
 from reconv.graph import trace
 from reconv.plan import Budget, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
@@ -54,33 +49,13 @@ from reconv.surgery import prune
 from reconv.training.evaluate import evaluate
 from reconv.zoo import load_model, load_recipe
 
-Cell = dict[str, Any]
-
-
-class Cells:
-    """Results by name in a JSON file, each written as soon as it is there."""
-
-    def __init__(self, file: Path, about: Cell):
-        self.file = file
-        self.cells: dict[str, Cell] = json.loads(file.read_text())["cells"] if file.is_file() else {}
-        self.about = about
-
-    def get(self, name: str, measure: Callable[[], Cell]) -> Cell:
-        """The cell of this name, measured now where it is not there."""
-        if name not in self.cells:
-            self.cells[name] = measure()
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.file, {"about": self.about, "cells": self.cells})
-            print(f"  {name}: {self.cells[name]}", flush=True)
-        return self.cells[name]
-
 
 class Bench:
     """A network with its data, and what the studies do with them."""
 
     def __init__(self, options: argparse.Namespace):
         self.options = options
-        self.model = load_model(options.model, weights=weights_of(options)).eval()
+        self.model = load_model(options.model, weights=weights_of(options.model, options.weights)).eval()
         data = load_data("cifar10", options.data_root)
         self.data = data.with_normalization(provenance_of(self.model).normalization)
         self.graph = trace(self.model, self.data.example())
@@ -125,11 +100,6 @@ class Bench:
         for number in self.options.prune_cfg:
             widths = load_recipe(self.options.model, number).widths(channels)
             yield f"cfg{number}", lambda widths=widths: choose_widths(self.graph, saliency, widths)
-
-
-def weights_of(options: argparse.Namespace) -> Path:
-    places = [options.weights / f"{prefix}{options.model}.safetensors" for prefix in ("cifar10-", "")]
-    return next((place for place in places if place.is_file()), places[0])
 
 
 def drawn(options: argparse.Namespace, data: DataSet, seed: int) -> Tensor:
@@ -197,16 +167,6 @@ def figures(options: argparse.Namespace) -> None:
         )
 
 
-class Clock:
-    """Seconds of the processor and by the clock since it was made."""
-
-    def __init__(self) -> None:
-        self.start = time.process_time(), time.perf_counter()
-
-    def read(self) -> tuple[float, float]:
-        return time.process_time() - self.start[0], time.perf_counter() - self.start[1]
-
-
 def repaired(
     bench: Bench, plan_of: Callable[[], Plan], images: Tensor | None, seed: int, once: tuple[float, float]
 ) -> Cell:
@@ -218,35 +178,22 @@ def repaired(
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "accuracy": bench.accuracy(small),
-        "removed": removed(plan),
+        "removed": round(100 * (1 - plan.macs[1] / plan.macs[0]), 2),  # percent of the MACs
         "cpu s": round(cpu, 1),
         "clock s": round(wall, 1),
         "peak MiB": round(peak),
     }
 
 
-def removed(plan: Plan) -> float:
-    """Percent of the MACs."""
-    return round(100 * (1 - plan.macs[1] / plan.macs[0]), 2)
-
-
 def cells_of(options: argparse.Namespace) -> Cells:
     about = {
-        "command": " ".join(["python benchmarks/accuracy/repair.py", *without_places(sys.argv[1:])]),
-        "processor": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} threads",
-        "versions": f"Python {platform.python_version()}, PyTorch {torch.__version__}",
+        **about_this_run(options.threads),
         "images": f"{options.images} {options.source}",
         "settings": f"{options.points} points, {options.joint} joint iterations, {options.joint_rows} joint rows",
         "test images": options.test,
     }
     name = f"figures-{options.model}-{options.source}-{options.images}-{options.joint_rows}"
     return Cells(options.out / f"{name}.json", about)
-
-
-def without_places(words: list[str]) -> list[str]:
-    """A command line with DIR for every folder."""
-    places = ("--weights", "--data-root", "--out", "--fashion")
-    return ["DIR" if i and words[i - 1] in places else word for i, word in enumerate(words)]
 
 
 def main() -> None:

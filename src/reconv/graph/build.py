@@ -16,10 +16,11 @@ from reconv.extensions import load_extensions
 from reconv.graph.channels import ChannelGraph
 from reconv.graph.mend import Mender
 from reconv.graph.questions import reads_sizes_of_layers
+from reconv.graph.record import Record
 from reconv.graph.rules import rule_of
 from reconv.graph.settle import Answers, settle
 from reconv.graph.stated import Member, state
-from reconv.graph.trace import Record, Recording, record_forward
+from reconv.graph.trace import Recording, record_forward
 from reconv.graph.trial import Failure, try_out
 
 TRIALS = 60

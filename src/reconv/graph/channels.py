@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from reconv.conv.geometry import ConvGeometry
 from reconv.graph.labels import Plane, Shape, axes_of
-from reconv.graph.trace import Operation
+from reconv.graph.record import Operation
 from reconv.graph.twins import parameters_and_buffers
 
 Mask: TypeAlias = npt.NDArray[np.bool_]

@@ -13,9 +13,10 @@ from torch import nn
 
 from reconv.graph.channels import ChannelGraph, Counted, Mask
 from reconv.graph.labels import Plane, components
+from reconv.graph.record import Call
 from reconv.graph.seen import changes, numbers, widths
 from reconv.graph.settle import Answers, Line, Tie, united, varying_axes
-from reconv.graph.trace import Call, Recording
+from reconv.graph.trace import Recording
 from reconv.graph.trial import Failure, generic_cut
 
 Found = Mapping[str, Mapping[str, Counted]]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from reconv.graph.channels import Counted
 from reconv.graph.labels import Plane, axes_of
+from reconv.graph.record import Call, Value
 from reconv.graph.settle import varying_axes
-from reconv.graph.trace import Call, Value
 
 
 def numbers(call: Call, classes: Plane) -> Iterator[tuple[int | tuple[int, ...], Counted]]:

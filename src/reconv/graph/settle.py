@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from reconv.conv.geometry import ConvGeometry
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Counted, Layer
 from reconv.graph.labels import Fold, Plane, axes_of, components
-from reconv.graph.trace import LayerCall, Record
+from reconv.graph.record import LayerCall, Record
 
 SEVERAL_GROUPS = "a grouped operator reads one channel in several groups"
 OTHER_CHANNELS = "a grouped operator reads it together with other channels"

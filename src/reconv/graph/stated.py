@@ -10,7 +10,7 @@ import numpy as np
 
 from reconv.errors import ConfigError, unknown_name
 from reconv.graph.labels import Plane, axes_of
-from reconv.graph.trace import Record
+from reconv.graph.record import Record
 
 # A layer's output channels, by its name; or an axis of a parameter or buffer, by its name and the axis.
 Member: TypeAlias = "str | tuple[str, int]"

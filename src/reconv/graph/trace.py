@@ -1,20 +1,16 @@
 """From a model and an example to what its operators say about channels.
 
 The model's own forward runs once, on a copy without data (PyTorch's fake tensors: shapes and no arithmetic), under a
-dispatch mode that sees every ATen operator. For each one a rule (`rules.py`) passes the labels of the inputs on to the
+dispatch mode that sees every ATen operator. For each one a rule (`rules/`) passes the labels of the inputs on to the
 outputs. The trace is only the analysis: what is pruned later is the user's own module, never a traced program.
 """
 
 from __future__ import annotations
 
-import math
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -24,207 +20,14 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError
-from reconv.graph.labels import LabelSpace, Plane, along, axes_of
 from reconv.graph.questions import Listening
+from reconv.graph.record import Call, Operation, Output, Record, Rule, Value
 from reconv.graph.shortcuts import shortcut
 from reconv.graph.twins import named_modules, parameters_and_buffers, twin_of, without_data
 
 # PyTorch runs it of itself when a tensor that it has just made is held by somebody else, such as a recording.
 DETACH = "aten.detach"
 _DEVICE = torch.ops.prim.device.default
-_OWN_FOLDERS = tuple(str(Path(file).parent) + os.sep for file in (torch.__file__, __file__))
-
-
-@dataclass(frozen=True)
-class Value:
-    """What is known of one tensor.
-
-    Args:
-        planes: its label planes.
-        parameter: the parameter or buffer that it is, or is a mere rearrangement of.
-        static: it depends on parameters alone, not on the model's input.
-    """
-
-    planes: tuple[Plane, ...] = ()
-    parameter: str | None = None
-    static: bool = False
-
-
-NOTHING = Value()
-
-
-@dataclass(frozen=True)
-class LayerCall:
-    """One use of a weight: a convolution or a matrix product.
-
-    Args:
-        layer: dotted name. parameter: the weight's name, where it is a parameter itself.
-        kind: "conv", "conv_transposed" or "linear".
-        outputs: labels [C_out]. inputs: labels [groups, C_in / groups].
-        positions: output positions of the whole example batch.
-        window: stride, padding, dilation and kernel of a convolution, and its input's spatial size.
-        rows: labels of the positions, where channels lie along the positions; else None.
-        inputs_first: the parameter is [C_in, C_out], as in `x @ parameter`.
-    """
-
-    layer: str
-    parameter: str | None
-    kind: str
-    outputs: Plane
-    inputs: Plane
-    positions: int
-    window: Mapping[str, tuple[int, ...]] | None = None
-    rows: Plane | None = None
-    inputs_first: bool = False
-
-
-class Call:
-    """One operator call, as a rule sees it."""
-
-    def __init__(self, record: Record, func: torch._ops.OpOverload, arguments: dict[str, Any], outputs: Any):
-        self.record = record
-        self.func = func
-        self.arguments = arguments
-        self.outputs = _tensors((outputs,))
-        self.tensors = _tensors(arguments.values())
-        self.space = record.space
-        self.module = record.module
-        self.index = len(record.operations)
-        self.line = _line_of_the_model()
-        self.before: list[Value] = [record.value_of(t) for t in self.tensors]
-        self.after: list[Value] = []
-
-    @property
-    def operator(self) -> str:
-        return f"{self.func.namespace}.{self.func._opname}"
-
-    def __getitem__(self, argument: str) -> Any:
-        return self.arguments[argument]
-
-    def value(self, tensor: Tensor | None) -> Value:
-        return NOTHING if tensor is None else self.record.value_of(tensor)
-
-    @property
-    def where(self) -> str:
-        """The operator, the line of the model's code that ran it, and the module it stands in."""
-        file, line = self.line
-        return f"{self.func._opname} at {Path(file).name}:{line}, in {self.module or 'the model'}"
-
-    def freeze(self, planes: Sequence[Plane], why: str) -> None:
-        for plane in planes:
-            self.space.freeze(plane, f"{why} ({self.where})")
-
-    def doubt(self, planes: Sequence[Plane], why: str) -> None:
-        for plane in planes:
-            self.space.doubt(plane, f"{why} ({self.where})")
-
-    def fold(self, plane: Plane) -> None:
-        """The plane's channels were laid out over several axes by this operator."""
-        if len(axes_of(plane)) > 1:
-            self.space.fold(plane, self.index)
-
-
-def _tensors(values: Iterable[Any]) -> list[Tensor]:
-    """The tensors among an operator's arguments or results; some of these are lists."""
-    found: list[Tensor] = []
-    for value in values:
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif isinstance(value, (list, tuple)):
-            found += _tensors(value)
-    return found
-
-
-def _line_of_the_model() -> tuple[str, int]:
-    """File and line of the innermost frame that is neither PyTorch's nor this room's."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FOLDERS):
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
-
-
-@dataclass(frozen=True, eq=False)
-class Output:
-    """A tensor that an operator gave.
-
-    Args:
-        shape: its sizes. itemsize: bytes of an entry. planes: its label planes.
-    """
-
-    shape: tuple[int, ...]
-    itemsize: int
-    planes: tuple[Plane, ...]
-
-    def bytes_apart(self) -> float:
-        """Bytes for each combination of its planes' entries."""
-        return self.itemsize * math.prod(self.shape) / max(math.prod(plane.size for plane in self.planes), 1)
-
-
-@dataclass(frozen=True, eq=False)
-class Operation:
-    """One operator of the forward pass: what it is, in which module it ran, and what it gave."""
-
-    operator: str
-    module: str
-    outputs: tuple[Output, ...]
-
-
-Rule = Callable[[Call], "Value | list[Value]"]
-
-
-@dataclass
-class Record:
-    """All that one run of the model learns.
-
-    Args:
-        space: the labels. parameters: the planes of every parameter and buffer.
-        calls: uses of weights. norms: labels that a BatchNorm reads, and the name of its scale.
-        sizes: module -> attribute -> labels that it counts (a tuple of them for a tuple of sizes).
-        uncounted: operators that multiply but belong to no layer. used: parameters that were read.
-        operations: every operator that ran. notes: what the user should know.
-        forward: the operators of the pass in evaluation mode, but for `DETACH`.
-        noticed: what in the model's code could notice a cut; "" where nothing could.
-    """
-
-    space: LabelSpace = field(default_factory=LabelSpace)
-    parameters: dict[str, tuple[Plane, ...]] = field(default_factory=dict)
-    calls: list[LayerCall] = field(default_factory=list)
-    norms: list[tuple[Plane, str]] = field(default_factory=list)
-    sizes: dict[str, dict[str, Plane | tuple[Plane | int, ...]]] = field(default_factory=dict)
-    uncounted: dict[str, int] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
-    path: list[str] = field(default_factory=list)
-    modules: dict[str, nn.Module] = field(default_factory=dict)
-    operations: list[Call] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    forward: tuple[Operation, ...] = ()
-    noticed: str = ""
-    _values: dict[int, tuple[Tensor, Value]] = field(default_factory=dict)
-
-    @property
-    def module(self) -> str:
-        """The module whose forward is running."""
-        return self.path[-1] if self.path else ""
-
-    def value_of(self, tensor: Tensor) -> Value:
-        return self._values.get(id(tensor), (tensor, NOTHING))[1]
-
-    def remember(self, tensor: Tensor, value: Value) -> None:
-        # Holding the tensor keeps its id from being given to another one.
-        self._values[id(tensor)] = (tensor, value)
-
-    def bear(self, name: str, tensor: Tensor) -> None:
-        """Every axis of a parameter is born with labels of its own; tables of whole numbers bear none."""
-        rank = tensor.dim()
-        sizes = enumerate(tensor.shape) if tensor.is_floating_point() else ()
-        planes = tuple(along(self.space.fresh(size), axis, rank) for axis, size in sizes if size > 1)
-        self.know(name, tensor, planes)
-
-    def know(self, name: str, tensor: Tensor, planes: tuple[Plane, ...]) -> None:
-        """This tensor is the parameter of that name and bears these labels."""
-        self.parameters[name] = planes
-        self.remember(tensor, Value(planes, parameter=name, static=True))
-
 
 RuleOf = Callable[[torch._ops.OpOverload], Rule]
 Check = Callable[[Call], None]

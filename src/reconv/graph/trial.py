@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.hollow import hollow_cut
 from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
-from reconv.graph.trace import Call, Record, Recording, RuleOf, Value, in_one_line, run, two_of
+from reconv.graph.record import Call, Record, Value
+from reconv.graph.trace import Recording, RuleOf, in_one_line, run, two_of
 from reconv.graph.twins import parameters_and_buffers
 
 

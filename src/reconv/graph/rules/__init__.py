@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from reconv.errors import unknown_name
+from reconv.graph.record import Rule
 from reconv.graph.rules import layers, moving, norms, sums
 from reconv.graph.rules.common import (
     contract,
@@ -24,7 +25,6 @@ from reconv.graph.rules.common import (
     same,
     unknown,
 )
-from reconv.graph.trace import Rule
 
 # What a trace and a proof count alike: the first run of one is the first run of the other.
 STATISTICS = "mean amax amin var std var_mean std_mean"

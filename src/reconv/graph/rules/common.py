@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from reconv.graph.labels import Plane, axes_of, lifted
-from reconv.graph.trace import NOTHING, Call, Value
+from reconv.graph.record import NOTHING, Call, Value
 
 
 def met(planes: Sequence[Plane], plane: Plane) -> list[int]:

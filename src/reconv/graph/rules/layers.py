@@ -6,8 +6,8 @@ import numpy as np
 from torch import Tensor
 
 from reconv.graph.labels import Plane, along, axes_of, lifted
+from reconv.graph.record import NOTHING, Call, LayerCall, Value
 from reconv.graph.rules.common import contract, frozen_labels, joined, labels_along, laid_together, merged
-from reconv.graph.trace import NOTHING, Call, LayerCall, Value
 
 NO_CHANNELS = "fed by an axis that holds no channels"
 

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from reconv.graph.labels import Plane, along, axes_of, compressed, lifted, reshaped
+from reconv.graph.record import Call, Rule, Value
 from reconv.graph.rules.common import (
     covered,
     frozen_labels,
@@ -18,7 +19,6 @@ from reconv.graph.rules.common import (
     only_static,
     size_follows,
 )
-from reconv.graph.trace import Call, Rule, Value
 
 FIXED_POSITIONS = "cut at fixed positions"
 

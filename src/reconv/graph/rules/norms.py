@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from reconv.graph.labels import along, axes_of
+from reconv.graph.record import NOTHING, Call, Value
 from reconv.graph.rules.common import contract, joined, labels_along, merged, size_follows
-from reconv.graph.trace import NOTHING, Call, Value
 
 
 def batch_norm(call: Call) -> list[Value]:

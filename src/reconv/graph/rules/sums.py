@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from reconv.graph.labels import Plane, axes_of
+from reconv.graph.record import NOTHING, Call, Rule, Value
 from reconv.graph.rules.common import joined
-from reconv.graph.trace import NOTHING, Call, Rule, Value
 
 
 def reduced(exact: bool) -> Rule:
