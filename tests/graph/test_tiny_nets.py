@@ -216,6 +216,17 @@ def test_an_example_that_does_not_fit(example: object, said: str) -> None:
         trace(NETS["cat"][0](), example)
 
 
+def test_an_example_that_does_not_fit_behind_a_look_at_values() -> None:
+    def forward(m: Net, x: torch.Tensor) -> torch.Tensor:
+        x = m.a(x)
+        if x.sum() > 1e9:
+            return x
+        return x.reshape(-1, 12345)
+
+    with pytest.raises(GraphError, match="does not run on the example it was given .*12345"):
+        trace(Net(forward, a=conv(3, 8)), torch.randn(1, 3, 8, 8))
+
+
 def test_nothing_to_prune() -> None:
     with pytest.raises(GraphError, match="runs no convolution and no linear layer; there is nothing to prune"):
         trace(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), torch.randn(1, 3, 8, 8))

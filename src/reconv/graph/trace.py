@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,6 +29,13 @@ from reconv.graph.twins import named_modules, parameters_and_buffers, twin_of, w
 # PyTorch runs it of itself when a tensor that it has just made is held by somebody else, such as a recording.
 DETACH = "aten.detach"
 _DEVICE = torch.ops.prim.device.default
+_WITHOUT_DATA = (
+    fake_tensor.DataDependentOutputException,
+    fake_tensor.DynamicOutputShapeException,
+    fake_tensor.UnsupportedFakeTensorException,
+)
+# What a forward raises that was given what it cannot take.
+_OF_A_FORWARD = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 RuleOf = Callable[[torch._ops.OpOverload], Rule]
 Check = Callable[[Call], None]
@@ -116,19 +124,21 @@ def record_forward(model: nn.Module, example: Any, rule_of: RuleOf) -> Recording
         GraphError: the model does not run on the example.
     """
     try:
-        return _record(model, example, rule_of, FakeTensorMode(allow_non_fake_inputs=True))
-    except torch._subclasses.fake_tensor.UnsupportedFakeTensorException:
+        try:
+            return _record(model, example, rule_of, FakeTensorMode(allow_non_fake_inputs=True))
+        except Exception as error:
+            if not _needs_data(error):
+                raise
         return _record(model, example, rule_of, None)
-    except RuntimeError as error:
-        # A forward that looks at values cannot run without data: once more, with them.
-        if "data-dependent" not in str(error).lower() and type(error).__name__ not in (
-            "DataDependentOutputException",
-            "DynamicOutputShapeException",
-        ):
-            raise _does_not_run(model, error) from error
-        return _record(model, example, rule_of, None)
-    except (TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError, AssertionError) as error:
+    except _OF_A_FORWARD as error:
         raise _does_not_run(model, error) from error
+
+
+def _needs_data(error: Exception) -> bool:
+    """Whether a forward failed only because it ran without data: it looks at values, or runs what has no shapes."""
+    return isinstance(error, _WITHOUT_DATA) or (
+        isinstance(error, RuntimeError) and "data-dependent" in str(error).lower()
+    )
 
 
 def _does_not_run(model: nn.Module, error: Exception) -> GraphError:
