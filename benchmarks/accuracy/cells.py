@@ -19,17 +19,28 @@ Cell = dict[str, Any]
 
 
 class Cells:
-    """Results by name in a JSON file, each written as soon as it is there."""
+    """Results by name in a JSON file, each written as soon as it is there.
 
-    def __init__(self, file: Path, about: Cell):
+    Args:
+        file: may hold results of earlier commands with the same settings.
+        about: the command and where it runs. settings: what all results of the file have in common.
+    """
+
+    def __init__(self, file: Path, about: Cell, settings: Cell):
+        found = json.loads(file.read_text()) if file.is_file() else {"about": {**about, **settings}, "cells": {}}
+        for name, value in settings.items():
+            before = found["about"].get(name)
+            if before != value:
+                raise SystemExit(f"{file}: its results are for {name} = {before!r}, not {value!r}; give another --out")
         self.file = file
-        self.cells: dict[str, Cell] = json.loads(file.read_text())["cells"] if file.is_file() else {}
-        self.about = about
+        self.about: Cell = found["about"]  # of the command that began the file
+        self.cells: dict[str, Cell] = found["cells"]
+        self.own = {} if about["command"] == self.about["command"] else {"about": about}
 
     def get(self, name: str, measure: Callable[[], Cell]) -> Cell:
         """The cell of this name, measured now where it is not there."""
         if name not in self.cells:
-            self.cells[name] = measure()
+            self.cells[name] = {**measure(), **self.own}
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_json(self.file, {"about": self.about, "cells": self.cells})
             print(f"  {name}: {self.cells[name]}", flush=True)

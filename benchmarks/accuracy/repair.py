@@ -186,14 +186,13 @@ def repaired(
 
 
 def cells_of(options: argparse.Namespace) -> Cells:
-    about = {
-        **about_this_run(options.threads),
+    settings = {
         "images": f"{options.images} {options.source}",
         "settings": f"{options.points} points, {options.joint} joint iterations, {options.joint_rows} joint rows",
         "test images": options.test,
     }
     name = f"figures-{options.model}-{options.source}-{options.images}-{options.joint_rows}"
-    return Cells(options.out / f"{name}.json", about)
+    return Cells(options.out / f"{name}.json", about_this_run(options.threads), settings)
 
 
 def main() -> None:

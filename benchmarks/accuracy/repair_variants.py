@@ -152,7 +152,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     bench = Bench(options)
-    cells = Cells(options.out / f"variants-{options.model}.json", about_this_run(options.threads))
+    cells = Cells(options.out / f"variants-{options.model}.json", about_this_run(options.threads), {})
     print("\n| variant | MACs removed, % | KL from the original | answers as the original, % | s of the processor |")
     print("|---" * 5 + "|")
     for keep in options.keep:
