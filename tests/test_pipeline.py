@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from reconv.artifacts import load
 from reconv.data import load_data
-from reconv.errors import ConfigError, ReconvError
-from reconv.files import tensors_fingerprint
+from reconv.errors import ArtifactError, ConfigError, ReconvError
+from reconv.files import tensors_fingerprint, write_json
+from reconv.machine import processor
 from reconv.pipeline import Cut, Manner, RunConfig, Schooling, Watcher, example_of, run
-from reconv.plan import Budget
+from reconv.pipeline.folder import RunFolder
+from reconv.plan import Budget, Limits
 from reconv.report import Row
 from reconv.training import evaluate
 
@@ -77,6 +81,42 @@ def test_a_cut_is_by_budget_or_by_recipe() -> None:
         Cut("l1")
     with pytest.raises(ConfigError, match="both given"):
         Cut("l1", budget=Budget(macs=0.5), recipe=1)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RunConfig(),
+        QUICK,
+        RunConfig(cut=Cut("nuclear", recipe=2), weights="w", verify=False, arguments={"shortcut": "stride"}),
+        RunConfig(
+            cut=Cut("l1", "backward", budget=Budget(macs=0.5, size=9e6), limits=Limits(2, 8, {"layer4.*": 0.25})),
+            finetune=Schooling("short", 1, changes={"schedule": "cosine"}, teacher="base"),
+        ),
+    ],
+)
+def test_a_folder_tells_what_its_run_was_asked(config: RunConfig, tmp_path: Path) -> None:
+    place = RunFolder(tmp_path / "run")
+    place.begin(config.to_json(), overwrite=False, resume=False)
+    assert place.config() == config
+
+
+@pytest.mark.parametrize(
+    "change", [{"rounds": 0}, {"cut": {"budget": {"macs": 0.5}, "direction": "up"}}, {"seed": "one"}]
+)
+def test_a_configuration_that_no_run_writes_is_named(change: dict[str, Any], tmp_path: Path) -> None:
+    place = RunFolder(tmp_path)
+    write_json(tmp_path / "config.json", RunConfig().to_json() | change)
+    with pytest.raises(ArtifactError, match=r"config\.json"):
+        place.config()
+
+
+def test_a_run_tells_what_computed_and_counts_in_english(tmp_path: Path) -> None:
+    config = replace(QUICK, base=Schooling("default", 1), finetune=Schooling("short", 1), device="cpu")
+    facts = run(config, tmp_path / "run", NOTHING_MEASURED).facts
+    assert facts.device == processor()
+    assert facts.asked["fine-tuning"] == "short, 1 epoch"
+    assert not re.search(r"\b1 \w+s\b", " ".join(row.note for row in facts.stages))
 
 
 @pytest.mark.parametrize("name", ["digits"])

@@ -21,7 +21,7 @@ from reconv.errors import BudgetError
 from reconv.latency import choose, measure_layers
 from reconv.latency.measure import random_like
 from reconv.latency.meet import in_turns
-from reconv.pipeline.account import versions
+from reconv.machine import versions
 from reconv.plan import Budget
 from reconv.plan import choose as choose_by_costs
 

@@ -40,6 +40,7 @@ from torch import Tensor, nn
 
 from reconv.conv import ConvGeometry, ConvMatrix, ConvProblem, channel_norms, channel_norms_of_layers, spectral_bounds
 from reconv.conv.norms import NORMS
+from reconv.machine import processor
 from reconv.zoo import load_model
 
 DENSE_ROWS = 1024  # dense reference up to here
@@ -301,14 +302,6 @@ def clock(value: float) -> str:
     return f"{value:.2f} s"
 
 
-def _processor() -> str:
-    """The processor's name, where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [text.split(":")[1].strip() for text in lines if text.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def line(row: dict) -> str:
     def other(key: str) -> str:
         total, missing = row[key]
@@ -351,7 +344,7 @@ def main() -> None:
         print(json.dumps(measure(arguments.models[0], arguments.runs)))
         return
     print(f"All three norms of every channel; median of {arguments.runs} runs. Factors compare CPU seconds.")
-    print(f"{_processor()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f};")
+    print(f"{processor()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f};")
     print(f"Python {platform.python_version()}, PyTorch {torch.__version__}.\n")
     print("| network | channels | ours, s | extra MB | worst error spec / nuc / fro | dense | paper | fft | power |")
     print("|---|---|---|---|---|---|---|---|---|")

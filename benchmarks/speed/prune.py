@@ -294,10 +294,10 @@ def left(side: dict[str, Any]) -> str:
 
 
 def machine() -> str:
+    from reconv.machine import processor
+
     packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "torchvision", "timm", "torch-pruning"))
-    return (
-        f"{platform.processor() or platform.machine()}, one thread each; Python {platform.python_version()}, {packages}"
-    )
+    return f"{processor()}, one thread each; Python {platform.python_version()}, {packages}"
 
 
 def measured(path: Path) -> list[dict[str, Any]]:

@@ -15,11 +15,9 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +26,7 @@ from reconv.cost import profile
 from reconv.data import DataSet, TensorSplit
 from reconv.data.augment import crop, flip
 from reconv.graph import trace
+from reconv.machine import device_name
 from reconv.plan import Budget, Limits, choose
 from reconv.provenance import Normalization
 from reconv.saliency import score
@@ -142,7 +141,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
         "model": arguments.model,
         "batch_size": arguments.batch_size,
         "precision": arguments.precision,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "clock": clock.__name__,
         "torch": torch.__version__,
@@ -169,11 +168,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
             "of_promise": {name: round(value / promise, 3) for name, value in faster.items()},
         }
     return result
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> None:

@@ -9,11 +9,12 @@ the same code as the study's report.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from reconv.files import write_atomically
-from reconv.report import Plot, render_plot
-from reconv.report.study_facts import StudyFacts, Table
+from reconv.report import render_plot
+from reconv.report.study_facts import Section, StudyFacts, Table
 from reconv.study import Store, study_facts
 
 _ROOT = Path(__file__).parents[2]
@@ -25,13 +26,13 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=_ROOT / "docs", help="where results.md and figures/ lie")
     options = parser.parse_args()
     facts, _, records = study_facts(Store(options.study))
-    figures = _figures(facts, options.docs / "figures")
+    figures = [_figures(section, options.docs / "figures") for section in facts.sections]
     write_atomically(options.docs / "results.md", page(facts, figures, len(records), options.study))
     print(f"{len(records)} cells; {options.docs / 'results.md'}")
 
 
-def page(facts: StudyFacts, figures: list[tuple[str, str]], cells: int, folder: Path) -> str:
-    """The documentation's page."""
+def page(facts: StudyFacts, figures: list[list[tuple[str, str]]], cells: int, folder: Path) -> str:
+    """The documentation's page; `figures` are file and title of each section's pictures."""
     where = folder.resolve().relative_to(_ROOT) if folder.resolve().is_relative_to(_ROOT) else folder
     parts = [
         f"# {facts.title}",
@@ -44,11 +45,9 @@ def page(facts: StudyFacts, figures: list[tuple[str, str]], cells: int, folder: 
         "## What a reviewer asks for",
         "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.review.items()),
     ]
-    for section in facts.sections:
+    for section, pictures in zip(facts.sections, figures, strict=True):
         parts += [f"## {section.title}", section.lead]
-        parts += [
-            f"![{title}](figures/{name})" for name, title in figures if name.startswith(f"study-{section.title}-")
-        ]
+        parts += [f"![{title}](figures/{name})" for name, title in pictures]
         parts += [_table(table) for table in section.tables]
         if section.agreement:
             m = section.agreement
@@ -80,17 +79,16 @@ def _table(table: Table) -> str:
     return f"### {table.title}\n\n{table.caption}\n\n{head}" + "\n".join(rows)
 
 
-def _figures(facts: StudyFacts, folder: Path) -> list[tuple[str, str]]:
-    """A picture an arm and network; its file's name and title."""
+def _figures(section: Section, folder: Path) -> list[tuple[str, str]]:
+    """Write a network's pictures; the names of their files, and their titles."""
     found = []
-    for section in facts.sections:
-        for kind, plots in (("macs", section.plots), ("latency", section.speed)):
-            for plot in plots:
-                words = "-".join("".join(c if c.isalnum() else " " for c in plot.title).split())
-                name = f"study-{section.title}-{kind}-{words}.svg"
-                titled = Plot(f"{section.title}, {plot.title}", plot.x_label, plot.y_label, plot.series, plot.caption)
-                write_atomically(folder / name, render_plot(titled))
-                found.append((name, titled.title))
+    for kind, plots in (("macs", section.plots), ("latency", section.speed)):
+        for plot in plots:
+            words = "-".join("".join(c if c.isalnum() else " " for c in plot.title).split())
+            name = f"study-{section.title}-{kind}-{words}.svg"
+            titled = replace(plot, title=f"{section.title}, {plot.title}")
+            write_atomically(folder / name, render_plot(titled))
+            found.append((name, titled.title))
     return found
 
 

@@ -253,7 +253,7 @@ def output_folder(path: PathLike, *, overwrite: bool = False) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         for entry in path.iterdir():
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-        (path / _MARKER).touch()
+        mark_as_ours(path)
     except FileExistsError:
         raise ArtifactError(f"{path}: is a file; give a folder.") from None
     except OSError as error:
@@ -283,7 +283,7 @@ def folder_at_once(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]
     except OSError as error:
         raise _failure("written", path, error) from None
     try:
-        (beside / _MARKER).touch()
+        mark_as_ours(beside)
         yield beside
         if path.is_dir():
             shutil.rmtree(path)
@@ -292,6 +292,11 @@ def folder_at_once(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]
         raise _failure("written", path, error) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def mark_as_ours(folder: PathLike) -> None:
+    """Mark a folder so that `output_folder` may empty it one day; only for one that we made, or found empty."""
+    write_atomically(Path(folder) / _MARKER, "")
 
 
 def _refuse_unless_replaceable(path: Path, *, overwrite: bool) -> None:

@@ -37,6 +37,10 @@ class Interval:
 class Replicates:
     """Accuracies of all cells under the same resamplings of the images.
 
+    What a replicate draws depends on how many images and seeds there are, and on nothing else: an interval is the same
+    whatever other cells are known. Lines with as many seeds take the same ones, since a seed's scores, images and
+    order are what they have in common.
+
     Args:
         correct: cell -> bool `[n]`, which of the same n images it got right.
         replicates: how many resamplings. seed: which.
@@ -45,29 +49,28 @@ class Replicates:
     """
 
     def __init__(self, correct: Mapping[str, Bits], replicates: int = REPLICATES, seed: int = 0) -> None:
-        self._rng = np.random.default_rng(seed)
-        self._count = replicates
+        rng = np.random.default_rng(seed)
+        self._seed, self._count = seed, replicates
         keys = list(correct)
         bits = np.stack([correct[key] for key in keys], axis=1).astype(np.float32)
         n = len(bits)
         means = np.empty((replicates, len(keys)))
         for start in range(0, replicates, 250):  # a part at a time: the counts of all would be large
             stop = min(start + 250, replicates)
-            counts = self._rng.multinomial(n, np.full(n, 1 / n), size=stop - start)
+            counts = rng.multinomial(n, np.full(n, 1 / n), size=stop - start)
             means[start:stop] = counts.astype(np.float32) @ bits / n
         self._means: dict[str, Floats] = {key: means[:, i] for i, key in enumerate(keys)}
         self._values = {key: float(bits[:, i].mean(dtype=np.float64)) for i, key in enumerate(keys)}
 
-    def of(self, cells: Sequence[str], drawn: npt.NDArray[np.int64] | None = None) -> tuple[float, Floats]:
+    def of(self, cells: Sequence[str]) -> tuple[float, Floats]:
         """The mean accuracy of cells that differ in their seed, and its replicates, which draw seeds too."""
         table = np.stack([self._means[cell] for cell in cells], axis=1)
-        if drawn is None:
-            drawn = self.draw(len(cells))
-        return float(np.mean([self._values[cell] for cell in cells])), np.take_along_axis(table, drawn, 1).mean(1)
+        drawn = np.take_along_axis(table, self._drawn(len(cells)), 1)
+        return float(np.mean([self._values[cell] for cell in cells])), drawn.mean(1)
 
-    def draw(self, seeds: int) -> npt.NDArray[np.int64]:
-        """Which seeds each replicate takes, `[replicates, seeds]`."""
-        return self._rng.integers(0, seeds, size=(self._count, seeds))
+    def _drawn(self, seeds: int) -> npt.NDArray[np.int64]:
+        """Which of so many seeds each replicate takes, `[replicates, seeds]`."""
+        return np.random.default_rng((self._seed, seeds)).integers(0, seeds, size=(self._count, seeds))
 
     def accuracy(self, cells: Sequence[str]) -> Interval:
         """The mean accuracy of some cells, and its interval."""
@@ -75,8 +78,7 @@ class Replicates:
 
     def difference(self, a: Sequence[str], b: Sequence[str]) -> tuple[float, Floats]:
         """Mean accuracy of `a` less that of `b`, and its replicates; as many seeds in both are the same seeds."""
-        drawn = self.draw(len(a)) if len(a) == len(b) else None
-        one, other = self.of(a, drawn), self.of(b, drawn)
+        one, other = self.of(a), self.of(b)
         return one[0] - other[0], one[1] - other[1]
 
 

@@ -58,6 +58,20 @@ def test_fits_the_window(page: Page, file: Path, width: int) -> None:
     assert page.value(outside) == []
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_label_lies_on_another(page: Page, tmp_path: Path, width: int) -> None:
+    file = tmp_path / "run.html"
+    file.write_text(render(run_facts()), encoding="utf-8")
+    page.show(file.as_uri(), width)
+    overlapping = """[...document.querySelectorAll('.charts svg, svg.spans')].flatMap(svg => {
+        const texts = [...svg.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
+        return texts.flatMap(([one, a], i) => texts.slice(i + 1).filter(([_, b]) =>
+            a.left < b.right && b.left < a.right && a.top < b.bottom - 2 && b.top < a.bottom - 2)
+            .map(([other]) => `${one} / ${other}`));
+    })"""
+    assert page.value(overlapping) == []
+
+
 def test_pictures_and_links_have_names(page: Page, file: Path) -> None:
     page.show(file.as_uri(), 1280)
     tree = page.call("Accessibility.getFullAXTree")["nodes"]
@@ -102,16 +116,22 @@ def test_colors_follow_the_system(page: Page, file: Path) -> None:
 
 
 def test_contrast_of_text(page: Page, file: Path) -> None:
-    """Every color that text has, against the page, by WCAG 2: 4.5 to 1."""
-    contrast = """(() => {
-        const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
+    """Every color that text has, against what is behind it, by WCAG 2: 4.5 to 1."""
+    too_little = """(() => {
+        const color = text => {  // red, green, blue, opacity: all from 0 to 1
+            const parts = text.match(/[\\d.]+/g).map(Number), whole = text.startsWith('rgb') ? 255 : 1;
+            return [...parts.slice(0, 3).map(v => v / whole), parts[3] ?? 1]; };
+        const over = (top, below) => below.map((v, i) => top[i] * top[3] + v * (1 - top[3]));
+        const behind = e => e ? over(color(getComputedStyle(e).backgroundColor), behind(e.parentElement)) : [1, 1, 1];
+        const light = c => { const [r, g, b] = c.slice(0, 3)
             .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
             return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-        const page = light(getComputedStyle(document.body).backgroundColor);
-        return Math.min(...[...document.querySelectorAll('p, td, th, span, li, summary, figcaption')].map(e => {
-            const own = light(getComputedStyle(e).color);
-            return (Math.max(own, page) + 0.05) / (Math.min(own, page) + 0.05); }));
+        const contrast = e => { const a = light(color(getComputedStyle(e).color)), b = light(behind(e));
+            return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); };
+        return [...document.querySelectorAll('p, td, th, span, li, summary, figcaption')]
+            .filter(e => e.textContent.trim() && contrast(e) < 4.5)
+            .map(e => `${e.tagName} ${e.className} ${e.textContent}: ${contrast(e).toFixed(2)}`);
     })()"""
     for dark in (False, True):
         page.show(file.as_uri(), 800, dark)
-        assert page.value(contrast) >= 4.5
+        assert page.value(too_little) == []

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -19,9 +20,11 @@ from PIL import Image
 
 from reconv.cost import Latency
 from reconv.errors import ReconvError
+from reconv.pipeline import examine
 from reconv.report import (
     Curve,
     LayerFacts,
+    LayerTime,
     Measures,
     Plot,
     Point,
@@ -38,6 +41,7 @@ from reconv.report import (
     render_plot,
     render_study,
 )
+from reconv.training.answers import Answers
 
 
 def _layer(name: str, channels: int, kept: int) -> LayerFacts:
@@ -173,7 +177,7 @@ def test_line_charts_of_any_length_are_finite(values: tuple[float, ...]) -> None
 def test_labels_of_lines_that_end_together_do_not_overlap() -> None:
     values = {"training": (1.0, 2.0), "validation": (3.0, 2.01), "other": (0.0, 1.99)}
     places = sorted(line.label_y for line in chart.line_chart(Curve("t", "u", values)).lines)
-    assert all(b - a >= 15 for a, b in pairwise(places))
+    assert all(b - a >= 18 for a, b in pairwise(places))
 
 
 def test_a_value_far_above_the_others_does_not_flatten_them() -> None:
@@ -189,9 +193,82 @@ def test_numbers_read_well() -> None:
     assert numbers.size(1_094_408) == "1.044 MiB"
     assert numbers.duration(0.00321) == "3.21 ms"
     assert numbers.duration(75) == "1 min 15 s"
+    assert numbers.duration(36_000) == "10 h 0 min"
     assert numbers.ratio(4, 2) == "2×"
+    assert numbers.ratio(12_345, 1) == "12,300×"
+    assert [numbers.counted(n, "epoch") for n in (0, 1, 2000)] == ["0 epochs", "1 epoch", "2,000 epochs"]
     assert numbers.ticks(0, 1) == [0.0, 0.5, 1.0] or numbers.ticks(0, 1)[1] in (0.2, 0.25)
     assert all(90 <= t <= 97 for t in numbers.ticks(90, 97))
+
+
+_SCALES = (
+    (numbers.count, {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}, 4),
+    (numbers.size, {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}, 4),
+    (numbers.duration, {"µs": 1e-6, "ms": 1e-3, "s": 1}, 3),
+)
+
+
+@pytest.mark.parametrize(("written", "units", "digits"), _SCALES)
+@pytest.mark.parametrize("off", [-1e-3, -4e-4, -4e-5, -1e-9, 0.0, 1e-9, 1e-3])
+def test_no_number_reaches_the_next_unit_by_rounding(
+    written: Callable[[float], str], units: dict[str, float], digits: int, off: float
+) -> None:
+    for step, larger in pairwise(units.values()):
+        value = larger * (1 + off)
+        number, _, unit = written(value).partition(" ")
+        assert float(number) * units[unit] == pytest.approx(value, rel=10.0 ** (1 - digits))
+        assert "e" not in number
+        assert float(number) * units[unit] < larger or units[unit] == larger, (step, written(value))
+
+
+def test_minutes_and_hours_are_whole() -> None:
+    seconds = (59.94, 59.96, 3599.4, 3599.6, 7229, 7231)
+    told = ["59.9 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "2 h 0 min", "2 h 1 min"]
+    assert [numbers.duration(s) for s in seconds] == told
+
+
+def test_latency_is_of_what_computed_and_not_of_what_is_there(facts: RunFacts) -> None:
+    there = replace(facts, versions={"accelerator": "A big GPU", "processor": "A CPU, 2 cores"})
+    assert "in turns on A CPU." in render(replace(there, device="A CPU"))
+    told = there.to_json() | {"layers": []}
+    del told["device"]  # as runs wrote it that did not keep it
+    assert "measured in turns." in render(built(RunFacts, told, "metrics.json"))
+
+
+def test_latencies_are_drawn_to_one_scale() -> None:
+    before, after = Latency(1, 4e-3, 3e-3, 8e-3, 21), Latency(1, 2e-3, 1e-3, 3e-3, 21)
+    one, other = chart.spans(before, after, width=80)
+    assert (one.low, one.median, one.high) == pytest.approx((30, 40, 80))
+    assert (other.low, other.median, other.high) == pytest.approx((10, 20, 30))
+    assert one.label_x > one.high
+    assert chart.spans(Latency(1, 0, 0, 0, 1), Latency(1, 0, 0, 0, 1))[0].high == 0
+
+
+def test_times_of_layers_are_drawn_to_the_slowest() -> None:
+    times = [LayerTime("a", Latency(1, 1e-3, 0, 0, 1), Latency(1, 4e-3, 0, 0, 1))]
+    bars = chart.time_bars(times, height=100)
+    assert bars.slowest == 4e-3
+    assert (bars.pairs[0].before, bars.pairs[0].after) == pytest.approx((25, 100))
+    assert chart.time_bars([]) == chart.TimeBars([], 0.0)
+
+
+def test_an_image_that_is_shown_is_the_one_that_is_told() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(30) % 3
+    before, after = (Answers(torch.randn(30, 3, generator=generator).softmax(1), labels) for _ in range(2))
+    order = examine.most_changed(before.probabilities, after.probabilities, 30)
+    shown = [order[4], order[0]]
+    pictures = {index: torch.full((1, 2, 2), index, dtype=torch.uint8) for index in shown}
+    found = examine.tested("test", before, after, ("a", "b", "c"), pictures)
+    assert [image.index for image in found.changed] == shown
+    for image in found.changed:
+        assert image.picture == png.data_uri(pictures[image.index])
+        assert image.truth == "abc"[int(labels[image.index])]
+        assert image.before == "abc"[int(before.predicted[image.index])]
+        assert image.sure_after == pytest.approx(float(after.probabilities[image.index].max()))
+    every = examine.tested("test", before, after, "abc", dict.fromkeys(order, pictures[shown[0]]))
+    distances = [image.distance for image in every.changed]
+    assert distances == sorted(distances, reverse=True)
 
 
 def test_pictures_are_pngs_of_their_pixels() -> None:

@@ -87,6 +87,8 @@ def test_a_grid_is_a_product_with_the_whole_network_first() -> None:
     assert len(grown) == 1 + 6 + 4
     assert {cell.key for cell in cells} <= {cell.key for cell in grown}
     assert len(_study(random_seeds=4).cells()) == 1 + 3 * 2 + 3 * 2
+    peers = _study(criteria=("torch-pruning:l1", "torch-pruning:random"), random_seeds=4).cells()
+    assert len(peers) == 1 + 2 * 2 + 3 * 2
     assert [cell.seed for cell in grown] == sorted(cell.seed for cell in grown)
 
 
@@ -161,11 +163,22 @@ def test_a_study_from_a_file(tmp_path: Path) -> None:
     [
         ('title = "t"', 'titel = "t"', "title"),
         ('model = "resnet20"', 'modle = "resnet20"', "model"),
-        ("epochs = 1", 'epochs = "1"', "int"),
+        ("epochs = 1", 'epochs = "1"', "an integer"),
+        ("epochs = 1", "epochs = true", "an integer"),
+        ("epochs = 1", 'distilled = "no"', "true or false"),
+        ('title = "t"', 'latency = "no"', "true or false"),
+        ('title = "t"', "title = 3", "text"),
+        ('criteria = ["nuc", "l1"]', 'criteria = "l1"', "a list of texts"),
+        ('criteria = ["nuc", "l1"]', "criteria = [1]", "a list of texts"),
+        ('arms = ["as-cut", "short fine-tune"]', "seeds = 1.5", "seeds = 1.5; give an integer"),
+        ('arms = ["as-cut", "short fine-tune"]', 'coupled = "no"', "true or false"),
+        ('weights = "w.safetensors"', "weights = 3", "text"),
+        ('weights = "w.safetensors"', 'fingerprint = "f"', "fingerprint"),
+        ('"macs=0.5"', '"latency=0.5"', "depends on the machine"),
         ("epochs = 1", "epoch = 1", "epochs"),
         ('budgets = ["macs=0.5"]', "", "budgets"),
-        ('criteria = ["nuc", "l1"]', "criteria = 3", "criteria|kind"),
-        ("[[grids]]", "[grids]", "grids|table"),
+        ('criteria = ["nuc", "l1"]', "criteria = 3", "a list of texts"),
+        ("[[grids]]", "[grids]", r"write \[\[grids\]\]"),
     ],
 )
 def test_a_bad_file_is_told(old: str, new: str, text: str, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_report_made_again_is_the_same(run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again.html").read_text() == (run / "report.html").read_text()
 
 
-def test_the_report_has_the_issues_order(run: Path) -> None:
+def test_a_report_tells_things_in_this_order(run: Path) -> None:
     page = (run / "report.html").read_text()
     titles = [
         "What was asked, and what came out",

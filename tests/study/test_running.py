@@ -12,11 +12,14 @@ import pytest
 from outcome import outcomes
 
 from reconv.errors import ReconvError
-from reconv.study import ARMS, Cell, Network, Progress, Store, Study, run_study, study_facts
+from reconv.files import write_json
+from reconv.study import ARMS, Cell, Network, Progress, Store, Study, measures, run_study, study_facts
 from reconv.study.bench import forget_benches
 from reconv.study.compute import compute
+from reconv.study.design import study_from_json
 from reconv.study.runner import identified
 from reconv.study.tables import current, summarize, tidy
+from reconv.training import device_named
 
 
 class _StopAfter(Progress):
@@ -149,7 +152,7 @@ def _one(network: Network) -> Study:
 
 
 def test_tables_have_every_seed_and_the_summary_its_intervals(finished: Store) -> None:
-    records = current(finished.records(), finished.study)
+    records = current(finished.records(), study_from_json(finished.study).cells())
     rows = tidy(records)
     assert len(rows) == len(records)
     assert sorted({row["seed"] for row in rows if row["criterion"] == "random"}) == [0, 1]
@@ -164,22 +167,6 @@ def test_tables_have_every_seed_and_the_summary_its_intervals(finished: Store) -
     assert drawn.difference.low <= drawn.difference.value <= drawn.difference.high
 
 
-def test_results_of_other_weights_are_not_shown(finished: Store) -> None:
-    study = finished.study
-    study["networks"]["net"]["weights"] = "other"
-    assert current(finished.records(), study) == []
-
-
-def test_every_criterion_has_a_marker_of_its_own() -> None:
-    from reconv.report.plots import COLORS, SHAPES, WHOLE
-    from reconv.saliency import CRITERIA
-    from reconv.study.words import style
-
-    styles = [style(name) for name in (*CRITERIA, "reconstruction", "activation")]
-    assert len({*styles, WHOLE}) == len(styles) + 1
-    assert max(styles) < COLORS == len(SHAPES)
-
-
 def test_all_that_was_done_without_training_stands_in_one_table(finished: Store) -> None:
     facts, _, records = study_facts(finished)
     first = facts.sections[0].tables[0]
@@ -192,6 +179,53 @@ def test_all_that_was_done_without_training_stands_in_one_table(finished: Store)
                 found[row["arm"]].append(100 * row["accuracy"])
         means = [sum(found[arm]) / len(found[arm]) for arm in ("as cut", "recalibrated")]
         assert [float(text) for text in entry.text.split(" / ")] == pytest.approx(means, abs=0.051)
+
+
+def test_networks_are_described_once(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[list[str]] = []
+    real = measures._taus
+    monkeypatch.setattr(measures, "_taus", lambda bench, criteria: scored.append(criteria) or real(bench, criteria))
+    store = Store(tmp_path)
+
+    def describe(*criteria: str) -> dict[str, Any]:
+        grids = (replace(study.grids[0], criteria=criteria),)
+        measures.describe_networks(identified(replace(study, grids=grids)), store, "cpu")
+        return store.read(measures.NETWORKS)
+
+    (entry,) = describe("l1", "random").values()
+    assert describe("random") == describe("l1", "random")
+    assert scored == [["l1", "random"]]
+    (grown,) = describe("fpgm", "l1").values()
+    assert scored[1:] == [grown["criteria"]] == [["l1", "random", "fpgm"]]
+    assert [row[:2] for row in grown["tau"][:2]] == entry["tau"]
+    write_json(store.path / measures.NETWORKS, {"e" * 64: entry} | store.read(measures.NETWORKS))
+    assert "e" * 64 in describe("l2")
+
+
+def test_a_latency_is_known_by_the_device_whatever_it_was_called(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measures, "_SECONDS", 0.01)
+    device = str(device_named("auto"))
+    timed, grid = replace(study, latency=True), replace(study.grids[0], criteria=("l1",), arms=("as cut",))
+    found = []
+    for name in (device, "auto"):
+        run_study(replace(timed, grids=(grid,)), tmp_path, device=name)
+        found.append(Store(tmp_path).read(measures.LATENCY))
+    assert found[0] == found[1]
+    assert [entry["device"] for entry in found[0].values()] == [device_named("auto").type]
+
+
+def test_random_weights_are_told(study: Study, tmp_path: Path) -> None:
+    told: list[str] = []
+    progress = Progress()
+    progress.note = told.append  # type: ignore[method-assign]
+    untrained = replace(study.networks[0], weights=None)
+    grid = replace(study.grids[0], criteria=("l1",), arms=("as cut",))
+    for network in (study.networks[0], untrained):
+        run_study(replace(study, networks=(network,), grids=(grid,)), tmp_path / str(len(told)), progress=progress)
+    assert len(told) == 1
+    assert "random" in told[0]
 
 
 def test_the_report_says_what_a_reviewer_asks_for(finished: Store) -> None:
@@ -225,11 +259,64 @@ def test_the_command_writes_tables_and_report(
     assert (tmp_path / "again.html").is_file()
 
 
+def test_tables_alone_compute_nothing_and_ask_what_the_file_asks(
+    finished: Store, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reconv.cli.app import main
+    from reconv.study import executors
+
+    monkeypatch.setattr(executors, "compute", None)
+    finished.copy_to(tmp_path / "s")
+    store = Store(tmp_path / "s")
+    assert main(["study", "--tables", "-o", str(store.path)]) == 0
+    assert store.study == finished.study
+    (tmp_path / "f.toml").write_text(
+        f"""
+title = "other words"
+reference = "random"
+[networks.renamed]
+model = "resnet20"
+weights = "{network.weights}"
+data_set = "digits"
+arguments = {{ shortcut = "stride" }}
+[[grids]]
+criteria = ["l1", "random"]
+budgets = ["macs=0.5"]
+random_seeds = 3
+"""
+    )
+    assert main(["study", str(tmp_path / "f.toml"), "--tables", "-o", str(store.path)]) == 0
+    assert store.study["title"] == "other words"
+    lines = json.loads((store.path / "summary.json").read_text())["lines"]
+    assert {line["setting"]["network"] for line in lines} == {"renamed"}
+    assert {line["criterion"]: line["difference"] is not None for line in lines} == {"l1": True, "random": False}
+    assert [line["seeds"] for line in lines if line["criterion"] == "random"] == [[0, 1], [0, 1]]
+
+
+def test_a_network_by_name_starts_where_a_run_starts() -> None:
+    from reconv.cli.study import _network
+    from reconv.zoo import find_trained
+
+    shipped = find_trained("resnet20", "CIFAR10")
+    assert shipped is not None
+    assert _network("resnet20", {}, None).weights == str(shipped.weights)
+    assert _network("resnet20", {"weights": Path("w.pth")}, None).weights == "w.pth"
+    assert _network("resnet20", {"weights": Path("none")}, None).weights is None
+    with pytest.raises(ReconvError, match="--weights"):
+        _network("resnet56", {}, None)
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
         (["study"], "TOML file"),
         (["study", "missing.toml"], "missing.toml"),
+        (["study", "s.toml", "--model", "resnet20"], "one of them"),
+        (["study", "s.toml", "-b", "macs=0.5", "--seeds", "2", "--no-latency"], "--budget, --seeds, --latency"),
+        (["study", "--tables", "--reference", "l2"], "--reference"),
+        (["study", "--tables"], "--save-path"),
+        (["study", "--tables", "--save-path", "nowhere"], "no study"),
+        (["study", "--model", "resnet20", "--data-set", "digits"], "--weights F"),
         (["study", "--model", "resnet20", "--executor", "slurm"], "ray"),
         (["study", "--model", "resnet20", "--jobs", "0"], "at least 1"),
         (["report", "nowhere"], "neither"),

@@ -62,6 +62,14 @@ def test_a_mean_of_differences_that_were_resampled_together() -> None:
     assert mean_interval([part, part]) == interval(*part)
 
 
+def test_what_else_is_known_does_not_change_an_interval() -> None:
+    cells = {"a": _A, "b": _B, "c": _C}
+    few, many = Replicates({"a": _A, "b": _B}), Replicates(cells)
+    many.accuracy(["c", "a", "b"])
+    assert many.accuracy(["a", "b"]) == few.accuracy(["a", "b"])
+    assert interval(*many.difference(["a", "b"], ["b", "b"])) == interval(*few.difference(["a", "b"], ["b", "b"]))
+
+
 def test_mcnemar() -> None:
     a = np.array([True] * 9 + [False] * 1 + [True] * 50)
     b = np.array([False] * 9 + [True] * 1 + [True] * 50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,9 +64,9 @@ def command(
     networks: list[Any] = []
     data = None
     for name in names:
-        model, _, weights = name.partition("=")
+        model, weights = _model_and_weights(name)
         config = pipeline.RunConfig(
-            model=model, weights=weights or None, data_set=images, data_root=common.text(data_root), seed=seed
+            model=model, weights=weights, data_set=images, data_root=common.text(data_root), seed=seed
         )
         data = data or pipeline.load_images(config)
         if not pipeline.is_trained(config):
@@ -78,17 +79,26 @@ def command(
         write_json(json_file, asdict(found))
 
 
-def _images_of(names: tuple[str, str]) -> str:
-    """The data set of the first of them that is a run."""
-    from reconv.errors import ConfigError
-    from reconv.files import read_json
+def _model_and_weights(name: str) -> tuple[str, str | None]:
+    """NAME=FILE taken apart; a path is a saved model as a whole, whatever is in it."""
+    from reconv.pipeline.inputs import saved_model_in
 
-    for name in names:
-        for place in (Path(name), Path(name).parent):
-            file = place / "config.json"
-            if file.is_file():
-                return str(read_json(file)["data_set"])
-    raise ConfigError("reconv compare: on which images? Neither is a run; give --data-set")
+    model, _, weights = name.partition("=")
+    is_path = os.sep in model or saved_model_in(name) is not None
+    return (name, None) if is_path else (model, weights or None)
+
+
+def _images_of(names: tuple[str, str]) -> str:
+    """The data set of the first of them that is a run, or a network in a run's folder."""
+    from reconv.errors import ConfigError
+    from reconv.pipeline.folder import RunFolder
+    from reconv.pipeline.inputs import saved_model_in
+
+    for saved in filter(None, map(saved_model_in, names)):
+        run = RunFolder(saved.parent)
+        if run.is_begun:
+            return run.config().data_set
+    raise ConfigError("reconv compare: on which images? Neither is a run with a saved network; give --data-set")
 
 
 def _show(found: Any) -> None:
@@ -96,7 +106,7 @@ def _show(found: Any) -> None:
     from reconv.report import numbers
 
     out, a, b = console.stdout(), found.a, found.b
-    count, percent = numbers.count, numbers.percent
+    count, counted, percent = numbers.count, numbers.counted, numbers.percent
     rows = [
         (f"top-1, {found.images:,} {found.split} images", percent(a.accuracy), percent(b.accuracy), ""),
         ("MACs an image", count(a.macs), count(b.macs), numbers.ratio(a.macs, b.macs)),
@@ -125,5 +135,6 @@ def _show(found: Any) -> None:
         )
         for row in found.layers
     ]
-    titles = ("layer", "channels A", "B", "MACs A", "B", "time A", "B")
-    out.print(console.table("Layer by layer; time: of 16 images, the layer alone", titles, layers))
+    title = f"Layer by layer; time: of {counted(found.layer_batch, 'image')}, the layer alone"
+    columns = ("layer", "channels A", "B", "MACs A", "B", "time A", "B")
+    out.print(console.table(title, columns, layers))

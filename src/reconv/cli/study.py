@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconv.cli import options
+from reconv.cli import names, options
+
+if TYPE_CHECKING:
+    from reconv.study import Network, Study
 
 EXAMPLES = (
     "reconv study benchmarks/studies/cifar10.toml --weights-root W --data-root D --save-path P",
     "reconv study --model resnet20 --weights W.safetensors --data-set CIFAR10 -c nuc -c l1 -b macs=0.5 --arm as-cut",
     "reconv study STUDY.toml --save-path P --jobs 2",
+    "reconv study --tables --save-path P",
 )
 
 _ASKED, _HOW = "What is asked", "How it is computed"
@@ -48,15 +53,38 @@ Arms = Annotated[
         rich_help_panel=_ASKED,
     ),
 ]
-Seeds = Annotated[int, typer.Option("--seeds", help="How many seeds.", rich_help_panel=_ASKED)]
+DataSet = Annotated[
+    str | None,
+    typer.Option(
+        "--data-set",
+        "-d",
+        help="Whose images, as of `reconv run` [default: CIFAR10].",
+        autocompletion=names.offer(names.DATA_SETS),
+        rich_help_panel="Data",
+        show_default=False,
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", help="How many seeds [default: 1].", rich_help_panel=_ASKED, show_default=False),
+]
 RandomSeeds = Annotated[
-    int | None, typer.Option("--random-seeds", help="How many of the random criterion.", rich_help_panel=_ASKED)
+    int | None, typer.Option("--random-seeds", help="How many of random criteria.", rich_help_panel=_ASKED)
 ]
 Reference = Annotated[
-    str, typer.Option("--reference", help="The criterion that others are compared with.", rich_help_panel=_ASKED)
+    str | None,
+    typer.Option(
+        "--reference",
+        help="The criterion that others are compared with [default: l1].",
+        rich_help_panel=_ASKED,
+        show_default=False,
+    ),
 ]
 Latency = Annotated[
-    bool, typer.Option("--latency/--no-latency", help="Time the small networks too.", rich_help_panel=_ASKED)
+    bool | None,
+    typer.Option(
+        "--latency/--no-latency", help="Time the small networks too.", rich_help_panel=_ASKED, show_default=False
+    ),
 ]
 WeightsRoot = Annotated[
     Path | None,
@@ -79,7 +107,11 @@ Pack = Annotated[
 ]
 OnlyTables = Annotated[
     bool,
-    typer.Option("--tables", help="Compute nothing; make tables and report of what there is.", rich_help_panel=_HOW),
+    typer.Option(
+        "--tables",
+        help="Compute no cell; make tables and report of what lies in --save-path, as it was asked last, or by FILE.",
+        rich_help_panel=_HOW,
+    ),
 ]
 
 
@@ -88,17 +120,17 @@ def command(
     model: Model = None,
     weights: options.Weights = None,
     weights_root: WeightsRoot = None,
-    data_set: options.DataSet = "CIFAR10",
+    data_set: DataSet = None,
     data_root: options.DataRoot = None,
     metric: Criteria = None,
     budget: Budgets = None,
     scheme: Schemes = None,
     arm: Arms = None,
-    seeds: Seeds = 1,
+    seeds: Seeds = None,
     random_seeds: RandomSeeds = None,
     coupled: options.Coupled = False,
-    reference: Reference = "l1",
-    latency: Latency = False,
+    reference: Reference = None,
+    latency: Latency = None,
     jobs: Jobs = 1,
     executor: Executor = "processes",
     device: options.Device = "cpu",
@@ -111,32 +143,104 @@ def command(
     from reconv.cli import common, console, study_out
     from reconv.errors import ConfigError
 
-    if (file is None) == (model is None):
-        raise ConfigError("reconv study: give a TOML file, or --model and what else is asked, and not both")
-    if file is not None:
-        asked = studies.read_study(file, weights_root=weights_root, data_root=common.text(data_root))
-    else:
-        grid = studies.Grid(
-            networks=(model or "",),
-            criteria=tuple(metric or ("nuc", "l1", "random")),
-            budgets=tuple(budget or ("macs=0.5",)),
-            schemes=tuple(scheme or ("uniform",)),
-            arms=tuple(arm or ("as cut", "recalibrated")),
-            seeds=seeds,
-            random_seeds=random_seeds,
-            coupled=coupled,
-        )
-        network = studies.Network(model or "", model or "", common.text(weights), {}, data_set, common.text(data_root))
-        asked = studies.Study(
-            f"Criteria on {data_set}: {model}", (network,), (grid,), reference=reference, latency=latency
-        )
-    folder = save_path or common.output_path(None, False, "study", file.stem if file else model or "")
+    asked = {
+        "weights": weights,
+        "data_set": data_set,
+        "metric": metric,
+        "budget": budget,
+        "scheme": scheme,
+        "arm": arm,
+        "seeds": seeds,
+        "random_seeds": random_seeds,
+        "coupled": coupled or None,
+        "reference": reference,
+        "latency": latency,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    study = _asked(file, model, given, weights_root, common.text(data_root))
+    if pack is not None:
+        studies.Store(pack).check()
     if only_tables:
-        studies.Store(folder).describe(asked.title, asked.description)
+        store = studies.Store(_finished(save_path))
+        if study is not None:
+            studies.begun(study, store, device)
+    elif study is None:
+        raise ConfigError("reconv study: nothing asked; give a TOML file, or --model and what else is asked")
     else:
+        folder = save_path or common.output_path(None, False, "study", file.stem if file else model or "")
         with console.resumable(folder, flag=""):
-            done = studies.run_study(
-                asked, folder, jobs=jobs, executor=executor, device=device, progress=study_out.Lines()
-            )
+            lines = study_out.Lines()
+            done = studies.run_study(study, folder, jobs=jobs, executor=executor, device=device, progress=lines)
         study_out.say(done)
-    study_out.write(studies.Store(folder), command=common.this_command(), pack=pack)
+        store = done.store
+    study_out.write(store, command=common.this_command(), pack=pack)
+
+
+def _asked(
+    file: Path | None, model: str | None, given: Mapping[str, Any], weights_root: Path | None, data_root: str | None
+) -> Study | None:
+    """What a file says, or what options say; None where neither is there."""
+    from reconv import study as studies
+    from reconv.errors import ConfigError
+
+    if file is not None and model is not None:
+        raise ConfigError("reconv study: a TOML file and --model; give one of them")
+    if given and model is None:
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        there = "nothing they belong to" if file is None else f"{file} says what is asked"
+        raise ConfigError(f"reconv study: {flags}: {there}; leave them out, or give --model instead of a file")
+    if file is not None:
+        return studies.read_study(file, weights_root=weights_root, data_root=data_root)
+    if model is None:
+        return None
+    network = _network(model, given, data_root)
+    grid = studies.Grid(
+        networks=(model,),
+        criteria=tuple(given.get("metric", ("nuc", "l1", "random"))),
+        budgets=tuple(given.get("budget", ("macs=0.5",))),
+        schemes=tuple(given.get("scheme", ("uniform",))),
+        arms=tuple(given.get("arm", ("as cut", "recalibrated"))),
+        seeds=given.get("seeds", 1),
+        random_seeds=given.get("random_seeds"),
+        coupled=given.get("coupled", False),
+    )
+    return studies.Study(
+        f"Criteria on {network.data_set}: {model}",
+        (network,),
+        (grid,),
+        reference=given.get("reference", "l1"),
+        latency=given.get("latency", False),
+    )
+
+
+def _network(model: str, given: Mapping[str, Any], data_root: str | None) -> Network:
+    """A network with the weights that `reconv run` would start from; random ones only where they are asked for."""
+    from reconv import study as studies
+    from reconv.cli import common, console
+    from reconv.errors import ConfigError
+    from reconv.pipeline.inputs import SHIPPED, saved_model_in
+    from reconv.zoo import find_trained
+
+    data_set = given.get("data_set", "CIFAR10")
+    weights = common.starting_weights(given.get("weights"), model, data_set)
+    if weights == SHIPPED and (trained := find_trained(model, data_set)):
+        console.Progress().note(f"starts from {trained}; --weights F studies others.")
+        weights = str(trained.weights)
+    if weights is None and "weights" not in given and saved_model_in(model) is None:
+        raise ConfigError(
+            f"{model}: no weights given, and no trained network for {data_set} comes with reconv; give --weights F, or "
+            "none to study random ones"
+        )
+    return studies.Network(model, model, weights, {}, data_set, data_root)
+
+
+def _finished(folder: Path | None) -> Path:
+    """The folder of a study that is there already."""
+    from reconv.errors import ArtifactError, ConfigError
+    from reconv.study import Store
+
+    if folder is None:
+        raise ConfigError("reconv study --tables: of which study? Give its folder: --save-path P")
+    if not Store(folder).is_study:
+        raise ArtifactError(f"{folder}: no study; give a folder that reconv study wrote, or leave --tables out")
+    return folder

@@ -51,6 +51,8 @@ def say(done: Finished) -> None:
 
 def write(store: Store, *, command: str, pack: Path | None) -> None:
     """Tables, summary and report into the study's folder, and into the folder of a pack; prints what they say."""
+    if pack is not None and pack != store.path:
+        store.copy_to(pack)
     facts, summary, records = study_facts(store, command)
     rows = tidy(records)
     page = render_study(facts)
@@ -59,8 +61,6 @@ def write(store: Store, *, command: str, pack: Path | None) -> None:
         write_json(place / "results.json", rows)
         write_json(place / "summary.json", summary_json(summary))
         write_atomically(place / "report.html", page)
-    if pack is not None and pack != store.path:
-        store.copy_to(pack)
     _print(facts)
     size = numbers.size(len(page.encode()))
     console.stdout().print(f"report  {store.path / 'report.html'}  ({size})", markup=False, soft_wrap=True)

@@ -61,6 +61,16 @@ def measure_latency(models: Sequence[nn.Module], images: Tensor, runs: int = 21,
     return [Latency.of(seen, len(images)) for seen in times]
 
 
+def by_pass(calls: Sequence[float], passes: int) -> list[float]:
+    """Seconds a pass of what was timed call by call: all calls of one pass count together.
+
+    Args:
+        calls: seconds of each call, in order. passes: that they were made in, equally many in each.
+    """
+    each = max(len(calls) // passes, 1)
+    return [sum(calls[i : i + each]) for i in range(0, len(calls), each)]
+
+
 def now(tensor: Tensor) -> float:
     """Seconds by the clock, once what computes on the tensor's device is done."""
     if tensor.device.type == "cuda":

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from reconv.cost.timing import by_pass
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.trace import call_arguments
 from reconv.latency.table import Features, LatencyTable, fitted
@@ -141,13 +142,7 @@ def _timed(model: nn.Module, example: Any, clock: Clock) -> dict[str, list[float
         with _watched(model, read) as seen:
             for _ in range(passes):
                 model(*args, **kwargs)
-    # A module that is called several times in a pass counts with all its calls.
-    return {name: _by_pass(values, passes) for name, values in seen.items()}
-
-
-def _by_pass(values: list[float], passes: int) -> list[float]:
-    calls = max(len(values) // passes, 1)
-    return [sum(values[i : i + calls]) for i in range(0, len(values), calls)]
+    return {name: by_pass(calls, passes) for name, calls in seen.items()}
 
 
 @contextmanager

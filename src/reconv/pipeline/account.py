@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 
-import torch
-
-from reconv import __version__
 from reconv.cost import Latency
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
+from reconv.machine import device_name, versions
 from reconv.pipeline.config import RunConfig, Schooling
 from reconv.pipeline.looking import BY_WEIGHTS, WEIGHTS
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary
 from reconv.plan import Plan
 from reconv.report import Curve, LayerFacts, LayerTime, Measures, RunFacts, Tested, Untouched
+from reconv.report.numbers import counted
 from reconv.saliency import Saliency
 from reconv.training import EpochRecord
 
@@ -69,6 +65,7 @@ def account(
         stages=tuple(diary.rows),
         command=command,
         versions=versions(),
+        device=device_name(next(graph.model.parameters()).device),
         hashes={
             "weights before": cut.saliency.weights or tensors_fingerprint(graph.model.state_dict()),
             "weights as cut": tensors_fingerprint(cut.model.state_dict()),
@@ -98,7 +95,7 @@ def _asked(config: RunConfig, cut: CutNetwork) -> dict[str, str]:
 def _described(schooling: Schooling) -> str:
     if schooling.epochs == 0:
         return "none"
-    return schooling.protocol + (f", {schooling.epochs} epochs" if schooling.epochs else "")
+    return schooling.protocol + (f", {counted(schooling.epochs, 'epoch')}" if schooling.epochs else "")
 
 
 def layers_of(graph: ChannelGraph, saliency: Saliency, plan: Plan) -> list[LayerFacts]:
@@ -133,28 +130,6 @@ def _curves(title: str, history: tuple[EpochRecord, ...]) -> list[Curve]:
         loss["validation"] = tuple(row.validation.loss for row in history if row.validation)
         top1["validation"] = tuple(100 * row.validation.top1 for row in history if row.validation)
     return [Curve(f"{title}: loss", "nats", loss), Curve(f"{title}: top-1 accuracy", "%", top1)]
-
-
-def versions() -> dict[str, str]:
-    """What the figures were measured with and on."""
-    libraries = {name: version(name) for name in ("torch", "torchvision", "timm", "accelerate")}
-    return {
-        "reconv": __version__,
-        **libraries,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-    }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
-            found = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    except OSError:
-        found = ""
-    return found or platform.processor() or "unknown"
 
 
 def _repair(config: RunConfig) -> str:

@@ -12,8 +12,9 @@ from reconv.data import DataSet
 from reconv.files import tensors_fingerprint
 from reconv.graph import trace
 from reconv.pipeline import stages
-from reconv.pipeline.layer_times import layer_latencies
+from reconv.pipeline.layer_times import BATCH, layer_latencies
 from reconv.pipeline.watch import Diary
+from reconv.report.numbers import counted
 from reconv.significance import Interval, Replicates, interval, mcnemar
 from reconv.training.answers import answers
 
@@ -32,7 +33,7 @@ class Side:
 
 @dataclass(frozen=True)
 class LayerPair:
-    """A layer of either or both: output channels, MACs, and the median seconds of its own forward; None: not there."""
+    """A layer of either or both: output channels, MACs, median seconds a pass of its own forward; None: not there."""
 
     name: str
     channels: tuple[int | None, int | None]
@@ -48,7 +49,7 @@ class Comparison:
         a, b: the two. split, images: which images, how many.
         difference: accuracy of b less that of a, with its 95 % bootstrap interval, paired by images.
         only_a, only_b: images that only one of them got right. p_value: McNemar's exact test of that.
-        layers: of both, by name.
+        layers: of both, by name. layer_batch: images a pass in which they were timed.
     """
 
     a: Side
@@ -60,6 +61,7 @@ class Comparison:
     only_b: int
     p_value: float
     layers: tuple[LayerPair, ...]
+    layer_batch: int
 
 
 def compare(
@@ -80,7 +82,7 @@ def compare(
     """
     with diary.stage("evaluate") as stage:
         found = [answers(model, data, split) for model in models]  # type: ignore[arg-type]  # checked by the caller
-        stage.note = f"{len(found[0].labels):,} {split} images"
+        stage.note = counted(len(found[0].labels), f"{split} image")
     with diary.stage("measure latency") as stage:
         latencies = stages.latencies(models, data, device)
         stage.note = "the two networks in turns"
@@ -115,4 +117,4 @@ def compare(
             )
         )
     difference = interval(*replicates.difference(["b"], ["a"]))
-    return Comparison(a, b, split, len(found[0].labels), difference, only_a, only_b, p_value, tuple(pairs))
+    return Comparison(a, b, split, len(found[0].labels), difference, only_a, only_b, p_value, tuple(pairs), BATCH)

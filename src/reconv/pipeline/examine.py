@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from reconv.data import DataSet
 from reconv.graph import ChannelGraph
@@ -13,8 +14,16 @@ from reconv.pipeline import stages
 from reconv.pipeline.account import Measured
 from reconv.pipeline.layer_times import both, layer_latencies
 from reconv.pipeline.watch import Diary
-from reconv.report import LayerTime, Tested, most_changed, tested
+from reconv.report import Changed, Confusion, LayerTime, Tested
+from reconv.report.numbers import counted
+from reconv.report.png import data_uri
+from reconv.significance import mcnemar
 from reconv.training.answers import Answers, answers
+from reconv.training.evaluate import SplitName
+
+_MOST_CLASSES = 20  # that a table of all pairs is readable for
+_PAIRS = 20  # most frequent confusions, for more classes
+_PICTURES = 10
 
 
 def examine(
@@ -31,7 +40,7 @@ def examine(
     base = graph.model
     with diary.stage("test") as stage:
         found = [answers(network, data, "test") for network in (base, small)]
-        stage.note = f"{len(data.test):,} images, once"
+        stage.note = f"{counted(len(data.test), 'image')}, once"
     with diary.stage("measure latency") as stage:
         latencies = stages.latencies((base, small), data, device)
         layer_times = _layer_times(graph, small, data, device)
@@ -51,9 +60,70 @@ def _layer_times(graph: ChannelGraph, small: nn.Module, data: DataSet, device: t
     return tuple(LayerTime(*row) for row in both(before, after))
 
 
-def compare_answers(before: Answers, after: Answers, data: DataSet, split: str) -> Tested:
+def compare_answers(before: Answers, after: Answers, data: DataSet, split: SplitName) -> Tested:
     """What two networks answered to the same images of a split, with pictures of those that changed most."""
-    images = getattr(data, split)
-    parts = [torch.tensor([index]) for index in most_changed(before.probabilities, after.probabilities)]
-    pictures = [batch[0].cpu() for batch in images.stream(parts, torch.device("cpu"))]
-    return tested(split, before.probabilities, after.probabilities, before.labels, data.class_names, pictures)
+    changed = most_changed(before.probabilities, after.probabilities, _PICTURES)
+    images = getattr(data, split).stream([torch.tensor([index]) for index in changed], torch.device("cpu"))
+    pictures = {index: batch[0].cpu() for index, batch in zip(changed, images, strict=True)}
+    return tested(split, before, after, data.class_names, pictures)
+
+
+def tested(split: str, before: Answers, after: Answers, names: Sequence[str], pictures: Mapping[int, Tensor]) -> Tested:
+    """Compare two networks' answers to the same images.
+
+    Args:
+        split: its name. names: of the classes.
+        pictures: uint8 `[C, H, W]` of the images that are shown, by their index in the split, in the order shown.
+    """
+    only_before, only_after, p_value = mcnemar(before.correct.numpy(), after.correct.numpy())
+    few = len(names) <= _MOST_CLASSES
+    pairs = _pairs(before, after, names)
+    if not few:
+        wrong = [pair for pair in pairs if pair.truth != pair.answer]
+        pairs = sorted(wrong, key=lambda pair: -max(pair.before, pair.after))[:_PAIRS]
+    return Tested(
+        split=split,
+        images=len(before.labels),
+        classes=tuple(names) if few else (),
+        confusions=tuple(pairs),
+        changed=tuple(_changed(index, picture, before, after, names) for index, picture in pictures.items()),
+        only_before=only_before,
+        only_after=only_after,
+        p_value=p_value,
+    )
+
+
+def most_changed(before: Tensor, after: Tensor, number: int) -> list[int]:
+    """The images whose probabilities `[n, classes]` changed most, in total variation; most first."""
+    order = torch.argsort(_distance(before, after), descending=True, stable=True)
+    found: list[int] = order[:number].tolist()
+    return found
+
+
+def _distance(before: Tensor, after: Tensor) -> Tensor:
+    """Total variation, 0 to 1, of distributions along the last axis."""
+    return (before - after).abs().sum(-1) / 2
+
+
+def _changed(index: int, picture: Tensor, before: Answers, after: Answers, names: Sequence[str]) -> Changed:
+    sure_before, sure_after = before.probabilities[index], after.probabilities[index]
+    return Changed(
+        index=index,
+        picture=data_uri(picture),
+        truth=names[int(before.labels[index])],
+        before=names[int(sure_before.argmax())],
+        sure_before=float(sure_before.max()),
+        after=names[int(sure_after.argmax())],
+        sure_after=float(sure_after.max()),
+        distance=float(_distance(sure_before, sure_after)),
+    )
+
+
+def _pairs(before: Answers, after: Answers, names: Sequence[str]) -> list[Confusion]:
+    n = len(names)
+    counts = [torch.bincount(one.labels * n + one.predicted, minlength=n * n).tolist() for one in (before, after)]
+    return [
+        Confusion(names[i // n], names[i % n], one, other)
+        for i, (one, other) in enumerate(zip(*counts, strict=True))
+        if one or other
+    ]

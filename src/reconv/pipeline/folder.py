@@ -25,7 +25,9 @@ from torch import nn
 from reconv.artifacts import load, save
 from reconv.errors import ArtifactError, ConfigError
 from reconv.files import check_replaceable, output_folder, read_json, read_text, write_json
+from reconv.pipeline.config import RunConfig
 from reconv.plan import Plan
+from reconv.report import built
 from reconv.training import EpochRecord, Session
 from reconv.training.checkpoint import checkpoints_in
 
@@ -64,6 +66,27 @@ class RunFolder:
     def _config(self) -> Path:
         return self.path / "config.json"
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run has left its configuration here."""
+        return self._config.is_file()
+
+    def config(self) -> RunConfig:
+        """What was asked of the run that lies here.
+
+        Raises:
+            ArtifactError: there is no such file, or it is not what a run writes.
+        """
+        values = read_json(self._config)
+        if not isinstance(values, dict) or not {"model", "data_set"} <= values.keys():
+            raise ArtifactError(
+                f"{self._config}: not the configuration of a run, which names model and data_set; give a run's folder."
+            )
+        try:
+            return built(RunConfig, values, str(self._config))
+        except ConfigError as error:
+            raise ArtifactError(f"{self._config}: {error}") from None
+
     def check(self, config: Mapping[str, Any], *, overwrite: bool, resume: bool) -> None:
         """Refuse, before any work, a folder that the run could not be written into.
 
@@ -73,7 +96,7 @@ class RunFolder:
         if not resume or not self.path.exists():
             check_replaceable(self.path, overwrite=overwrite)
             return
-        if not self._config.is_file():
+        if not self.is_begun:
             raise ArtifactError(f"{self.path}: nothing to resume (no {self._config.name} in it); leave --resume out.")
         if self.metrics.is_file():
             raise ConfigError(f"{self.path}: finished; its figures are in {self.metrics}. --overwrite runs it again.")
@@ -90,7 +113,7 @@ class RunFolder:
     def begin(self, config: Mapping[str, Any], *, overwrite: bool, resume: bool) -> None:
         """Make the folder, or find it as it was left."""
         self.check(config, overwrite=overwrite, resume=resume)
-        if not (resume and self._config.is_file()):
+        if not (resume and self.is_begun):
             output_folder(self.path, overwrite=overwrite)
             write_json(self._config, config)
 

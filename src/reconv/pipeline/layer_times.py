@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from reconv.cost import Latency
-from reconv.cost.timing import now
+from reconv.cost.timing import by_pass, now
 from reconv.data import DataSet
 from reconv.modes import evaluating
 from reconv.pipeline.stages import random_images
 
 _WARMUP = 2
-_BATCH = 16  # images a pass
+BATCH = 16  # images a pass
 
 
 def layer_latencies(
@@ -28,10 +28,11 @@ def layer_latencies(
         data: whose images' size it is timed with. runs: timed passes.
 
     Returns:
-        By model, by layer: seconds that the module's own forward took, a pass. A clock around every layer costs a
-        microsecond or two each, so the sum is more than the network's latency; ratios are what this is for.
+        By model, by layer: seconds a pass that the module's own forward took, all its calls together. A clock around
+        every layer costs a microsecond or two each, so the sum is more than the network's latency; ratios are what
+        this is for.
     """
-    wanted, images = list(names), random_images(data, _BATCH, device)
+    wanted, images = list(names), random_images(data, BATCH, device)
     seen: list[dict[str, list[float]]] = [{} for _ in models]
     handles = []
     try:
@@ -49,7 +50,7 @@ def layer_latencies(
     finally:
         for handle in handles:
             handle.remove()
-    return [{name: Latency.of(values, len(images)) for name, values in times.items()} for times in seen]
+    return [{name: Latency.of(by_pass(calls, runs), BATCH) for name, calls in times.items()} for times in seen]
 
 
 def _clocked(module: nn.Module, name: str, times: dict[str, list[float]], images: Tensor) -> list[Any]:

@@ -24,6 +24,7 @@ from reconv.refit import (
     repair_from_weights,
     repair_with_report,
 )
+from reconv.report.numbers import counted
 
 LEAVES, WEIGHTS = "leaves", "weights"
 BY_WEIGHTS = "by weights and BatchNorm alone, no image"
@@ -85,10 +86,10 @@ def moments_for(
         images = calibration(config, graph, data)
         if images is None:
             moments = moments_from_weights(graph)
-            stage.note = f"{len(moments)} layers, {BY_WEIGHTS}"
+            stage.note = f"{counted(len(moments), 'layer')}, {BY_WEIGHTS}"
         else:
             moments = gather_moments(graph, images, Settings(seed=config.seed))
-            stage.note = f"{len(moments)} layers, {len(images):,} images without labels"
+            stage.note = f"{counted(len(moments), 'layer')}, {counted(len(images), 'image')} without labels"
     return moments
 
 

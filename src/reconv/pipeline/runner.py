@@ -26,6 +26,7 @@ from reconv.pipeline.watch import Diary, Watcher
 from reconv.plan import ALLOCATED, Plan
 from reconv.refit import IMAGE_CRITERIA
 from reconv.report import RunFacts, render
+from reconv.report.numbers import percent
 from reconv.saliency import Saliency, criterion_named, score
 from reconv.training import check_trackers, device_named, load_protocol
 from reconv.training.threads import few_threads
@@ -201,6 +202,6 @@ def _taught(
     with diary.stage("validate") as stage:
         stage.accuracy = stages.validation_accuracy(cut.model, data)
         before = stages.validation_accuracy(base, data)
-        stage.note = "as cut" if before is None else f"as cut; {before:.2%} before"
+        stage.note = "as cut" if before is None else f"as cut; {percent(before)} before"
     small = stages.mended(cut, data, config, diary)
     return stages.school(small, data, config.finetune, FINETUNE, config, place.session(FINETUNE), diary, base).model

@@ -12,6 +12,7 @@ from reconv.pipeline.folder import RunFolder
 from reconv.pipeline.inputs import given_network, load_images, teacher_of
 from reconv.pipeline.runner import Manner
 from reconv.pipeline.watch import Diary
+from reconv.report.numbers import counted, percent
 from reconv.training import (
     Evaluation,
     Trained,
@@ -63,7 +64,7 @@ def train_only(
         trained = stages.school(model, data, config.finetune, stage, config, place.session(stage), diary)
         with diary.stage("test") as entry:
             tested = evaluate(trained.model, data, "test")
-            entry.note = f"{len(data.test):,} images, once: top-1 {tested.top1:.2%}"
+            entry.note = f"{counted(len(data.test), 'image')}, once: top-1 {percent(tested.top1)}"
         if is_first_process():
             place.save_model("model", trained.model)
             place.forget_checkpoints(stage)

@@ -26,6 +26,7 @@ from reconv.plan import ALLOCATED, Plan, Scheme, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
 from reconv.refit import IMAGE_CRITERIA, Moments, curves_of, image_saliency
+from reconv.report.numbers import counted, percent
 from reconv.saliency import Saliency, score
 from reconv.surgery import prune, verify
 from reconv.training import Session, Trained, evaluate, load_protocol, recalibrate, train
@@ -125,13 +126,12 @@ def cut_network(graph: ChannelGraph, config: RunConfig, diary: Diary, data: Data
     moments = moments_for(graph, config, data, diary)
     with diary.stage("score channels") as stage:
         saliency = saliency_for(graph, cut, config.seed, diary, moments)
-        stage.note = f"{saliency.criterion}, {sum(map(len, saliency.values.values())):,} channels"
+        stage.note = f"{saliency.criterion}, {counted(sum(map(len, saliency.values.values())), 'channel')}"
     with diary.stage("choose and cut") as stage:
         plan = choose_plan(graph, saliency, cut, moments)
         small = prune(graph.model, plan)
-        stage.note = (
-            f"{plan.macs[1] / plan.macs[0]:.1%} of MACs, {plan.params[1] / plan.params[0]:.1%} of parameters left"
-        )
+        macs, params = (percent(after / before) for before, after in (plan.macs, plan.params))
+        stage.note = f"{macs} of MACs, {params} of parameters left"
     return CutNetwork(saliency, plan, small, proof(graph, small, plan, config.verify, diary))
 
 
@@ -148,7 +148,7 @@ def proof(graph: ChannelGraph, small: nn.Module, plan: Plan, wanted: bool | None
         return None
     with diary.stage("verify") as stage:
         error = verify(graph.model, small, plan)
-        stage.note = f"removed = zeroed to {error:.1e} relative, in float64"
+        stage.note = f"removed = zeroed {f'to {error:.1e} relative' if error else 'exactly'}, in float64"
     if not error <= TOLERANCE:
         raise GraphError(
             f"verify: removing differs from zeroing by {error:.1e} (at most {TOLERANCE:.0e} is rounding); "
@@ -194,7 +194,7 @@ def school(
         trained = train(model, data, protocol, seed=config.seed, teacher=teacher, session=session)
         last = trained.history[-1].validation
         stage.accuracy = last.top1 if last else None
-        stage.note = f"{protocol.name}, {protocol.epochs} epochs, last one kept" + (
+        stage.note = f"{protocol.name}, {counted(protocol.epochs, 'epoch')}, last one kept" + (
             ", with a teacher" if teacher else ""
         )
     return trained
@@ -215,7 +215,7 @@ def solve_anew(cut: CutNetwork, data: DataSet | None, config: RunConfig, diary: 
     with diary.stage("repair") as stage:
         model, report, source = repaired(cut.model, cut.plan, config, data)
         stage.accuracy = None if data is None else validation_accuracy(model, data)
-        stage.note = f"{len(report.layers)} layers solved anew {source}"
+        stage.note = f"{counted(len(report.layers), 'layer')} solved anew {source}"
     for layer, why in report.left.items():
         diary.note(f"repair: {layer} is left as it is: {why}.")
     return model

@@ -33,9 +33,8 @@ def facts_of(folder: Path) -> RunFacts:
     values = read_json(place.metrics)
     if not isinstance(values, dict):
         raise ArtifactError(f"{place.metrics}: not what a run writes; run again with --overwrite.")
-    config = read_json(folder / "config.json")
     base = load(folder / "base")
-    graph = trace(base, example_of(str(config["data_set"]))[0])
+    graph = trace(base, example_of(place.config().data_set)[0])
     plan = plan_from_json(graph, read_json(place.plan))
     layers = layers_of(graph, load_saliency(place.scores), plan)
     facts = built(RunFacts, values | {"layers": []}, str(place.metrics))

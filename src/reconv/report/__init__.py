@@ -1,4 +1,4 @@
-"""Reports: each one self-contained HTML file. What they tell are plain values; nothing is computed here."""
+"""Reports: each one self-contained HTML file. What they tell are plain values, found out elsewhere."""
 
 from reconv.report.facts import (
     Curve,
@@ -14,9 +14,11 @@ from reconv.report.plots import Plot, Point, Series
 from reconv.report.read import built
 from reconv.report.render import render, render_plot, render_scores, render_study
 from reconv.report.study_facts import StudyFacts
-from reconv.report.tested import Tested, most_changed, tested
+from reconv.report.tested import Changed, Confusion, Tested
 
 __all__ = [
+    "Changed",
+    "Confusion",
     "Curve",
     "LayerFacts",
     "LayerTime",
@@ -31,10 +33,8 @@ __all__ = [
     "Tested",
     "Untouched",
     "built",
-    "most_changed",
     "render",
     "render_plot",
     "render_scores",
     "render_study",
-    "tested",
 ]

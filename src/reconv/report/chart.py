@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from reconv.cost import Latency
 from reconv.report.facts import Curve, LayerFacts, LayerTime
 from reconv.report.numbers import ticks
 
@@ -111,6 +112,28 @@ def _runs(layer: LayerFacts, tall: float, height: float) -> list[Run]:
 
 
 @dataclass(frozen=True)
+class Span:
+    """One latency as a horizontal bar with its quartiles, and where its label stands."""
+
+    median: float
+    low: float
+    high: float
+    label_x: float
+    latency: Latency
+
+
+def spans(before: Latency, after: Latency, width: float = 440) -> tuple[Span, Span]:
+    """Two latencies on one scale, the longest of their bars and whiskers as long as asked."""
+    ends = [max(latency.high, latency.median) for latency in (before, after)]
+    scale = width / (max(ends) or 1.0)
+    first, second = (
+        Span(scale * latency.median, scale * latency.low, scale * latency.high, scale * end + 8, latency)
+        for latency, end in zip((before, after), ends, strict=True)
+    )
+    return first, second
+
+
+@dataclass(frozen=True)
 class Pair:
     """One layer's times before and after, as heights of two bars."""
 
@@ -121,11 +144,20 @@ class Pair:
     time: LayerTime
 
 
-def time_bars(times: Sequence[LayerTime], width: float = 1000, height: float = 150) -> list[Pair]:
-    """Times layer by layer, drawn to the slowest."""
-    top = max((max(time.before.median, time.after.median) for time in times), default=1.0) or 1.0
+@dataclass(frozen=True)
+class TimeBars:
+    """Times layer by layer, drawn to the slowest; that one's seconds."""
+
+    pairs: list[Pair]
+    slowest: float
+
+
+def time_bars(times: Sequence[LayerTime], width: float = 1000, height: float = 150) -> TimeBars:
+    """Two bars a layer, before and after."""
+    slowest = max((max(time.before.median, time.after.median) for time in times), default=0.0)
+    top = slowest or 1.0
     step = width / max(len(times), 1)
-    return [
+    pairs = [
         Pair(
             i * step + 0.1 * step,
             0.4 * step,
@@ -135,6 +167,7 @@ def time_bars(times: Sequence[LayerTime], width: float = 1000, height: float = 1
         )
         for i, time in enumerate(times)
     ]
+    return TimeBars(pairs, slowest)
 
 
 @dataclass(frozen=True)
@@ -161,7 +194,7 @@ class Chart:
     cut_off: bool
 
 
-def line_chart(curve: Curve, width: float = 420, height: float = 180) -> Chart:
+def line_chart(curve: Curve, width: float = 360, height: float = 180) -> Chart:
     """Epochs run from the left edge to the right one; a few values far above the others are cut off."""
     values = sorted(v for line in curve.values.values() for v in line if math.isfinite(v)) or [0.0, 1.0]
     low, high = values[0], values[-1]
@@ -195,7 +228,7 @@ def line_chart(curve: Curve, width: float = 420, height: float = 180) -> Chart:
     )
 
 
-def _free_place(wanted: float, taken: list[float], line_height: float = 15) -> float:
+def _free_place(wanted: float, taken: list[float], line_height: float = 18) -> float:
     """The place nearest to `wanted` that is a line's height away from those taken."""
     places = [wanted, *(other + step for other in taken for step in (-line_height, line_height))]
     free = [place for place in places if all(abs(place - other) >= line_height for other in taken)]

@@ -130,6 +130,7 @@ class RunFacts:
         before, after: the two networks. layers: in the order of the forward pass.
         untouched: tied channels that were left alone. curves: of the trainings. stages: what was done.
         command: that does it again. versions, hashes: of software, hardware and weights, by name.
+        device: what the networks were trained and measured on; empty where that was not kept.
         notes: sentences the reader should know. rounds: of iterative pruning, where there were several.
         verified: largest difference between removed and zeroed, relative, in float64; None: not looked for.
         layer_times: of the layers, one by one, where they were measured. tested: both networks' answers to the test
@@ -152,6 +153,12 @@ class RunFacts:
     verified: float | None = None
     layer_times: tuple[LayerTime, ...] = ()
     tested: Tested | None = None
+    device: str = ""
+
+    @property
+    def latencies(self) -> tuple[tuple[Latency, Latency], ...]:
+        """Before and after, one pair a batch size."""
+        return tuple(zip(self.before.latency, self.after.latency, strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object, without the scores, which have a file of their own."""

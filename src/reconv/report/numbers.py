@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-_DECIMAL = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-_BINARY = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+_DECIMAL = ((1, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"))
+_BINARY = ((1, "B"), (1 << 10, "KiB"), (1 << 20, "MiB"), (1 << 30, "GiB"))
+_SECONDS = ((1e-6, "µs"), (1e-3, "ms"), (1, "s"))
+
+
+def _in_units(value: float, units: Sequence[tuple[float, str]], digits: int) -> str:
+    """In the smallest unit in which the number, as it will be read, has not reached the next one."""
+    (step, unit), *larger = units
+    number = f"{value / step:.{digits}g}"
+    if larger and abs(float(number)) * step >= larger[0][0]:
+        return _in_units(value, larger, digits)
+    return f"{number} {unit}".rstrip()
 
 
 def count(value: float) -> str:
     """125_486_720 -> '125.5 M'."""
-    for size, unit in _DECIMAL:
-        if abs(value) >= size:
-            return f"{value / size:.4g} {unit}"
-    return f"{value:.4g}"
+    return _in_units(value, _DECIMAL, 4)
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """1 -> '1 epoch', 2000 -> '2,000 epochs'; `nouns` is the plural where it is not the noun and an s."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def size(value: float | None) -> str:
     """Bytes: 1_094_408 -> '1.044 MiB'."""
-    if value is None:
-        return "not measured"
-    for step, unit in _BINARY:
-        if abs(value) >= step:
-            return f"{value / step:.4g} {unit}"
-    return f"{value:.0f} B"
+    return "not measured" if value is None else _in_units(value, _BINARY, 4)
 
 
 def percent(fraction: float | None) -> str:
@@ -32,18 +40,21 @@ def percent(fraction: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0.00321 -> '3.21 ms', 75 -> '1 min 15 s'."""
-    if seconds >= 60:
-        minutes, rest = divmod(round(seconds), 60)
-        return f"{minutes} min {rest} s"
-    if seconds >= 1:
-        return f"{seconds:.3g} s"
-    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+    """0.00321 -> '3.21 ms', 75 -> '1 min 15 s', 36_000 -> '10 h 0 min'."""
+    if not float(f"{seconds:.3g}") >= 60:
+        return _in_units(seconds, _SECONDS, 3)
+    if round(seconds) < 3600:
+        return f"{round(seconds) // 60} min {round(seconds) % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60} min"
 
 
 def ratio(before: float | None, after: float | None) -> str:
-    """How many times smaller `after` is: '2.01x'."""
-    return "" if not before or not after else f"{before / after:.3g}×"
+    """How many times smaller `after` is: '2.01×'."""
+    if not before or not after:
+        return ""
+    number = f"{before / after:.3g}"
+    return f"{float(number):,.0f}×" if float(number) >= 1000 else f"{number}×"
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:

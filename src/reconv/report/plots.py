@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from reconv.report.numbers import ticks
 
-COLORS = 11  # classes c0 to c10 in plots.css
-SHAPES = ("circle", "square", "up", "diamond", "down", "cross", "ring", "plus", "hourglass", "box", "tall")
+COLORS = 12  # classes c0 to c11 in plots.css
+SHAPES = ("circle", "square", "up", "diamond", "down", "cross", "ring", "plus", "hourglass", "box", "tall", "left")
 WHOLE = 9  # the style of networks that nothing was cut from, and of a run among others
 _R = 4.2
 
@@ -34,6 +34,7 @@ class Series:
 
     Args:
         style: which color and marker. line: draw one. strong: larger, for what a reader looks for.
+        hollow: the marker's outline only, and a dashed line, for what would look the same otherwise.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Series:
     style: int = 0
     line: bool = True
     strong: bool = False
+    hollow: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ class Stroke:
     marks: tuple[Mark, ...]
     line: bool
     strong: bool
+    hollow: bool
+
+    @property
+    def css(self) -> str:
+        """Its classes in plots.css."""
+        return f"c{self.style}{' strong' * self.strong}{' hollow' * self.hollow}"
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,8 @@ def draw(plot: Plot, width: float = 420, height: float = 260) -> Drawing:
             for point in inside
         )
         line = " ".join(f"{x(point.x):.1f},{y(point.y):.1f}" for point in inside)
-        strokes.append(Stroke(series.name, series.style % COLORS, line, marks, series.line, series.strong))
+        style = series.style % COLORS
+        strokes.append(Stroke(series.name, style, line, marks, series.line, series.strong, series.hollow))
     return Drawing(
         width,
         height,
@@ -148,6 +157,7 @@ def marker(shape: str, x: float, y: float, r: float = _R) -> str:
         "square": ((-1, -1), (1, -1), (1, 1), (-1, 1)),
         "up": ((0, -1.2), (1.15, 0.9), (-1.15, 0.9)),
         "down": ((0, 1.2), (1.15, -0.9), (-1.15, -0.9)),
+        "left": ((-1.2, 0), (0.9, -1.15), (0.9, 1.15)),
         "diamond": ((0, -1.35), (1.2, 0), (0, 1.35), (-1.2, 0)),
         "plus": ((-0.45, -1.2), (0.45, -1.2), (0.45, -0.45), (1.2, -0.45), (1.2, 0.45), (0.45, 0.45), (0.45, 1.2),
                  (-0.45, 1.2), (-0.45, 0.45), (-1.2, 0.45), (-1.2, -0.45), (-0.45, -0.45)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from reconv.errors import ArtifactError
 
@@ -28,6 +28,10 @@ def _of(kind: Any, value: Any) -> Any:
     origin, inside = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return None if value is None else _of(next(k for k in inside if k is not type(None)), value)
+    if origin is Literal:
+        if value not in inside:
+            raise ValueError(f"{value!r} is none of {', '.join(map(str, inside))}")
+        return value
     if origin is tuple:
         kinds = [inside[0]] * len(value) if inside[-1] is Ellipsis else inside
         return tuple(_of(k, v) for k, v in zip(kinds, value, strict=True))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reconv.report import chart, numbers, plots
-from reconv.report.facts import LayerFacts, LayerTime, RunFacts
+from reconv.report.facts import LayerFacts, RunFacts
 from reconv.report.plots import Plot, Point, Series, marker
 from reconv.report.study_facts import StudyFacts
 from reconv.report.tested import Tested
@@ -32,13 +32,15 @@ def _trade(facts: RunFacts, study: Sequence[Series]) -> Plot | None:
         return None
     ends = [Point(100 * m.macs / before.macs, 100 * m.accuracy) for m in (after, before) if m.accuracy is not None]
     of_run = Series("this run: after, before", tuple(ends), plots.WHOLE, line=not study, strong=True)
-    source = f" Small marks: {len(study)} series of a study of the same network." if study else ""
+    source = "This run, measured."
+    if study:
+        source = f"Large marks: this run, measured. Small marks: {len(study)} series of a study of the same network."
     return Plot(
         "Accuracy against MACs",
         "MACs left, % of the network before",
         "top-1 accuracy on the test images, %",
         (*study, of_run),
-        f"Large marks: this run, measured.{source}",
+        source,
     )
 
 
@@ -62,10 +64,6 @@ def _marker_at(style: int) -> str:
     return marker(plots.SHAPES[style % len(plots.SHAPES)], 0, 0, 5.5)
 
 
-def _slowest(times: Sequence[LayerTime]) -> float:
-    return max(max(time.before.median, time.after.median) for time in times)
-
-
 def _heat(images: int, found: Tested, truth: str) -> int:
     """How dark a cell is: the share of its class, in percent."""
     of_class = sum(pair.after for pair in found.confusions if pair.truth == truth)
@@ -85,13 +83,14 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         ratio=numbers.ratio,
+        counted=numbers.counted,
         score_bars=chart.score_bars,
         strip=chart.strip,
         line_chart=chart.line_chart,
         draw=plots.draw,
         marker_at=_marker_at,
         time_bars=chart.time_bars,
-        slowest=_slowest,
+        spans=chart.spans,
         heat=_heat,
     )
     return environment

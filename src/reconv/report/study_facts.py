@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconv.report.plots import Plot
+from reconv.report.plots import COLORS, Plot
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Widths:
 
     Args:
         layers: names. before: channels of each. rows: name of the plan -> channels kept of each.
+        styles: name of the plan -> color, as of a series; others have one after the other.
     """
 
     title: str
@@ -58,6 +59,11 @@ class Widths:
     layers: tuple[str, ...]
     before: tuple[int, ...]
     rows: Mapping[str, tuple[int, ...]]
+    styles: Mapping[str, int] = field(default_factory=dict)
+
+    def style(self, name: str) -> int:
+        """The color of a plan."""
+        return self.styles.get(name, list(self.rows).index(name) % COLORS)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from reconv.study.arms import ARMS, Arm
 from reconv.study.cell import Cell, Network
 from reconv.study.design import Grid, Study, read_study
 from reconv.study.executors import EXECUTORS, executor_named
-from reconv.study.runner import Finished, Progress, run_study
-from reconv.study.sections import points_of_network
+from reconv.study.pictures import points_of_network
+from reconv.study.runner import Finished, Progress, begun, run_study
 from reconv.study.store import Store
 from reconv.study.story import study_facts
 from reconv.study.tables import as_csv, summary_json, tidy
@@ -22,6 +22,7 @@ __all__ = [
     "Store",
     "Study",
     "as_csv",
+    "begun",
     "executor_named",
     "points_of_network",
     "read_study",

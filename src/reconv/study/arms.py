@@ -7,10 +7,11 @@ starts the same small architecture from fresh weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from reconv.errors import ConfigError, unknown_name
+from reconv.study.tabled import from_table
 
 Mend: TypeAlias = Literal["nothing", "recalibrate", "repair"]
 MENDS = ("nothing", "recalibrate", "repair")
@@ -99,21 +100,14 @@ def arm_named(name: str, own: Mapping[str, Arm] | None = None) -> Arm:
     return plain[_plain(name)]
 
 
-def arm_from_table(name: str, values: Mapping[str, Any]) -> Arm:
+def arm_from_table(name: str, table: Any) -> Arm:
     """An arm as a TOML table gives it: changes to the arm of this name, or a new one.
 
     Raises:
         ConfigError, UnknownNameError: keys or values that an arm does not have.
     """
-    known = {field.name: str(field.type) for field in fields(Arm) if field.name != "name"}
-    for key, value in values.items():
-        if key not in known:
-            raise unknown_name(f"arm {name}: key", key, known)
-        kind = {"Mend": str, "str": str, "bool": bool}.get(known[key], int)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise ConfigError(f"arm {name}: {key} = {value!r}; give a value of type {kind.__name__}")
     base = next((arm for arm in ARMS.values() if _plain(arm.name) == _plain(name)), Arm(name))
-    return replace(base, **values)
+    return from_table(Arm, table, f"arms.{name}", defaults=asdict(base), hidden=("name",))
 
 
 def _plain(name: str) -> str:

@@ -23,7 +23,7 @@ from reconv.refit import Moments, curves_of, error_curves, gather_moments
 from reconv.refit import Settings as RepairSettings
 from reconv.refit.criteria import IMAGE_CRITERIA, image_saliency
 from reconv.saliency import Saliency, score
-from reconv.study.cell import Cell, Network
+from reconv.study.cell import Cell, Network, is_random
 from reconv.study.design import RECONSTRUCTION
 from reconv.training import device_named
 from reconv.training.evaluate import normalization_for
@@ -65,6 +65,12 @@ class Bench:
         weights = tensors_fingerprint(self.model.state_dict())
         return replace(self.network, fingerprint=weights, labels=tensors_fingerprint(labels))
 
+    @cached_property
+    def cuttable(self) -> frozenset[str]:
+        """Layers whose output channels may go while residual streams stay whole."""
+        groups = (group for group in self.graph.groups if not group.reason and not group.stream)
+        return frozenset(layer for group in groups for layer in group.producers)
+
     def _scores(self, criterion: str, seed: int) -> Saliency:
         return score(self.graph, criterion, seed=seed)
 
@@ -72,7 +78,7 @@ class Bench:
         """Scores, with the seed and the images only where they decide something, so that others are shared."""
         if criterion in IMAGE_CRITERIA:
             return image_saliency(self.graph, criterion, self._moments(number, seed))
-        return self.scores(criterion, seed if criterion == "random" else 0)
+        return self.scores(criterion, seed if is_random(criterion) else 0)
 
     def _images(self, number: int, seed: int) -> Tensor:
         """Calibration images, normalized, on the network's device."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from reconv.refit.criteria import IMAGE_CRITERIA
@@ -17,6 +18,11 @@ RESULTS_VERSION = 1
 
 WHOLE = Arm("whole")  # of a network that is not cut
 PEER = "torch-pruning:"  # begins the name of a criterion that another library cuts by
+
+
+def is_random(criterion: str) -> bool:
+    """Whether a seed draws a criterion's scores, ours or the peer's."""
+    return criterion.removeprefix(PEER) == "random"
 
 
 @dataclass(frozen=True)
@@ -109,14 +115,14 @@ class Cell:
     @property
     def is_random(self) -> bool:
         """Whether its seed decides anything."""
-        return self.arm.is_random or self.criterion.endswith("random") or self.looks_at_images
+        return self.arm.is_random or is_random(self.criterion) or self.looks_at_images
 
     @property
     def looks_at_images(self) -> bool:
         """Whether images decide which channels go."""
         return self.scheme == "allocated" or self.criterion in IMAGE_CRITERIA
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of the identity as canonical JSON."""
         text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -14,7 +14,7 @@ from torch import nn
 
 from reconv.cost import profile
 from reconv.graph import trace
-from reconv.pipeline.account import versions
+from reconv.machine import versions
 from reconv.plan import Plan
 from reconv.provenance import Provenance, attach, provenance_of
 from reconv.refit import Settings as RepairSettings

@@ -25,8 +25,8 @@ random_seeds = 5
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ from reconv.plan import ALLOCATED, SCHEMES, Budget
 from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.saliency import criterion_named
 from reconv.study.arms import Arm, arm_from_table, arm_named
-from reconv.study.cell import PEER, Cell, Network
+from reconv.study.cell import PEER, Cell, Network, is_random
+from reconv.study.tabled import as_table, from_table
 
 RECONSTRUCTION = "reconstruction"
 STUDY_SCHEMES = (*SCHEMES, ALLOCATED)
@@ -53,7 +54,7 @@ class Grid:
             "reconstruction"; "torch-pruning:l1" and its like, which the peer cuts (uniform only).
         budgets: what may be left, such as "macs=0.5", or one of the paper's configurations, "cfg1".
         schemes: "uniform", "global", "allocated". arms: names in the table of arms.
-        seeds: how many. random_seeds: how many for the random criterion; None: as many.
+        seeds: how many. random_seeds: how many for random criteria; None: as many.
         coupled: cut residual streams too.
     """
 
@@ -131,7 +132,7 @@ class Study:
         random_seeds = grid.random_seeds or grid.seeds
         for name, seed in product(grid.networks, range(max(grid.seeds, random_seeds))):
             for budget, scheme, criterion, arm in product(grid.budgets, grid.schemes, grid.criteria, grid.arms):
-                if seed >= (random_seeds if criterion == "random" else grid.seeds):
+                if seed >= (random_seeds if is_random(criterion) else grid.seeds):
                     continue
                 if why_not(criterion, scheme, self.arm(arm), budget, grid.coupled):
                     continue
@@ -179,7 +180,12 @@ def _criterion(name: str) -> str:
 def _budget(text: str) -> str:
     if text.startswith("cfg") and text[3:].isdigit():
         return text
-    return str(Budget.parse([text])).replace(", ", ",")
+    budget = Budget.parse([text])
+    if budget.latency is not None:
+        raise ConfigError(
+            f"budget: {text}; a time depends on the machine, and a cell does not; give macs=0.5 or the like"
+        )
+    return str(budget).replace(", ", ",")
 
 
 def read_study(path: PathLike, *, weights_root: Path | None = None, data_root: str | None = None) -> Study:
@@ -195,22 +201,16 @@ def read_study(path: PathLike, *, weights_root: Path | None = None, data_root: s
     place = Path(path)
     values = read_toml(place)
     root = weights_root or place.parent
-    own_arms = _table(values.pop("arms", {}), "arms")
-    arms = tuple(arm_from_table(name, _table(row, f"arms.{name}")) for name, row in own_arms.items())
+    own_arms = as_table(values.pop("arms", {}), "arms")
     networks = tuple(
-        _network(name, _table(row, f"networks.{name}"), root, data_root)
-        for name, row in _table(values.pop("networks", {}), "networks").items()
+        _network(name, row, root, data_root) for name, row in as_table(values.pop("networks", {}), "networks").items()
     )
-    rows = values.pop("grids", [])
-    grids = tuple(_built(Grid, _table(row, "grids"), "grids", {"networks": [n.name for n in networks]}) for row in rows)
-    known = {f.name for f in fields(Study)} - {"networks", "grids", "arms"}
-    for key in values:
-        if key not in known:
-            raise unknown_name(f"{place.name}: key", key, known)
-    try:
-        return Study(**({"title": place.stem} | values), networks=networks, grids=grids, arms=arms)
-    except (TypeError, AttributeError) as error:
-        raise ConfigError(f"{place}: a value of the wrong kind ({error}); see `reconv study --help`") from None
+    parts = {
+        "arms": tuple(arm_from_table(name, row) for name, row in own_arms.items()),
+        "networks": networks,
+        "grids": _grids(values.pop("grids", []), {"networks": tuple(network.name for network in networks)}),
+    }
+    return from_table(Study, values, place.name, defaults={"title": place.stem, **parts}, hidden=tuple(parts))
 
 
 def study_from_json(values: Mapping[str, Any]) -> Study:
@@ -227,38 +227,23 @@ def study_from_json(values: Mapping[str, Any]) -> Study:
         )
         for name, row in values["networks"].items()
     )
-    grids = tuple(_built(Grid, row, "grids", {}) for row in values["grids"])
-    arms = tuple(Arm(**row) for row in values["arms"])
+    arms = tuple(from_table(Arm, row, "arms") for row in values["arms"])
     own = {key: values[key] for key in ("title", "split", "reference", "latency", "description")}
-    return Study(networks=networks, grids=grids, arms=arms, **own)
+    return Study(networks=networks, grids=_grids(values["grids"]), arms=arms, **own)
 
 
-def _network(name: str, row: Mapping[str, Any], root: Path, data_root: str | None) -> Network:
-    network: Network = _built(Network, row, f"networks.{name}", {"name": name, "model": name})
+def _grids(rows: Any, defaults: Mapping[str, Any] | None = None) -> tuple[Grid, ...]:
+    if not isinstance(rows, list):
+        raise ConfigError(
+            "grids: no list of tables; write [[grids]] above each, in two brackets, since there may be several"
+        )
+    return tuple(from_table(Grid, row, f"grids, {i}", defaults=defaults) for i, row in enumerate(rows, start=1))
+
+
+def _network(name: str, row: Any, root: Path, data_root: str | None) -> Network:
+    hidden = ("name", "fingerprint", "labels")
+    network = from_table(Network, row, f"networks.{name}", defaults={"name": name, "model": name}, hidden=hidden)
     weights = network.weights
     if weights is not None and weights != "pretrained" and not Path(weights).is_absolute():
         weights = str(root / weights)
     return replace(network, weights=weights, data_root=network.data_root or data_root)
-
-
-def _built(kind: Any, row: Mapping[str, Any], where: str, defaults: Mapping[str, Any]) -> Any:
-    known = {f.name for f in fields(kind)} - {"fingerprint", "labels"}
-    for key in row:
-        if key not in known:
-            raise unknown_name(f"{where}: key", key, known)
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in ({**defaults, **row}).items()}
-    try:
-        return kind(**values)
-    except (TypeError, AttributeError) as error:
-        raise ConfigError(f"{where}: a key is missing or of the wrong kind ({error}); give it") from None
-
-
-def _table(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: {value!r}; write a table, [{where}]")
-    return value
-
-
-def grid_of(criteria: Sequence[str], budgets: Sequence[str], **others: Any) -> Grid:
-    """A grid from the command line's lists."""
-    return Grid(networks=("network",), criteria=tuple(criteria), budgets=tuple(budgets), **others)

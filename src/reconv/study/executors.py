@@ -19,7 +19,7 @@ Result: TypeAlias = tuple[Cell, Record | ReconvError]
 Executor: TypeAlias = Callable[[Iterable[Cell], Place, int], Iterator[Result]]
 
 _AHEAD = 2  # cells a worker that are handed out in advance
-_RETRIES = 3  # of a cell whose worker died
+_RETRIES = 3  # after workers died, without a cell done in between; on Ray, of a cell
 
 
 def _attempt(cell: Cell, place: Place) -> Record | ReconvError:
@@ -36,16 +36,16 @@ def in_processes(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Res
         for cell in cells:
             yield cell, _attempt(cell, place)
         return
-    todo = list(cells)
-    for _ in range(_RETRIES + 1):
-        left = list(todo)
+    left, retries = list(cells), _RETRIES
+    while retries >= 0:
         try:
-            for cell, result in _in_a_pool(todo, place, jobs):
+            for cell, result in _in_a_pool(tuple(left), place, jobs):
                 left.remove(cell)
+                retries = _RETRIES
                 yield cell, result
             return
         except BrokenProcessPool:
-            todo = left
+            retries -= 1
     raise ConfigError(f"--jobs {jobs}: worker processes die again and again (too little memory?); give fewer jobs")
 
 
@@ -62,15 +62,18 @@ def _in_a_pool(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Resul
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 yield waiting.pop(future), future.result()
     finally:
+        processes = list((getattr(pool, "_processes", None) or {}).values())  # the pool forgets them at its shutdown
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in (getattr(pool, "_processes", None) or {}).values():  # a long training is not waited for
-            process.terminate()
+        if waiting:  # interrupted: a long training is not waited for
+            for process in processes:
+                process.terminate()
 
 
 def on_ray(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Result]:
     """As Ray tasks, on the cluster that `RAY_ADDRESS` names or that this process is connected to, else on this machine.
 
-    A task whose worker or node dies is run again elsewhere. Weights and data must be at the same paths on every node.
+    A task whose worker or node dies is run again elsewhere, and is a failure of its cell where that does not help.
+    Weights and data must be at the same paths on every node.
     """
     ray = _ray()
     if not ray.is_initialized():
@@ -88,7 +91,17 @@ def on_ray(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Result]:
             return
         done, _ = ray.wait(list(waiting), num_returns=1)
         for reference in done:
-            yield waiting.pop(reference), ray.get(reference)
+            yield waiting.pop(reference), _fetched(ray, reference)
+
+
+def _fetched(ray: Any, reference: Any) -> Record | ReconvError:
+    try:
+        return ray.get(reference)  # type: ignore[no-any-return]
+    except ray.exceptions.RayTaskError:  # a fault of ours, with the traceback of the task
+        raise
+    except ray.exceptions.RayError as error:
+        why = str(error).strip().splitlines()[0]
+        return ConfigError(f"--executor ray: workers die again and again ({why}); give the nodes more memory")
 
 
 def _ray() -> Any:

@@ -9,55 +9,70 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch import nn
 
 from reconv.files import write_json
-from reconv.pipeline.account import versions
+from reconv.machine import device_name, versions
 from reconv.pipeline.stages import BATCHES, timed_in_turns
 from reconv.rank import kendall_tau
 from reconv.saliency import CRITERIA
 from reconv.study.bench import Bench, bench_for
 from reconv.study.cell import PEER, Cell, Network
 from reconv.study.design import Study
-from reconv.study.store import Store
+from reconv.study.store import LATENCY, NETWORKS, Store
 from reconv.surgery import prune
 from reconv.threads import one_thread
+from reconv.training import device_named
 
-NETWORKS, LATENCY = "networks.json", "latency.json"
+_CPU = "cpu"
 _SECONDS = 4.0  # of timing an architecture and batch size
 
 
 def describe_networks(study: Study, store: Store, device: str) -> None:
-    """The networks' layers, and Kendall's tau between the study's criteria (mean over the layers that may be cut)."""
-    found = {}
+    """The networks' layers, and Kendall's tau between the study's criteria (mean over the layers that may be cut).
+
+    Kept in the store by the fingerprint of the weights; what is there already is not computed again.
+    """
+    known = store.read(NETWORKS)
     for network in study.networks:
-        bench, wanted = bench_for(network, device), _criteria(study, network)
+        entry, wanted = known.get(network.fingerprint, {}), criteria_of(study, network)
+        before = entry.get("criteria", [])
+        if entry and set(wanted) <= set(before):
+            continue
+        bench, criteria = bench_for(network, device), list(dict.fromkeys([*before, *wanted]))
         with one_thread():
-            taus = _taus(bench, wanted)
+            taus = _taus(bench, criteria)
         layers = [layer.name for layer in bench.graph.layers]
-        found[network.name] = {"layers": layers, "cut": sorted(_cuttable(bench)), "criteria": wanted, "tau": taus}
-    write_json(store.path / NETWORKS, found)
+        known.pop(network.name, None)  # as the first files had it
+        known[network.fingerprint] = {
+            "layers": layers,
+            "cut": sorted(bench.cuttable),
+            "criteria": criteria,
+            "tau": taus,
+        }
+        write_json(store.path / NETWORKS, known)
 
 
-def _cuttable(bench: Bench) -> set[str]:
-    groups = (group for group in bench.graph.groups if not group.reason and not group.stream)
-    return {layer for group in groups for layer in group.producers}
+def described(known: Mapping[str, Any], network: Network) -> Mapping[str, Any]:
+    """What `describe_networks` kept of a network; the first files had names instead of fingerprints."""
+    found: Mapping[str, Any] = known.get(network.fingerprint) or known.get(network.name) or {}
+    return found
 
 
-def _criteria(study: Study, network: Network) -> list[str]:
+def criteria_of(study: Study, network: Network) -> list[str]:
+    """The criteria by weights that a study asks of a network."""
     grids = [grid for grid in study.grids if network.name in grid.networks]
     return list(dict.fromkeys(name for grid in grids for name in grid.criteria if name in CRITERIA))
 
 
 def _taus(bench: Bench, criteria: list[str]) -> list[list[float | None]]:
     scores = [bench.scores(name, 0).values for name in criteria]
-    cuttable = _cuttable(bench)
     table: list[list[float | None]] = []
     for one in scores:
         row: list[float | None] = []
         for other in scores:
-            taus = [kendall_tau(one[layer], other[layer]) for layer in one if layer in other and layer in cuttable]
+            both = bench.cuttable & set(one) & set(other)
+            taus = [kendall_tau(one[layer], other[layer]) for layer in one if layer in both]
             taus = [tau for tau in taus if not math.isnan(tau)]
             row.append(sum(taus) / len(taus) if taus else None)
         table.append(row)
@@ -65,16 +80,17 @@ def _taus(bench: Bench, criteria: list[str]) -> list[list[float | None]]:
 
 
 def latencies(study: Study, cells: Iterable[Cell], store: Store, device: str, note: Callable[[str], None]) -> None:
-    """Measure each architecture of the study beside its whole network, once; kept in the store by its widths.
+    """Measure each architecture of the study beside its whole network, once a kind of device; kept by its widths.
 
     Latency is not part of a cell: it is a property of the machine and the widths, not of the criterion.
     """
     records, known = store.records(), store.read(LATENCY)
+    kind = device_named(device).type
     for cell in cells:
         record = records.get(cell.key)
         if record is None or cell.is_whole or cell.criterion.startswith(PEER):
             continue
-        key = latency_key(cell.network.fingerprint, record["outcome"]["widths"], device)
+        key = latency_key(cell.network.fingerprint, record["outcome"]["widths"], kind)
         if key not in known:
             bench = bench_for(cell.network, device)
             known[key] = _timed(bench, prune(bench.model, bench.plan_of(cell)))
@@ -82,9 +98,9 @@ def latencies(study: Study, cells: Iterable[Cell], store: Store, device: str, no
             note(f"latency of {cell.network.name}, {cell.budget} {cell.scheme}")
 
 
-def latency_key(fingerprint: str, widths: Iterable[int], device: str = "cpu") -> str:
-    """By which a latency is kept: network, widths and kind of device."""
-    text = json.dumps([fingerprint, list(widths), torch.device(device).type if device != "auto" else device])
+def latency_key(fingerprint: str, widths: Iterable[int], device: str) -> str:
+    """By which a latency is kept: network, widths and kind of device, such as "cpu"."""
+    text = json.dumps([fingerprint, list(widths), device])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -96,9 +112,23 @@ def _timed(bench: Bench, small: nn.Module) -> dict[str, Any]:
                 (bench.model, small), bench.data, batch, bench.device, seconds=_SECONDS, least=5
             )
         rows.append({"batch": batch, "before": asdict(before), "after": asdict(after)})
-    known = versions()
+    known, kind = versions(), bench.device.type
     machine = {key: known[key] for key in ("torch", "processor", "accelerator")} | {"threads": "1"}
-    return {"rows": rows, "machine": machine}
+    if kind != _CPU:
+        machine["accelerator"] = device_name(bench.device)
+    return {"rows": rows, "device": kind, "machine": machine}
+
+
+def device_of(entry: Mapping[str, Any]) -> str:
+    """The kind of device that a latency was measured on; the first ones, all of CPUs, did not say."""
+    return str(entry.get("device", _CPU))
+
+
+def machine_of(entry: Mapping[str, Any]) -> str:
+    """What a latency was measured on, in words."""
+    machine, kind = entry["machine"], device_of(entry)
+    where = f"{machine['processor']}, {machine['threads']} thread" if kind == _CPU else machine["accelerator"]
+    return f"{kind.upper()}: {where}, PyTorch {machine['torch']}"
 
 
 def speedup(entry: Mapping[str, Any], batch: int) -> float | None:

@@ -76,11 +76,7 @@ def cut_by_peer(bench: Bench, cell: Cell) -> nn.Module:
 def _cut(library: Any, bench: Bench, cell: Cell, share: float) -> nn.Module:
     model = copy.deepcopy(bench.model)
     kind, arguments = IMPORTANCES[cell.criterion.removeprefix(PEER)]
-    may_go = {
-        layer for group in bench.graph.groups if not group.reason and not group.stream for layer in group.producers
-    }
-    whole = [bench.graph.layer(name) for name in (layer.name for layer in bench.graph.layers) if name not in may_go]
-    ignored = [model.get_submodule(layer.name) for layer in whole]
+    ignored = [model.get_submodule(layer.name) for layer in bench.graph.layers if layer.name not in bench.cuttable]
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.enable_grad():
         warnings.simplefilter("ignore")
         torch.manual_seed(cell.seed)

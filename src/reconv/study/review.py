@@ -3,52 +3,55 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from reconv.report import numbers
-from reconv.study.arms import ARMS, Arm
-from reconv.study.design import study_from_json
+from reconv.significance import LEVEL, REPLICATES
+from reconv.study.cell import Cell, is_random
+from reconv.study.design import Study
 from reconv.study.tables import Record, Summary
 
 
-def review_of(study: Mapping[str, Any], records: Sequence[Record], summary: Summary) -> dict[str, str]:
+def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[str, str]:
     """What a careful reviewer asks for."""
     base = "; ".join(
         f"{name} {numbers.percent(record['outcome']['accuracy'])} of {record['outcome']['images']:,} "
-        f"{study['split']} images ({numbers.count(record['outcome']['macs'][0])} MACs, "
+        f"{study.split} images ({numbers.count(record['outcome']['macs'][0])} MACs, "
         f"{numbers.count(record['outcome']['parameters'][0])} parameters, weights "
         f"{record['cell']['network']['weights'][:12]})"
         for name, record in summary.base.items()
     )
-    arms = {record["arm"]: record["cell"]["arm"] for record in records if record["cell"]["criterion"]}
-    protocols = {arm.name: arm.protocol for arm in ARMS.values()}
-    protocols |= {arm["name"]: arm["protocol"] for arm in study["arms"]}
+    epochs = {
+        record["arm"]: (record["cell"]["arm"]["protocol"] or {}).get("epochs")
+        for record in records
+        if record["cell"]["criterion"]
+    }
     settings = [line for line in summary.lines if line.difference is not None]
     noise = sum(not line.difference.excludes_zero for line in settings if line.difference)
     seeds: dict[str, set[int]] = defaultdict(set)
     for line in summary.lines:
-        seeds["random" if line.criterion == "random" else line.setting.arm].add(len(line.seeds))
+        seeds["random" if is_random(line.criterion) else line.setting.arm].add(len(line.seeds))
     by = ", ".join(f"{name}: {_range(numbers_)}" for name, numbers_ in seeds.items())
     cpu = sum(record["made"]["processor_seconds"] for record in records)
     return {
         "base accuracy": base,
         "MACs": "of convolutions and linear layers, for one image, one fused multiply-add counted as one; BatchNorm, "
         "activations and additions are not counted",
-        "split": f"accuracy on the {study['split']} images, every one of them; calibration and training images are "
+        "split": f"accuracy on the {study.split} images, every one of them; calibration and training images are "
         "from the training split without the validation images held out (weights trained elsewhere may have seen both)",
         "what was done after the cut": "; ".join(
-            f"{name}: {_described(name, arm, protocols)}" for name, arm in arms.items()
+            f"{name}: {replace(study.arm(name), epochs=number)}" for name, number in epochs.items()
         ),
         "model selection": "none: no epoch, seed or setting was chosen by these images; a training's last epoch counts",
         "seeds": f"{by}; a seed draws random scores, calibration images and the order of a training. Scores of the "
         "other criteria are not random",
-        "intervals": "95 %, percentile bootstrap of 2,000 replicates over the images (the same for all networks) and, "
-        "where there are several, over seeds; of a line with one seed it lacks the noise of the images drawn for "
-        "statistics and repair. They say nothing about other trained networks or data sets, and are not "
-        f"corrected for the {len(settings)} comparisons, of which about {0.05 * len(settings):.0f} would be beyond "
-        "noise by chance alone",
-        "within noise": f"{noise} of {len(settings)} differences to {study['reference']}",
+        "intervals": f"{100 * LEVEL:g} %, percentile bootstrap of {REPLICATES:,} replicates over the images (the "
+        "same for all networks) and, where there are several, over seeds; of a line with one seed it lacks the noise "
+        "of the images drawn for statistics and repair. They say nothing about other trained networks or data sets, "
+        f"and are not corrected for the {len(settings)} comparisons, of which about "
+        f"{(1 - LEVEL) * len(settings):.0f} would be beyond noise by chance alone",
+        "within noise": f"{noise} of {len(settings)} differences to {study.reference}",
         "computed": f"{len(records):,} cells in {numbers.duration(cpu)} of processor time",
     }
 
@@ -57,27 +60,12 @@ def _range(values: set[int]) -> str:
     return str(min(values)) if len(values) == 1 else f"{min(values)} to {max(values)}"
 
 
-def _described(name: str, arm: Mapping[str, Any], protocols: Mapping[str, str]) -> str:
-    protocol = arm.get("protocol") or {}
-    epochs = protocol.get("epochs")
-    known = Arm(
-        name,
-        arm["mend"],
-        int(arm.get("images", 1000)),
-        protocols.get(name, "of its own") if protocol else "",
-        epochs,
-        bool(arm["fresh"]),
-        bool(arm.get("distilled")),
-    )
-    return str(known)
-
-
-def missing_of(study: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
+def missing_of(cells: Sequence[Cell], records: Sequence[Record]) -> list[str]:
     """How many of the cells that were asked are not there, by network and arm."""
     have = {record["key"] for record in records}
     asked: Counter[tuple[str, str]] = Counter()
     missing: Counter[tuple[str, str]] = Counter()
-    for cell in study_from_json(study).cells():
+    for cell in cells:
         place = cell.network.name, cell.arm.name
         asked[place] += 1
         missing[place] += cell.key not in have

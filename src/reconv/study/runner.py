@@ -1,4 +1,4 @@
-"""A study's way: what is known stays, what is missing is computed, then tables and report are written anew."""
+"""A study's way: what is known stays, what is missing is computed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconv.errors import ConfigError, ReconvError
+from reconv.pipeline.inputs import saved_model_in
 from reconv.study.bench import bench_for
 from reconv.study.cell import Cell
 from reconv.study.compute import Place
@@ -73,9 +74,12 @@ def run_study(
     if jobs < 1:
         raise ConfigError(f"--jobs {jobs}; give the number of processes, at least 1")
     run = executor_named(executor)
-    known_study = identified(study, device)
     store = Store(Path(folder))
-    store.begin(known_study.to_json())
+    store.check()
+    known_study = begun(study, store, device)
+    for network in known_study.networks:
+        if network.weights is None and saved_model_in(network.model) is None:
+            progress.note(f"{network.name}: no weights given; the network's are random.")
     cells = known_study.cells()
     records = store.records()
     missing = [cell for cell in cells if cell.key not in records]
@@ -93,6 +97,17 @@ def run_study(
         latencies(known_study, cells, store, device, progress.note)
     computed = len(missing) - len(failed)
     return Finished(store, len(cells) - len(missing), computed, tuple(failed), time.perf_counter() - start)
+
+
+def begun(study: Study, store: Store, device: str = "cpu") -> Study:
+    """The study, identified, as what the store was asked last.
+
+    Raises:
+        ReconvError: a network or data set that cannot be loaded, or a folder of something else.
+    """
+    known = identified(study, device)
+    store.begin(known.to_json())
+    return known
 
 
 def identified(study: Study, device: str = "cpu") -> Study:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from reconv.errors import ArtifactError
-from reconv.files import read_json, read_text, write_atomically, write_json
+from reconv.files import mark_as_ours, read_json, read_text, write_atomically, write_json
 
+NETWORKS, LATENCY = "networks.json", "latency.json"
 _STUDY, _CELLS, _PACKED = "study.json", "cells", "cells.jsonl"
-_MARKER = ".reconv"
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Store:
 
     path: Path
 
-    def begin(self, study: Mapping[str, Any]) -> None:
-        """Make the folder, or take one that a study made.
+    def check(self) -> None:
+        """Refuse, before any work, a place that no study may be written to.
 
         Raises:
             ArtifactError: a file, or a folder of something else.
@@ -39,9 +39,19 @@ class Store:
         if self.path.exists() and not self.path.is_dir():
             raise ArtifactError(f"{self.path}: is a file; give a folder.")
         if self.path.is_dir() and any(self.path.iterdir()) and not self.is_study:
-            raise ArtifactError(f"{self.path}: holds something that is no study; give another folder.")
+            raise ArtifactError(f"{self.path}: holds something that is no study; give another folder, or an empty one.")
+
+    def begin(self, study: Mapping[str, Any]) -> None:
+        """Make the folder, or take one that a study made, for this study.
+
+        Raises:
+            ArtifactError: as `check` does.
+        """
+        self.check()
+        is_new = not self.is_study
         write_json(self.path / _STUDY, study)
-        write_atomically(self.path / _MARKER, "")
+        if is_new:
+            mark_as_ours(self.path)
 
     @property
     def is_study(self) -> bool:
@@ -54,10 +64,6 @@ class Store:
         if not self.is_study:
             raise ArtifactError(f"{self.path}: no study (no {_STUDY} in it); give a folder that reconv study wrote.")
         return dict(read_json(self.path / _STUDY))
-
-    def describe(self, title: str, description: str) -> None:
-        """Other words for the same study."""
-        write_json(self.path / _STUDY, self.study | {"title": title, "description": description})
 
     @property
     def trainings(self) -> Path:
@@ -99,14 +105,19 @@ class Store:
             yield record
 
     def copy_to(self, target: Path) -> int:
-        """The study in another folder, all outcomes in one file `cells.jsonl`; returns how many."""
+        """The study in another folder, all outcomes in one file `cells.jsonl`; returns how many.
+
+        Raises:
+            ArtifactError: as `check` does, of the target; nothing is written.
+        """
+        pack = Store(target)
         records = sorted(self.records().values(), key=lambda record: str(record["key"]))
         lines = (json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":")) for record in records)
+        pack.begin(self.study)
         write_atomically(target / _PACKED, "".join(line + "\n" for line in lines))
-        for name in (_STUDY, "networks.json", "latency.json"):
+        for name in (NETWORKS, LATENCY):
             if (self.path / name).is_file():
                 write_json(target / name, read_json(self.path / name))
-        write_atomically(target / _MARKER, "")
         return len(records)
 
     def read(self, name: str) -> dict[str, Any]:

@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from reconv.report.study_facts import Entry, StudyFacts, Table
+from reconv.study.design import Study, study_from_json
 from reconv.study.review import missing_of, review_of, versions_of
 from reconv.study.sections import section_of
 from reconv.study.store import Store
 from reconv.study.tables import Pooled, Record, Summary, current, summarize
-from reconv.study.words import arm_rank, points, rank
+from reconv.study.words import arm_rank, bounds, points, rank, verdict
 
 PAPERS = ("spectral", "nuclear", "frobenius")
 
 
 def study_facts(store: Store, command: str = "") -> tuple[StudyFacts, Summary, list[Record]]:
     """A study's report, its summary, and the records that they rest on."""
-    study = store.study
-    records = current(store.records(), study)
-    summary = summarize(records, study["reference"])
-    sections = [section_of(name, study, store, summary) for name in study["networks"] if name in summary.base]
+    study = study_from_json(store.study)
+    cells = study.cells()
+    records = current(store.records(), cells)
+    summary = summarize(records, study.reference)
+    networks = [network for network in study.networks if network.name in summary.base]
+    sections = [section_of(network, study, store, summary) for network in networks]
     facts = StudyFacts(
-        title=study["title"],
-        description=study["description"],
+        title=study.title,
+        description=study.description,
         findings=tuple(findings(summary, study)),
         review=review_of(study, records, summary),
         claims=tuple(_claims(summary, study)),
         sections=tuple(section for section in sections if section.plots),
-        missing=tuple(missing_of(study, records)),
+        missing=tuple(missing_of(cells, records)),
         command=command or "reconv study STUDY.toml --weights-root W --data-root D --save-path FOLDER",
         versions=versions_of(records),
     )
     return facts, summary, records
 
 
-def findings(summary: Summary, study: Mapping[str, Any]) -> list[str]:
+def findings(summary: Summary, study: Study) -> list[str]:
     """Sentences, each with its interval."""
-    reference, texts = study["reference"], []
+    reference, texts = study.reference, []
     for (network, arm), rows in _by_arm(summary.pooled).items():
         papers = [row for row in rows if row.criterion in PAPERS]
         if papers and reference == "l1":
@@ -47,7 +49,7 @@ def findings(summary: Summary, study: Mapping[str, Any]) -> list[str]:
         if drawn is not None:
             texts.append(
                 f"{network}, {arm}: random channels against {reference}: {points(drawn.difference.value)} points "
-                f"{_bounds(drawn)}, the mean over settings ({drawn.settings})."
+                f"{bounds(drawn.difference)}, the mean over settings ({drawn.settings})."
             )
     return texts
 
@@ -56,27 +58,22 @@ def _about_the_paper(network: str, arm: str, papers: Sequence[Pooled]) -> str:
     """What became of the claim that the paper's norms beat L1."""
     ranked = sorted(papers, key=lambda row: rank(row.criterion))
     parts = [
-        f"{row.criterion} {points(row.difference.value)} {_bounds(row)}, ahead beyond noise in {row.wins} and behind "
-        f"in {row.losses} of {row.settings} settings"
+        f"{row.criterion} {points(row.difference.value)} {bounds(row.difference)}, ahead beyond noise in {row.wins} "
+        f"and behind in {row.losses} of {row.settings} settings"
         for row in ranked
     ]
+    words = {"better": "above", "worse": "below", "noise": "not to be told from"}
     kinds = {
-        "above": [row.criterion for row in ranked if row.difference.low > 0],
-        "below": [row.criterion for row in ranked if row.difference.high < 0],
-        "not to be told from": [row.criterion for row in ranked if not row.difference.excludes_zero],
+        where: [row.criterion for row in ranked if verdict(row.difference) == kind] for kind, where in words.items()
     }
-    verdict = ", ".join(f"{_listed(names)} {where} L1" for where, names in kinds.items() if names)
+    found = ", ".join(f"{_listed(names)} {where} L1" for where, names in kinds.items() if names)
     holds = "borne out" if len(kinds["above"]) == len(ranked) else "not borne out" if not kinds["above"] else "mixed"
-    return f"{network}, {arm}: that the paper's norms beat L1 is {holds} here: {verdict} (points: {'; '.join(parts)})."
+    return f"{network}, {arm}: that the paper's norms beat L1 is {holds} here: {found} (points: {'; '.join(parts)})."
 
 
 def _listed(names: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def _bounds(row: Pooled) -> str:
-    return f"[{points(row.difference.low)}, {points(row.difference.high)}]"
 
 
 def _by_arm(pooled: Iterable[Pooled]) -> dict[tuple[str, str], list[Pooled]]:
@@ -86,11 +83,11 @@ def _by_arm(pooled: Iterable[Pooled]) -> dict[tuple[str, str], list[Pooled]]:
     return dict(sorted(found.items(), key=lambda item: (item[0][0], arm_rank(item[0][1]))))
 
 
-def _claims(summary: Summary, study: Mapping[str, Any]) -> list[Table]:
+def _claims(summary: Summary, study: Study) -> list[Table]:
     """Against the reference, averaged over budgets and schemes: a table a network."""
     tables = []
-    for network in study["networks"]:
-        by_arm = {arm: rows for (name, arm), rows in _by_arm(summary.pooled).items() if name == network}
+    for network in study.networks:
+        by_arm = {arm: rows for (name, arm), rows in _by_arm(summary.pooled).items() if name == network.name}
         criteria = sorted({row.criterion for rows in by_arm.values() for row in rows}, key=rank)
         if not criteria:
             continue
@@ -102,8 +99,8 @@ def _claims(summary: Summary, study: Mapping[str, Any]) -> list[Table]:
             rows.append((criterion, tuple(_pooled_entry(row) for row in found.values())))
         tables.append(
             Table(
-                f"{network}: difference to {study['reference']}",
-                f"Percentage points of {_split(study)} accuracy, the mean over budgets and schemes (their number in "
+                f"{network.name}: difference to {study.reference}",
+                f"Percentage points of {study.split} accuracy, the mean over budgets and schemes (their number in "
                 "brackets), with 95 % bootstrap intervals over images and seeds; bold where the interval does not "
                 "contain zero, so that the difference is beyond noise. Settings near chance, where no "
                 "criterion leaves much, count like the others.",
@@ -117,9 +114,5 @@ def _claims(summary: Summary, study: Mapping[str, Any]) -> list[Table]:
 def _pooled_entry(row: Pooled | None) -> Entry:
     if row is None:
         return Entry("")
-    kind = "noise" if not row.difference.excludes_zero else "better" if row.difference.value > 0 else "worse"
-    return Entry(f"{points(row.difference.value)} ({row.settings})", _bounds(row), kind)
-
-
-def _split(study: Mapping[str, Any]) -> str:
-    return str(study["split"])
+    text = f"{points(row.difference.value)} ({row.settings})"
+    return Entry(text, bounds(row.difference), verdict(row.difference))

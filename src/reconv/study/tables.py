@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from reconv.significance import Floats, Interval, Replicates, interval, mean_interval, spread
-from reconv.study.cell import RESULTS_VERSION
+from reconv.study.cell import Cell
 from reconv.study.compute import unpack
 
 Record = Mapping[str, Any]
@@ -78,15 +78,10 @@ class Summary:
     base: Mapping[str, Record]
 
 
-def current(records: Mapping[str, Record], study: Mapping[str, Any]) -> list[Record]:
-    """The records that a study's networks and this version of the code stand behind."""
-    weights = {name: row["weights"] for name, row in study["networks"].items()}
+def current(records: Mapping[str, Record], cells: Iterable[Cell]) -> list[Record]:
+    """The records of these cells, as far as they are there, with today's names of networks and arms."""
     return [
-        record
-        for record in records.values()
-        if record["cell"]["version"] == RESULTS_VERSION
-        and record["cell"]["split"] == study["split"]
-        and weights.get(record["name"]) == record["cell"]["network"]["weights"]
+        {**records[cell.key], "name": cell.network.name, "arm": cell.arm.name} for cell in cells if cell.key in records
     ]
 
 
@@ -124,7 +119,7 @@ def tidy(records: Iterable[Record]) -> list[dict[str, Any]]:
             }
         )
     order = ("network", "arm", "scheme", "budget", "criterion", "seed")
-    return sorted(rows, key=lambda row: tuple(str(row[key]) for key in order))
+    return sorted(rows, key=lambda row: tuple(row[key] for key in order))
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -149,8 +144,9 @@ def summarize(records: Sequence[Record], reference: str) -> Summary:
         groups[setting, cell["criterion"]].append(record)
     replicates = _replicates(cut)
     lines, parts = [], defaultdict(list)
-    for (setting, criterion), members in sorted(groups.items(), key=lambda item: item[0]):
+    for members in groups.values():  # all of them first, since seeds are paired by their place
         members.sort(key=lambda record: int(record["cell"]["seed"]))
+    for (setting, criterion), members in sorted(groups.items(), key=lambda item: item[0]):
         drawn = replicates[members[0]["name"]]
         keys = tuple(str(record["key"]) for record in members)
         found: tuple[float, Floats] | None = None

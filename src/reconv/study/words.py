@@ -1,12 +1,15 @@
-"""How criteria, budgets and differences are called and ordered, everywhere alike."""
+"""How criteria, arms, budgets and differences are called and ordered, everywhere alike."""
 
 from __future__ import annotations
 
 from reconv.report import numbers
-from reconv.report.plots import WHOLE
+from reconv.report.plots import COLORS, WHOLE
+from reconv.significance import Interval
 from reconv.study.arms import ARMS
+from reconv.study.cell import PEER
 
 _ORDER = ("spectral", "nuclear", "frobenius", "l1", "l2", "fpgm", "bn_scale", "random", "reconstruction", "activation")
+_STYLES = tuple(style for style in range(COLORS) if style != WHOLE)
 
 
 def rank(criterion: str) -> tuple[int, str]:
@@ -15,21 +18,47 @@ def rank(criterion: str) -> tuple[int, str]:
 
 
 def style(criterion: str) -> int:
-    """The same color and marker everywhere; peers have those of what they imitate."""
-    plain = criterion.split(":")[-1]
-    place = _ORDER.index(plain) if plain in _ORDER else len(_ORDER)
-    return place if place < WHOLE else place + 1
+    """The same color and marker everywhere; a peer has those of what it imitates, all others share the last ones."""
+    plain = criterion.removeprefix(PEER)
+    return _STYLES[_ORDER.index(plain)] if plain in _ORDER else _STYLES[-1]
+
+
+def nth_style(number: int) -> int:
+    """Of what is no criterion: one after the other, and none that stands for a whole network."""
+    return _STYLES[number % len(_STYLES)]
+
+
+def is_peer(criterion: str) -> bool:
+    """Whether another library cuts by it: drawn hollow and dashed."""
+    return criterion.startswith(PEER)
+
+
+def limit(budget: str) -> tuple[str, float] | None:
+    """`macs=0.5` as ("macs", 0.5); None of several limits and of the paper's configurations."""
+    name, _, value = budget.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        return None
 
 
 def budget_text(budget: str) -> str:
     """`macs=0.5` as `-50 % MACs`."""
-    name, _, value = budget.partition("=")
-    try:
-        share = float(value)
-    except ValueError:
+    known = limit(budget)
+    if known is None:
         return budget
+    name, share = known
     what = {"macs": "MACs", "params": "parameters"}.get(name, name)
     return f"−{100 * (1 - share):.3g} % {what}" if share < 1 else f"{numbers.count(share)} {what}"
+
+
+def budget_rank(budget: str) -> tuple[int, str, float]:
+    """Budgets by what they limit and how much they take; then several limits; then the paper's, by number."""
+    known = limit(budget)
+    if known is not None:
+        return 0, known[0], -known[1]
+    number = budget.removeprefix("cfg")
+    return (2, "cfg", float(number)) if number.isdigit() else (1, budget, 0.0)
 
 
 def points(value: float) -> str:
@@ -37,11 +66,18 @@ def points(value: float) -> str:
     return f"{100 * value:+.2f}".replace("-", "−")
 
 
+def bounds(difference: Interval) -> str:
+    """A difference's interval in percentage points."""
+    return f"[{points(difference.low)}, {points(difference.high)}]"
+
+
+def verdict(difference: Interval) -> str:
+    """What a difference is beyond noise, better or worse; "noise" within it. The kind of an `Entry`."""
+    if not difference.excludes_zero:
+        return "noise"
+    return "better" if difference.value > 0 else "worse"
+
+
 def arm_rank(arm: str) -> int:
+    """Arms in the order of their table; a study's own after them."""
     return list(ARMS).index(arm) if arm in ARMS else len(ARMS)
-
-
-def panel(key: tuple[str, str, bool]) -> str:
-    arm, scheme, coupled = key
-    words = {"uniform": "the same share of every layer", "allocated": "widths by predicted error"}.get(scheme, scheme)
-    return f"{arm}; {words}{', residual streams too' if coupled else ''}"

@@ -1,0 +1,41 @@
+"""What figures are measured with and on: versions of the software, and what computes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+
+import torch
+
+from reconv import __version__
+
+
+def versions() -> dict[str, str]:
+    """Software and hardware by name: what is there, which is not always what was used (see `device_name`)."""
+    libraries = {name: version(name) for name in ("torch", "torchvision", "timm", "accelerate")}
+    return {
+        "reconv": __version__,
+        **libraries,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+def processor() -> str:
+    """The processor's name; "unknown" where the system does not tell."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
+            found = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        found = ""
+    return found or platform.processor() or "unknown"
+
+
+def device_name(device: torch.device) -> str:
+    """What computes on a device: the GPU's name, or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return processor() if device.type == "cpu" else device.type

@@ -1,0 +1,55 @@
+"""Pictures of how many channels of each layer a plan keeps, where the scheme may choose."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from reconv.report.plots import WHOLE
+from reconv.report.study_facts import Widths
+from reconv.study.tables import Line, Setting
+from reconv.study.words import budget_text, limit, rank, style
+
+_PICTURED = 0.5  # of what is limited stays; other budgets look alike
+_MOST = 2  # pictures a network
+_UNIFORM = "uniform"
+
+
+def kept_widths(lines: Sequence[Line], base: Mapping[str, Any], described: Mapping[str, Any]) -> tuple[Widths, ...]:
+    """A picture a setting whose scheme may choose, beside the same share of every layer.
+
+    Args:
+        lines: of one network. base: outcome of the whole network. described: what `describe_networks` keeps of it.
+    """
+    layers, before = described.get("layers", ()), base["widths"]
+    if len(layers) != len(before):
+        return ()
+    cut = [i for i, name in enumerate(layers) if name in set(described["cut"])]
+    found: dict[Setting, dict[str, Line]] = defaultdict(dict)
+    for line in lines:
+        if len(line.widths) == len(layers):
+            found[replace(line.setting, arm="")].setdefault(line.criterion, line)
+    pictured = [setting for setting in found if setting.scheme != _UNIFORM and _halves(setting.budget)]
+    pictures = []
+    for setting in pictured[:_MOST]:
+        uniform = found.get(replace(setting, scheme=_UNIFORM), {})
+        rows = {_UNIFORM: next(iter(uniform.values()))} if uniform else {}
+        rows |= {criterion: found[setting][criterion] for criterion in sorted(found[setting], key=rank)}
+        pictures.append(
+            Widths(
+                f"{budget_text(setting.budget)}, {setting.scheme}",
+                "Share of each layer's output channels that is kept, in the layers that may be cut.",
+                tuple(layers[i] for i in cut),
+                tuple(before[i] for i in cut),
+                {name: tuple(line.widths[i] for i in cut) for name, line in rows.items()},
+                {name: WHOLE if name == _UNIFORM else style(name) for name in rows},
+            )
+        )
+    return tuple(pictures)
+
+
+def _halves(budget: str) -> bool:
+    known = limit(budget)
+    return known is not None and known[1] == _PICTURED

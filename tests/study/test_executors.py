@@ -1,0 +1,127 @@
+"""Where cells are computed: what an interrupt and a worker's death come to."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from made import asked
+
+from reconv.errors import ConfigError, ReconvError
+from reconv.study import Cell, executors
+from reconv.study.compute import Place
+
+_CELLS = asked("l1", "l2").cells()
+
+
+def _sleeps(cell: Cell, place: Place) -> dict[str, Any]:
+    """The whole network at once; any other keeps its process busy."""
+    if not cell.is_whole:
+        assert place.folder is not None
+        (place.folder / str(os.getpid())).touch()
+        time.sleep(300)
+    return {}
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_long_training_is_not_waited_for_at_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_attempt", _sleeps)
+    results = executors.in_processes(_CELLS, Place("cpu", tmp_path), 2)
+    assert next(results)[0].is_whole
+    until = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < until:
+        time.sleep(0.1)
+    (pid, *_) = (int(file.name) for file in tmp_path.iterdir())
+    assert _is_running(pid)
+    results.close()
+    until = time.monotonic() + 20
+    while _is_running(pid) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not _is_running(pid)
+
+
+def test_workers_may_die_as_long_as_cells_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = asked("random", seeds=10).cells()
+
+    def one_and_dies(cells: Any, place: Place, jobs: int) -> Any:
+        yield cells[0], {}
+        if len(cells) > 1:
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(executors, "_in_a_pool", one_and_dies)
+    assert [cell for cell, _ in executors.in_processes(cells, Place(), 2)] == cells
+
+
+def test_workers_that_only_die_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    def dies(cells: Any, place: Place, jobs: int) -> Any:
+        started.append(jobs)
+        raise BrokenProcessPool
+        yield
+
+    monkeypatch.setattr(executors, "_in_a_pool", dies)
+    with pytest.raises(ConfigError, match="fewer jobs"):
+        list(executors.in_processes(_CELLS, Place(), 2))
+    assert len(started) == 1 + executors._RETRIES
+
+
+class _RayError(Exception):
+    """As Ray's."""
+
+
+class _RayTaskError(_RayError):
+    """As Ray's, of an exception inside a task."""
+
+
+class _Ray:
+    """As much of Ray as an executor uses: tasks are done in the order in which they came."""
+
+    exceptions = SimpleNamespace(RayError=_RayError, RayTaskError=_RayTaskError)
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 1}
+
+    def remote(self, function: Any) -> Any:
+        task = SimpleNamespace(remote=lambda cell, place: cell)
+        return SimpleNamespace(options=lambda **_: task)
+
+    def wait(self, waiting: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        return waiting[:num_returns], waiting[num_returns:]
+
+    def get(self, cell: Cell) -> dict[str, Any]:
+        if cell.criterion == "l1":
+            raise self._error
+        return {}
+
+
+def test_a_cell_whose_workers_die_on_ray_is_its_own_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_ray", lambda: _Ray(_RayError("The worker died.\nThe whole log.")))
+    found = {cell.criterion: result for cell, result in executors.on_ray(_CELLS, Place(), 1)}
+    assert isinstance(found["l1"], ReconvError)
+    assert "The worker died." in str(found["l1"])
+    assert "\n" not in str(found["l1"])
+    assert found["l2"] == found[""] == {}
+
+
+def test_a_fault_of_ours_keeps_its_traceback_on_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_ray", lambda: _Ray(_RayTaskError("KeyError")))
+    with pytest.raises(_RayTaskError):
+        list(executors.on_ray(_CELLS, Place(), 1))

@@ -1,0 +1,166 @@
+"""What is shown of a study: the cells that it asks, by today's names, each criterion as itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import CUT_WIDTHS, NETWORK, WHOLE_WIDTHS, accuracy_by_seed, asked, record, stored
+
+from reconv.files import write_json
+from reconv.report import render_study
+from reconv.report.plots import COLORS, SHAPES, WHOLE, Plot, Series, draw
+from reconv.saliency import CRITERIA
+from reconv.significance import Interval
+from reconv.study import Arm, Cell, Grid, Study, points_of_network, study_facts
+from reconv.study.measures import LATENCY, NETWORKS, latency_key
+from reconv.study.panels import Panel
+from reconv.study.review import review_of
+from reconv.study.tables import current, summarize, tidy
+from reconv.study.words import bounds, budget_rank, is_peer, style, verdict
+
+MINE = Arm("mine", mend="recalibrate", images=50)
+
+
+def _renamed(study: Study) -> Study:
+    """The same cells by other names of network and arm."""
+    networks = (replace(NETWORK, name="other"),)
+    grids = tuple(replace(grid, networks=("other",), arms=("yours",)) for grid in study.grids)
+    return replace(study, networks=networks, grids=grids, arms=(replace(MINE, name="yours"),))
+
+
+def test_other_names_lose_no_cell(tmp_path: Path) -> None:
+    study = replace(
+        asked("l1", "l2"), arms=(MINE,), grids=(Grid(("net",), ("l1", "l2"), ("macs=0.5",), arms=("mine",)),)
+    )
+    store = stored(study, tmp_path / "s")
+    store.begin(_renamed(study).to_json())
+    facts, summary, records = study_facts(store)
+    assert len(records) == len(study.cells())
+    assert {(row["network"], row["arm"]) for row in tidy(records)} == {("other", "whole"), ("other", "yours")}
+    assert (facts.sections[0].title, facts.missing) == ("other", ())
+    assert {line.setting.arm for line in summary.lines} == {"yours"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"fingerprint": "0" * 64}, {"labels": "0" * 64}, {"arguments": {"shortcut": "conv"}}]
+)
+def test_results_of_another_network_or_data_set_are_not_shown(change: dict[str, Any]) -> None:
+    study = asked("l1")
+    records = {cell.key: record(cell, 0.5) for cell in study.cells()}
+    other = replace(study, networks=(replace(NETWORK, **change),))
+    assert current(records, other.cells()) == []
+
+
+@pytest.mark.parametrize("criterion", ["bn_scale", "random"])  # before and after the reference by name
+def test_seeds_are_paired_whatever_the_order_of_records(criterion: str) -> None:
+    study = asked(criterion, "l1", arms=("recalibrated",), seeds=3)
+    rows = [record(cell, accuracy_by_seed(cell)) for cell in study.cells()]
+    for order in (rows, rows[::-1]):
+        line = next(line for line in summarize(order, "l1").lines if line.criterion == criterion)
+        assert line.seeds == (0, 1, 2)
+        # Seed by seed both are right on the same images.
+        assert line.difference == Interval(0, 0, 0)
+
+
+def test_rows_go_by_the_number_of_the_seed() -> None:
+    rows = tidy([record(cell, 0.5) for cell in asked("random", seeds=11).cells()])
+    assert [row["seed"] for row in rows if row["criterion"]] == list(range(11))
+
+
+def test_kept_channels_are_shares_of_the_whole_networks(tmp_path: Path) -> None:
+    store = stored(asked("l1", schemes=("uniform", "allocated"), budgets=("macs=0.5", "macs=0.55")), tmp_path / "s")
+    entry = {"layers": ["a", "b", "fc"], "cut": ["a", "b"], "criteria": [], "tau": []}
+    write_json(store.path / NETWORKS, {NETWORK.fingerprint: entry})
+    (picture,) = study_facts(store)[0].sections[0].widths
+    assert picture.title == "−50 % MACs, allocated"
+    assert picture.before == tuple(WHOLE_WIDTHS[:2])
+    assert picture.rows == {"uniform": tuple(CUT_WIDTHS[:2]), "l1": tuple(CUT_WIDTHS[:2])}
+    assert [picture.style(name) for name in picture.rows] == [WHOLE, style("l1")]
+
+
+def test_every_criterion_has_a_marker_of_its_own() -> None:
+    styles = [style(name) for name in (*CRITERIA, "reconstruction", "activation", "torch-pruning:lamp")]
+    assert len({*styles, WHOLE}) == len(styles) + 1
+    assert max(styles) < COLORS == len(SHAPES)
+    assert style("torch-pruning:lamp") == style("mine")
+
+
+def test_a_peer_looks_like_what_it_imitates_but_hollow(tmp_path: Path) -> None:
+    store = stored(asked("l1", "torch-pruning:l1", budgets=("macs=0.5", "macs=0.6")), tmp_path / "s")
+    facts = study_facts(store)[0]
+    series = {row.name: row for row in facts.sections[0].plots[0].series}
+    ours, peers = series["l1"], series["torch-pruning:l1"]
+    assert (ours.style, ours.hollow, peers.style, peers.hollow) == (style("l1"), False, style("l1"), True)
+    assert is_peer(peers.name)
+    assert f'class="c{style("l1")} hollow"' in render_study(facts)
+
+
+def test_a_series_of_every_style_is_drawn_in_its_own() -> None:
+    plot = Plot("t", "x", "y", tuple(Series(str(i), (), i) for i in range(COLORS)))
+    assert [stroke.css for stroke in draw(plot).strokes] == [f"c{i}" for i in range(COLORS)]
+
+
+def _entry(seconds: float, **device: str) -> dict[str, Any]:
+    times = {"batch": 64, "before": {"median": 1.0}, "after": {"median": seconds}}
+    machine = {"torch": "2", "processor": "EPYC", "accelerator": "H100", "threads": "1"}
+    return {"rows": [times], "machine": machine, **device}
+
+
+def test_latency_is_shown_of_the_device_that_it_was_measured_on(tmp_path: Path) -> None:
+    store = stored(asked("l1", "l2"), tmp_path / "s")
+    of_cpu = {latency_key(NETWORK.fingerprint, CUT_WIDTHS, "cpu"): _entry(0.5)}  # the first ones named no device
+    of_gpu = {latency_key(NETWORK.fingerprint, CUT_WIDTHS, "cuda"): _entry(0.8, device="cuda")}
+    for known, shown in (
+        (of_cpu, {"EPYC": 50.0}),
+        (of_gpu, {"H100": 80.0}),
+        (of_cpu | of_gpu, {"EPYC": 50, "H100": 80}),
+    ):
+        write_json(store.path / LATENCY, known)
+        plots = study_facts(store)[0].sections[0].speed
+        assert len(plots) == len(shown)
+        for plot, (machine, share) in zip(plots, shown.items(), strict=True):
+            assert machine in plot.caption
+            assert plot.series[0].points[0].x == pytest.approx(share)
+
+
+def test_as_cut_is_timed_only_where_nothing_else_is(tmp_path: Path) -> None:
+    known = {latency_key(NETWORK.fingerprint, CUT_WIDTHS, "cpu"): _entry(0.5)}
+    for arms in (("as cut",), ("as cut", "recalibrated")):
+        store = stored(asked("l1", "l2", arms=arms), tmp_path / arms[-1])
+        write_json(store.path / LATENCY, known)
+        assert [plot.title.split(";")[0] for plot in study_facts(store)[0].sections[0].speed] == [arms[-1]]
+
+
+def test_pictures_and_a_runs_series_come_in_the_same_order(tmp_path: Path) -> None:
+    arms, schemes = ("repaired", "as cut"), ("allocated", "uniform")
+    store = stored(asked("l1", "l2", arms=arms, schemes=schemes), tmp_path / "s")
+    titles = [plot.title for plot in study_facts(store)[0].sections[0].plots]
+    assert titles == [str(Panel(arm, scheme, False)) for arm in arms[::-1] for scheme in schemes[::-1]]
+    assert [f"{title} (best criterion)" for title in titles] == [
+        series.name for series in points_of_network(store, NETWORK.fingerprint)
+    ]
+
+
+def test_budgets_go_from_much_that_is_left_to_little() -> None:
+    ordered = ["macs=0.8", "macs=0.5", "macs=0.35", "macs=0.05", "macs=1e-03", "cfg1", "cfg2", "cfg10"]
+    assert sorted({*ordered}, key=budget_rank) == ordered
+
+
+def test_a_difference_is_called_alike_everywhere() -> None:
+    assert [verdict(Interval(value, value - 0.01, value + 0.01)) for value in (0.02, -0.02, 0.005)] == [
+        "better",
+        "worse",
+        "noise",
+    ]
+    assert bounds(Interval(0, -0.0123, 0.02)) == "[−1.23, +2.00]"
+
+
+def test_random_is_random_whoever_draws() -> None:
+    cells = [Cell(NETWORK, name, "macs=0.5", "uniform") for name in ("random", "torch-pruning:random", "l1")]
+    assert [cell.is_random for cell in cells] == [True, True, False]
+    study = asked("torch-pruning:random", random_seeds=3)
+    records = [record(cell, 0.5) for cell in study.cells()]
+    assert "random: 3;" in review_of(study, records, summarize(records, "l1"))["seeds"]
