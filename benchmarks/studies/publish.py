@@ -58,7 +58,7 @@ def page(facts: StudyFacts, figures: list[list[tuple[str, str]]], cells: int, fo
             )
             parts += [f"### {m.title}", m.caption, head + "\n".join(rows)]
     if facts.missing:
-        parts += ["## Asked, but not computed yet", "\n".join(f"- {text}" for text in facts.missing)]
+        parts += ["## Asked, but not computed", "\n".join(f"- {text}" for text in facts.missing)]
     parts += [
         "## How to reproduce",
         "With the weights in `W` and CIFAR-10 in `D`; what is there is kept, what is missing is computed:",

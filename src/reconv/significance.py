@@ -38,8 +38,8 @@ class Replicates:
     """Accuracies of all cells under the same resamplings of the images.
 
     What a replicate draws depends on how many images and seeds there are, and on nothing else: an interval is the same
-    whatever other cells are known. Lines with as many seeds take the same ones, since a seed's scores, images and
-    order are what they have in common.
+    whatever other cells are known. Lines with the same seeds take the same ones in a replicate, since a seed's scores,
+    images and order are what they have in common.
 
     Args:
         correct: cell -> bool `[n]`, which of the same n images it got right.
@@ -62,23 +62,31 @@ class Replicates:
         self._means: dict[str, Floats] = {key: means[:, i] for i, key in enumerate(keys)}
         self._values = {key: float(bits[:, i].mean(dtype=np.float64)) for i, key in enumerate(keys)}
 
-    def of(self, cells: Sequence[str]) -> tuple[float, Floats]:
-        """The mean accuracy of cells that differ in their seed, and its replicates, which draw seeds too."""
+    def of(self, cells: Sequence[str], *draw: int) -> tuple[float, Floats]:
+        """The mean accuracy of cells that differ in their seed, and its replicates, which draw seeds too.
+
+        Args:
+            cells: which. draw: a number for seeds that are drawn apart from those of other cells.
+        """
         table = np.stack([self._means[cell] for cell in cells], axis=1)
-        drawn = np.take_along_axis(table, self._drawn(len(cells)), 1)
+        drawn = np.take_along_axis(table, self._drawn(len(cells), *draw), 1)
         return float(np.mean([self._values[cell] for cell in cells])), drawn.mean(1)
 
-    def _drawn(self, seeds: int) -> npt.NDArray[np.int64]:
+    def _drawn(self, seeds: int, *draw: int) -> npt.NDArray[np.int64]:
         """Which of so many seeds each replicate takes, `[replicates, seeds]`."""
-        return np.random.default_rng((self._seed, seeds)).integers(0, seeds, size=(self._count, seeds))
+        return np.random.default_rng((self._seed, seeds, *draw)).integers(0, seeds, size=(self._count, seeds))
 
     def accuracy(self, cells: Sequence[str]) -> Interval:
         """The mean accuracy of some cells, and its interval."""
         return interval(*self.of(cells))
 
-    def difference(self, a: Sequence[str], b: Sequence[str]) -> tuple[float, Floats]:
-        """Mean accuracy of `a` less that of `b`, and its replicates; as many seeds in both are the same seeds."""
-        one, other = self.of(a), self.of(b)
+    def difference(self, a: Sequence[str], b: Sequence[str], *, paired: bool = True) -> tuple[float, Floats]:
+        """Mean accuracy of `a` less that of `b`, and its replicates.
+
+        Args:
+            a, b: cells. paired: one by one they are of the same seeds, which are drawn together.
+        """
+        one, other = self.of(a), self.of(b) if paired else self.of(b, 1)
         return one[0] - other[0], one[1] - other[1]
 
 

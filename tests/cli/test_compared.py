@@ -10,6 +10,8 @@ import torch
 from cli_call import Call
 
 from reconv.artifacts import save
+from reconv.machine import device_name, versions
+from reconv.report import numbers
 from reconv.zoo import load_model
 
 
@@ -49,3 +51,43 @@ def test_a_path_with_an_equals_sign_is_a_path(reconv: Call) -> None:
     answer = reconv("compare", "runs/lr=0.2", "seed=1", "-d", "digits")
     assert answer.code == 2
     assert "runs/lr=0.2" in answer.err
+
+
+@pytest.mark.parametrize("word", ["runb", "runs/two", "runs/two=W.safetensors", "./resnet20"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_mistyped_folder_is_said_to_be_missing(reconv: Call, word: str, place: int) -> None:
+    words = ["resnet20", "resnet20"]
+    words[place] = word
+    answer = reconv("compare", *words)
+    assert answer.code == 2
+    assert f"no run or saved model at {word}, and no model of that name" in answer.err
+    assert "reconv list models" in answer.err
+    assert "timm" not in answer.err
+
+
+def test_a_mistyped_name_is_offered_its_neighbors(reconv: Call) -> None:
+    for word in ("resnet57", "resnet57=W.safetensors"):
+        answer = reconv("compare", "resnet20", word)
+        assert answer.code == 2
+        assert "did you mean resnet56" in answer.err
+
+
+def test_figures_are_told_with_what_they_were_measured_on(reconv: Call) -> None:
+    _saved(Path("one"))
+    answer = reconv("compare", "one", "one", "-d", "digits", "--json", "c.json")
+    assert answer.code == 0, answer.err
+    found = json.loads(Path("c.json").read_text())
+    assert found["data_set"] == "digits"
+    assert found["versions"] == versions()
+    assert found["device"] == device_name(torch.device("cpu"))
+    assert found["threads"] == torch.get_num_threads()
+    line = next(line for line in answer.out.splitlines() if line.startswith("Latency"))
+    assert found["device"] in line
+    assert numbers.counted(found["threads"], "thread") in line
+    assert found["versions"]["torch"] in line
+    for side in ("a", "b"):
+        for latency in found[side]["latency"]:
+            for end in ("median", "low", "high"):
+                assert numbers.duration(latency[end]) in answer.out
+    assert "0.00 points [" in answer.out
+    assert "within noise" in answer.out

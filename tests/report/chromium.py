@@ -64,13 +64,13 @@ class Page:
         elif method == "Log.entryAdded" and what["entry"]["level"] in ("error", "warning"):
             self.complaints.append(what["entry"]["text"])
 
-    def show(self, address: str, width: int, dark: bool = False) -> None:
-        """Load a page in a window of this width."""
+    def show(self, address: str, width: int, dark: bool = False, media: str = "") -> None:
+        """Load a page in a window of this width; `media`: "print" as for paper."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.call("Page.navigate", url=address)
         self.wait_for("Page.loadEventFired")
 

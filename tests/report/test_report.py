@@ -180,12 +180,42 @@ def test_labels_of_lines_that_end_together_do_not_overlap() -> None:
     assert all(b - a >= 18 for a, b in pairwise(places))
 
 
+@pytest.mark.parametrize("ends", [(0, 0), (0, 0, 0), (5, 5, 5), (0, 5, 5), (2, 2, 2)])
+def test_labels_of_lines_stay_beside_the_picture(ends: tuple[float, ...]) -> None:
+    values = {str(i): (float(i % 2) * 5, float(end)) for i, end in enumerate(ends)}
+    drawn = chart.line_chart(Curve("t", "u", values))
+    assert all(0 <= line.label_y <= drawn.height for line in drawn.lines)
+
+
 def test_a_value_far_above_the_others_does_not_flatten_them() -> None:
     steady = tuple(1.0 + 0.1 * i for i in range(19))
     spiked = chart.line_chart(Curve("t", "u", {"loss": (100.0, *steady)}))
     assert spiked.cut_off
     assert not chart.line_chart(Curve("t", "u", {"loss": steady})).cut_off
     assert "-" not in spiked.lines[0].points  # nothing is drawn outside
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.9173, 0.8694), (0.5, 0.51), (0.0, 1.0), (0.98, 0.9800001)])
+def test_a_difference_of_accuracies_has_its_sign(before: float, after: float) -> None:
+    there, back = numbers.points(before, after), numbers.points(after, before)
+    swapped = {"+": "−", "−": "+", "±": "±"}
+    assert back == swapped[there[0]] + there[1:]
+    shown = float(there.split()[0].replace("−", "-").lstrip("±"))
+    assert shown == pytest.approx(100 * (after - before), abs=0.005)
+    assert numbers.points(None, after) == numbers.points(before, None) == ""
+
+
+@pytest.mark.parametrize("after", [0.9421, 0.99, 0.9973])
+def test_the_accuracys_difference_is_told(facts: RunFacts, after: float) -> None:
+    page = render(replace(facts, after=replace(facts.after, accuracy=after)))
+    card = page.split("<h3>Top-1 accuracy</h3>")[1].split("</div></div>")[0]
+    assert numbers.points(0.99, after) in card
+    assert ("change bad" in card) == (after < 0.99)
+
+
+def test_points_chosen_by_the_same_images_are_called_so(facts: RunFacts) -> None:
+    assert "on these same images" in render(facts, (Series("best", (Point(50, 90),)),))
+    assert "on these same images" not in render(facts)
 
 
 def test_numbers_read_well() -> None:

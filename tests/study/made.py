@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from reconv.study import Cell, Grid, Network, Store, Study
-from reconv.study.compute import pack
+from reconv.study.record import pack
 
 NETWORK = Network("net", "resnet20", None, {}, "digits", None, "f" * 64, "l" * 64)
 WHOLE_WIDTHS, CUT_WIDTHS = [16, 32, 10], [16, 8, 10]
@@ -34,7 +34,7 @@ def record(cell: Cell, accuracy: float) -> dict[str, Any]:
         "accuracy": accuracy,
         "images": IMAGES,
         "loss": 1.0,
-        "correct": pack(np.arange(IMAGES) < accuracy * IMAGES),
+        "correct": pack(np.arange(IMAGES) < round(accuracy * IMAGES)),
         "macs": [100, 100 if cell.is_whole else 50],
         "parameters": [100, 100 if cell.is_whole else 50],
         "widths": widths,

@@ -11,7 +11,7 @@ import pytest
 
 from reconv.errors import ReconvError
 from reconv.study import ARMS, Arm, Cell, Grid, Network, Study, read_study
-from reconv.study.compute import pack, unpack
+from reconv.study.record import pack, unpack
 
 NETWORK = Network("n", "resnet20", "/a/w.safetensors", {}, "digits", None, "f" * 64, "l" * 64)
 CELL = Cell(NETWORK, "nuclear", "macs=0.5", "uniform", False, ARMS["as cut"])
@@ -178,6 +178,13 @@ def test_a_study_from_a_file(tmp_path: Path) -> None:
         ("epochs = 1", "epoch = 1", "epochs"),
         ('budgets = ["macs=0.5"]', "", "budgets"),
         ('criteria = ["nuc", "l1"]', "criteria = 3", "a list of texts"),
+        ('budgets = ["macs=0.5"]', 'budgets = "macs=0.8"', "a list of texts"),
+        ('model = "resnet20"', "model = 3", "text"),
+        ('data_set = "digits"', "data_set = 3", "text"),
+        ('data_set = "digits"', "data_root = 3", "text"),
+        ('data_set = "digits"', 'arguments = "x"', "a table"),
+        ('title = "t"', 'description = ["a"]', "text"),
+        ('arms = ["as-cut", "short fine-tune"]', "seeds = true", "an integer"),
         ("[[grids]]", "[grids]", r"write \[\[grids\]\]"),
     ],
 )
@@ -190,3 +197,8 @@ def test_a_bad_file_is_told(old: str, new: str, text: str, tmp_path: Path) -> No
 def test_bits_are_packed_and_unpacked() -> None:
     bits = np.random.default_rng(0).random(1003) < 0.7
     assert (unpack(pack(bits), len(bits)) == bits).all()
+
+
+def test_two_networks_of_one_name_are_told() -> None:
+    with pytest.raises(ReconvError, match="'n'"):
+        replace(_study(), networks=(NETWORK, replace(NETWORK, model="resnet56")))

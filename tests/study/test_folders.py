@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from made import asked, stored
 
 from reconv.cli.app import main
 from reconv.errors import ReconvError
-from reconv.files import output_folder
+from reconv.files import output_folder, write_json
 from reconv.study import Store
+from reconv.study.store import NETWORKS
 
 
 def test_a_pack_goes_into_no_folder_of_something_else(tmp_path: Path) -> None:
@@ -52,3 +54,29 @@ def test_a_study_goes_on_in_its_own_folder_and_pack(tmp_path: Path) -> None:
         store.begin(asked("l2").to_json())
         store.copy_to(tmp_path / "pack")
     assert Store(tmp_path / "pack").study == store.study
+
+
+def test_a_pack_keeps_what_was_packed_before(tmp_path: Path) -> None:
+    first, second = stored(asked("l1"), tmp_path / "a"), stored(asked("l2"), tmp_path / "b")
+    for number, store in enumerate((first, second)):
+        write_json(store.path / NETWORKS, {str(number): {}})
+        store.copy_to(tmp_path / "pack")
+    assert Store(tmp_path / "pack").records() == first.records() | second.records()
+    assert Store(tmp_path / "pack").read(NETWORKS) == {"0": {}, "1": {}}
+
+
+def test_without_a_path_a_study_goes_on_where_one_of_its_title_was_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reconv.cli.study import _folder
+
+    monkeypatch.chdir(tmp_path)
+    study = asked("l1")
+    assert _folder(study, "net") == Path("runs/study-net")
+    stored(study, Path("runs/study-net"))
+    assert _folder(study, "net") == Path("runs/study-net")
+    other = replace(study, title="other")
+    assert _folder(other, "net") == Path("runs/study-net-2")
+    (tmp_path / "runs" / "study-broken").mkdir()
+    (tmp_path / "runs" / "study-broken" / "study.json").write_text("{")
+    assert _folder(other, "net") == Path("runs/study-net-2")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from made import CUT_WIDTHS, NETWORK, WHOLE_WIDTHS, accuracy_by_seed, asked, record, stored
 
+from reconv.errors import ReconvError
 from reconv.files import write_json
 from reconv.report import render_study
 from reconv.report.plots import COLORS, SHAPES, WHOLE, Plot, Series, draw
@@ -164,3 +165,70 @@ def test_random_is_random_whoever_draws() -> None:
     study = asked("torch-pruning:random", random_seeds=3)
     records = [record(cell, 0.5) for cell in study.cells()]
     assert "random: 3;" in review_of(study, records, summarize(records, "l1"))["seeds"]
+
+
+@pytest.mark.parametrize("criterion", ["l1", "random"])
+def test_one_cell_has_its_table_though_no_picture(criterion: str, tmp_path: Path) -> None:
+    facts = study_facts(stored(asked(criterion), tmp_path / "s"))[0]
+    (section,) = facts.sections
+    assert not section.plots
+    assert [entry.text for _, entries in section.tables[-1].rows for entry in entries] == ["80.00"]
+    assert "80.00" in render_study(facts)
+
+
+def test_a_reference_that_is_not_there_is_told(tmp_path: Path) -> None:
+    facts = study_facts(stored(asked("nuclear", "fpgm"), tmp_path / "s"))[0]
+    assert "l1, the reference, is not among" in facts.review["within noise"]
+    assert "--reference" in facts.review["within noise"]
+    assert not any("l1" in table.caption for table in facts.sections[0].tables)
+    together = study_facts(stored(asked("nuclear", "l1"), tmp_path / "t"))[0]
+    assert together.review["within noise"] == "1 of 1 differences to l1"
+
+
+def test_kept_channels_are_pictured_of_the_budget_nearest_to_half_of_the_macs(tmp_path: Path) -> None:
+    study = asked("l1", schemes=("global", "allocated"), budgets=("macs=0.2", "macs=0.35", "params=0.9"))
+    store = stored(study, tmp_path / "s")
+    for cell in study.cells():
+        row = record(cell, 0.5)
+        row["outcome"]["macs"] = [100, round(100 * float(cell.budget.partition("=")[2] or 1))]
+        store.keep(row)
+    entry = {"layers": ["a", "b", "fc"], "cut": ["a", "b"], "criteria": [], "tau": []}
+    write_json(store.path / NETWORKS, {NETWORK.fingerprint: entry})
+    pictures = study_facts(store)[0].sections[0].widths
+    assert [picture.title for picture in pictures] == ["−65 % MACs, allocated", "−65 % MACs, global"]
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_pictures_say_whose_images_they_are_of(split: str, tmp_path: Path) -> None:
+    store = stored(replace(asked("l1", "l2"), split=split), tmp_path / "s")
+    write_json(store.path / LATENCY, {latency_key(NETWORK.fingerprint, CUT_WIDTHS, "cpu"): _entry(0.5)})
+    (section,) = study_facts(store)[0].sections
+    assert len({plot.y_label for plot in (*section.plots, *section.speed)}) == 1
+    assert f"{split} images" in section.plots[0].y_label
+    assert f"{split} images" in section.plots[0].caption
+
+
+def test_points_of_other_images_are_not_drawn_among_a_runs(tmp_path: Path) -> None:
+    store = stored(replace(asked("l1", "l2"), split="validation"), tmp_path / "s")
+    with pytest.raises(ReconvError, match="validation images"):
+        points_of_network(store, NETWORK.fingerprint)
+
+
+def test_epochs_are_counted_in_words() -> None:
+    assert str(Arm("mine", protocol="short", epochs=1)).endswith("for 1 epoch")
+    assert str(Arm("mine", protocol="short", epochs=2)).endswith("for 2 epochs")
+    assert str(Arm("mine", protocol="short")).endswith("for its own number of epochs")
+
+
+def test_seeds_that_are_not_the_same_are_no_pairs() -> None:
+    def interval_with(seeds: range) -> Interval:
+        cells = asked("l2", "l1", arms=("recalibrated",), seeds=9).cells()
+        rows = [record(cell, 0.9 - 0.1 * (cell.seed % 3)) for cell in cells if cell.criterion == "l1" and cell.seed < 3]
+        rows += [record(c, 0.9 - 0.1 * (c.seed % 3)) for c in cells if c.criterion == "l2" and c.seed in seeds]
+        found = next(line for line in summarize(rows, "l1").lines if line.criterion == "l2").difference
+        assert found is not None
+        return found
+
+    assert interval_with(range(3)) == Interval(0, 0, 0)
+    others = interval_with(range(3, 6))  # right on the same images, but seeds of their own
+    assert others.low < 0 < others.high

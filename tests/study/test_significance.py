@@ -81,3 +81,13 @@ def test_mcnemar() -> None:
 def test_spread_needs_two() -> None:
     assert spread([0.5]) is None
     assert spread([1.0, 3.0]) == pytest.approx(2**0.5)
+
+
+def test_seeds_of_two_sides_are_drawn_together_only_where_they_are_the_same() -> None:
+    low, high = _A & (_RNG.random(2000) < 0.8), _A
+    replicates = Replicates({"low": low, "high": high})
+    paired = interval(*replicates.difference(["low", "high"], ["low", "high"]))
+    apart = interval(*replicates.difference(["low", "high"], ["low", "high"], paired=False))
+    assert (paired.low, paired.high) == (0, 0)
+    assert apart.low < -0.05
+    assert apart.high > 0.05

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reconv.cli import options
+
+if TYPE_CHECKING:
+    from reconv.cost import Latency
+    from reconv.pipeline.compare import Comparison
 
 EXAMPLES = (
     "reconv compare runs/one runs/two",
@@ -58,13 +62,13 @@ def command(
         raise unknown_name("split", split, ("validation", "test"))
     where = device_named(device)
     names = (first, second)
+    asked = [_model_and_weights(name) for name in names]
     images = data_set or _images_of(names)
     progress = console.Progress()
     diary = pipeline.Diary(progress)
     networks: list[Any] = []
     data = None
-    for name in names:
-        model, weights = _model_and_weights(name)
+    for name, (model, weights) in zip(names, asked, strict=True):
         config = pipeline.RunConfig(
             model=model, weights=weights, data_set=images, data_root=common.text(data_root), seed=seed
         )
@@ -81,11 +85,24 @@ def command(
 
 def _model_and_weights(name: str) -> tuple[str, str | None]:
     """NAME=FILE taken apart; a path is a saved model as a whole, whatever is in it."""
+    from reconv.errors import ConfigError, UnknownNameError
     from reconv.pipeline.inputs import saved_model_in
+    from reconv.zoo.registry import resolve
 
-    model, _, weights = name.partition("=")
-    is_path = os.sep in model or saved_model_in(name) is not None
-    return (name, None) if is_path else (model, weights or None)
+    if saved_model_in(name) is not None:
+        return name, None
+    model, has_weights, weights = name.partition("=")
+    advice = "give a run's folder, a saved model, or a name that `reconv list models` shows"
+    if os.sep not in model:
+        try:
+            resolve(model)
+            return model, weights or None
+        except UnknownNameError as error:
+            if has_weights:
+                raise
+            near = str(error).rpartition("; ")[2]  # offered where there is one; a list of all names is no help here
+            advice = near if near.startswith("did you mean") else advice
+    raise ConfigError(f"reconv compare: no run or saved model at {name}, and no model of that name; {advice}")
 
 
 def _images_of(names: tuple[str, str]) -> str:
@@ -101,9 +118,10 @@ def _images_of(names: tuple[str, str]) -> str:
     raise ConfigError("reconv compare: on which images? Neither is a run with a saved network; give --data-set")
 
 
-def _show(found: Any) -> None:
+def _show(found: Comparison) -> None:
     from reconv.cli import console
     from reconv.report import numbers
+    from reconv.study import words
 
     out, a, b = console.stdout(), found.a, found.b
     count, counted, percent = numbers.count, numbers.counted, numbers.percent
@@ -114,17 +132,23 @@ def _show(found: Any) -> None:
     ]
     for one, other in zip(a.latency, b.latency, strict=True):
         ratio = numbers.ratio(one.median, other.median)
-        rows.append(
-            (f"latency, batch {one.batch}", numbers.duration(one.median), numbers.duration(other.median), ratio)
-        )
+        rows.append((f"latency, batch {one.batch}", _with_quartiles(one), _with_quartiles(other), ratio))
     out.print(console.table("", ("", f"A: {a.name}", f"B: {b.name}", "A / B"), rows))
-    d = found.difference
-    verdict = "beyond noise" if d.excludes_zero else "within noise"
+    runs = " and ".join(dict.fromkeys(f"{one.runs:,}" for one in a.latency))
     out.print(
-        f"B is right on {100 * d.value:+.2f} points of the images more than A (95 % interval {100 * d.low:+.2f} to "
-        f"{100 * d.high:+.2f}, paired bootstrap): {verdict}. Only A was right on {found.only_a:,} images, only B on "
-        f"{found.only_b:,}; McNemar's exact test: p = {found.p_value:.2g}.",
+        f"Latency: median and quartiles of {runs} passes in turns, on {found.device} with "
+        f"{counted(found.threads, 'thread')}, PyTorch {found.versions['torch']}.",
         soft_wrap=True,
+        markup=False,
+    )
+    d = found.difference
+    verdict = {"better": "B is better, beyond noise", "worse": "B is worse, beyond noise", "noise": "within noise"}
+    out.print(
+        f"Accuracy of B less that of A: {words.points(d.value)} points {words.bounds(d)}, a 95 % interval by the "
+        f"paired bootstrap: {verdict[words.verdict(d)]}. Only A was right on {counted(found.only_a, 'image')}, only B "
+        f"on {found.only_b:,}; McNemar's exact test: p = {found.p_value:.2g}.",
+        soft_wrap=True,
+        markup=False,
     )
     layers = [
         (
@@ -138,3 +162,9 @@ def _show(found: Any) -> None:
     title = f"Layer by layer; time: of {counted(found.layer_batch, 'image')}, the layer alone"
     columns = ("layer", "channels A", "B", "MACs A", "B", "time A", "B")
     out.print(console.table(title, columns, layers))
+
+
+def _with_quartiles(latency: Latency) -> str:
+    from reconv.report.numbers import duration
+
+    return f"{duration(latency.median)} [{duration(latency.low)}, {duration(latency.high)}]"

@@ -101,7 +101,7 @@ Pack = Annotated[
     Path | None,
     typer.Option(
         "--pack",
-        help="Also write all outcomes, tables and figures to this folder, few files.",
+        help="Also write all outcomes, tables and the report to this folder, few files; what it has besides stays.",
         rich_help_panel="Output",
     ),
 ]
@@ -138,10 +138,14 @@ def command(
     save_path: options.SavePath = None,
     pack: Pack = None,
 ) -> None:
-    """Compare criteria over budgets, schemes, arms and seeds; called again, it computes only what is missing."""
+    """Compare criteria over budgets, schemes, arms and seeds; called again, it computes only what is missing.
+
+    Without --save-path, a study goes on in the folder in runs/ where a study of its title was last.
+    """
     from reconv import study as studies
     from reconv.cli import common, console, study_out
     from reconv.errors import ConfigError
+    from reconv.report import numbers
 
     asked = {
         "weights": weights,
@@ -157,23 +161,31 @@ def command(
         "latency": latency,
     }
     given = {name: value for name, value in asked.items() if value is not None}
+    command, done = common.this_command(), None
     study = _asked(file, model, given, weights_root, common.text(data_root))
     if pack is not None:
         studies.Store(pack).check()
+        studies.Store(pack).records()  # damaged ones are told of now and not at the end
     if only_tables:
         store = studies.Store(_finished(save_path))
         if study is not None:
-            studies.begun(study, store, device)
+            studies.begun(study, store, device, command.replace(" --tables", ""))
     elif study is None:
         raise ConfigError("reconv study: nothing asked; give a TOML file, or --model and what else is asked")
     else:
-        folder = save_path or common.output_path(None, False, "study", file.stem if file else model or "")
-        with console.resumable(folder, flag=""):
+        folder = save_path or _folder(study, file.stem if file else study.networks[0].name)
+        with console.resumable(folder, flag=""), studies.sigterm_is_ctrl_c():
             lines = study_out.Lines()
-            done = studies.run_study(study, folder, jobs=jobs, executor=executor, device=device, progress=lines)
+            done = studies.run_study(
+                study, folder, jobs=jobs, executor=executor, device=device, progress=lines, command=command
+            )
         study_out.say(done)
         store = done.store
-    study_out.write(store, command=common.this_command(), pack=pack)
+    study_out.write(store, pack=pack)
+    if done is not None and done.nothing_cut:
+        cell, why = done.failed[0]
+        number = numbers.counted(len(done.failed), "cell")
+        raise ConfigError(f"reconv study: none can be computed of {number}; the first, {cell}: {why}")
 
 
 def _asked(
@@ -195,7 +207,7 @@ def _asked(
         return None
     network = _network(model, given, data_root)
     grid = studies.Grid(
-        networks=(model,),
+        networks=(network.name,),
         criteria=tuple(given.get("metric", ("nuc", "l1", "random"))),
         budgets=tuple(given.get("budget", ("macs=0.5",))),
         schemes=tuple(given.get("scheme", ("uniform",))),
@@ -205,7 +217,7 @@ def _asked(
         coupled=given.get("coupled", False),
     )
     return studies.Study(
-        f"Criteria on {network.data_set}: {model}",
+        f"Criteria on {network.data_set}: {network.name}",
         (network,),
         (grid,),
         reference=given.get("reference", "l1"),
@@ -226,12 +238,25 @@ def _network(model: str, given: Mapping[str, Any], data_root: str | None) -> Net
     if weights == SHIPPED and (trained := find_trained(model, data_set)):
         console.Progress().note(f"starts from {trained}; --weights F studies others.")
         weights = str(trained.weights)
-    if weights is None and "weights" not in given and saved_model_in(model) is None:
+    saved = saved_model_in(model)
+    if weights is None and "weights" not in given and saved is None:
         raise ConfigError(
             f"{model}: no weights given, and no trained network for {data_set} comes with reconv; give --weights F, or "
             "none to study random ones"
         )
-    return studies.Network(model, model, weights, {}, data_set, data_root)
+    name = model if saved is None else Path(model).resolve().name
+    return studies.Network(name, model, weights, {}, data_set, data_root)
+
+
+def _folder(study: Study, name: str) -> Path:
+    """Where a study goes that was given no folder: where one of its title was last, or a new one."""
+    from reconv.cli import common
+    from reconv.study import Store
+
+    new = common.output_path(None, False, "study", name)
+    stores = [Store(path) for path in new.parent.glob("study-*")]
+    last = max((store for store in stores if store.title == study.title), key=Store.last_asked, default=None)
+    return new if last is None else last.path
 
 
 def _finished(folder: Path | None) -> Path:

@@ -49,11 +49,11 @@ def say(done: Finished) -> None:
         out.print(f"  {cell}: {why}", markup=False, soft_wrap=True)
 
 
-def write(store: Store, *, command: str, pack: Path | None) -> None:
+def write(store: Store, *, pack: Path | None) -> None:
     """Tables, summary and report into the study's folder, and into the folder of a pack; prints what they say."""
     if pack is not None and pack != store.path:
         store.copy_to(pack)
-    facts, summary, records = study_facts(store, command)
+    facts, summary, records = study_facts(store)
     rows = tidy(records)
     page = render_study(facts)
     for place in filter(None, (store.path, pack)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from reconv.cost import Latency, profile
 from reconv.data import DataSet
 from reconv.files import tensors_fingerprint
 from reconv.graph import trace
+from reconv.machine import device_name, versions
 from reconv.pipeline import stages
 from reconv.pipeline.layer_times import BATCH, layer_latencies
 from reconv.pipeline.watch import Diary
@@ -50,6 +52,8 @@ class Comparison:
         difference: accuracy of b less that of a, with its 95 % bootstrap interval, paired by images.
         only_a, only_b: images that only one of them got right. p_value: McNemar's exact test of that.
         layers: of both, by name. layer_batch: images a pass in which they were timed.
+        data_set: whose images. device: what computed, with how many `threads` of the processor.
+        versions: of software and hardware, by name.
     """
 
     a: Side
@@ -62,6 +66,10 @@ class Comparison:
     p_value: float
     layers: tuple[LayerPair, ...]
     layer_batch: int
+    data_set: str
+    device: str
+    threads: int
+    versions: Mapping[str, str]
 
 
 def compare(
@@ -117,4 +125,19 @@ def compare(
             )
         )
     difference = interval(*replicates.difference(["b"], ["a"]))
-    return Comparison(a, b, split, len(found[0].labels), difference, only_a, only_b, p_value, tuple(pairs), BATCH)
+    return Comparison(
+        a=a,
+        b=b,
+        split=split,
+        images=len(found[0].labels),
+        difference=difference,
+        only_a=only_a,
+        only_b=only_b,
+        p_value=p_value,
+        layers=tuple(pairs),
+        layer_batch=BATCH,
+        data_set=data.name,
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        versions=versions(),
+    )

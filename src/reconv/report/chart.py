@@ -217,7 +217,9 @@ def line_chart(curve: Curve, width: float = 360, height: float = 180) -> Chart:
         points = [(x(i), y(v), v) for i, v in enumerate(line, start=1) if math.isfinite(v)]
         if points:
             path = " ".join(f"{px:.1f},{py:.1f}" for px, py, _ in points)
-            lines.append(Line(name, path, *points[-1], _free_place(points[-1][1], [other.label_y for other in lines])))
+            lines.append(
+                Line(name, path, *points[-1], _free_place(points[-1][1], [other.label_y for other in lines], height))
+            )
     return Chart(
         lines,
         [(y(t), f"{t:g}") for t in ticks(low, high)],
@@ -228,8 +230,8 @@ def line_chart(curve: Curve, width: float = 360, height: float = 180) -> Chart:
     )
 
 
-def _free_place(wanted: float, taken: list[float], line_height: float = 18) -> float:
-    """The place nearest to `wanted` that is a line's height away from those taken."""
+def _free_place(wanted: float, taken: list[float], height: float, line_height: float = 22) -> float:
+    """The place nearest to `wanted` that is a line's height away from those taken; inside the picture, if one is."""
     places = [wanted, *(other + step for other in taken for step in (-line_height, line_height))]
     free = [place for place in places if all(abs(place - other) >= line_height for other in taken)]
-    return min(free, key=lambda place: abs(place - wanted))
+    return min(free, key=lambda place: (not 0 <= place <= height, abs(place - wanted)))

@@ -39,6 +39,16 @@ def percent(fraction: float | None) -> str:
     return "not measured" if fraction is None else f"{100 * fraction:.2f} %"
 
 
+def points(before: float | None, after: float | None) -> str:
+    """A difference of fractions with its sign: '−4.79 points'."""
+    if before is None or after is None:
+        return ""
+    number = f"{100 * (after - before):.2f}"
+    if not float(number):
+        return "±0 points"
+    return f"{float(number):+.2f} points".replace("-", "−")
+
+
 def duration(seconds: float) -> str:
     """0.00321 -> '3.21 ms', 75 -> '1 min 15 s', 36_000 -> '10 h 0 min'."""
     if not float(f"{seconds:.3g}") >= 60:

@@ -34,7 +34,11 @@ def _trade(facts: RunFacts, study: Sequence[Series]) -> Plot | None:
     of_run = Series("this run: after, before", tuple(ends), plots.WHOLE, line=not study, strong=True)
     source = "This run, measured."
     if study:
-        source = f"Large marks: this run, measured. Small marks: {len(study)} series of a study of the same network."
+        source = (
+            f"Large marks: this run, measured. Small marks: {len(study)} series of a study of the same network, at "
+            "each budget the criterion with the highest accuracy on these same images: what could be had at best, not "
+            "a choice that somebody could have made beforehand."
+        )
     return Plot(
         "Accuracy against MACs",
         "MACs left, % of the network before",
@@ -83,6 +87,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         ratio=numbers.ratio,
+        points=numbers.points,
         counted=numbers.counted,
         score_bars=chart.score_bars,
         strip=chart.strip,

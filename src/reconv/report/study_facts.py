@@ -86,7 +86,7 @@ class StudyFacts:
     Args:
         findings: plain sentences, each with its interval. claims: the table that they rest on.
         review: what a careful reviewer asks for, by name. sections: a network each.
-        missing: what was asked and is not computed. versions: of software and hardware, by name.
+        missing: what was asked and is not computed, and why. versions: of software and hardware, by name.
     """
 
     title: str

@@ -6,6 +6,7 @@ from reconv.study.design import Grid, Study, read_study
 from reconv.study.executors import EXECUTORS, executor_named
 from reconv.study.pictures import points_of_network
 from reconv.study.runner import Finished, Progress, begun, run_study
+from reconv.study.stopping import sigterm_is_ctrl_c
 from reconv.study.store import Store
 from reconv.study.story import study_facts
 from reconv.study.tables import as_csv, summary_json, tidy
@@ -27,6 +28,7 @@ __all__ = [
     "points_of_network",
     "read_study",
     "run_study",
+    "sigterm_is_ctrl_c",
     "study_facts",
     "summary_json",
     "tidy",

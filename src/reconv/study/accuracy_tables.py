@@ -46,11 +46,14 @@ def _table(panel: Panel, lines: Sequence[Line], study: Study) -> Table:
     budgets = sorted({line.setting.budget for line in lines}, key=budget_rank)
     found = {(line.criterion, line.setting.budget): line for line in lines}
     criteria = sorted({line.criterion for line in lines}, key=rank)
+    differences = (
+        f"; below: difference to {study.reference} in points with its 95 % interval, paired by images, bold where that "
+        "does not contain zero"
+    )
     return Table(
         str(panel),
         f"Top-1 accuracy in % of the {study.split} images, mean ± standard deviation over seeds (their number in "
-        f"brackets, if not one); below: difference to {study.reference} in points with its 95 % interval, paired by "
-        "images, bold where that does not contain zero.",
+        f"brackets, if not one){differences if any(line.difference for line in lines) else ''}.",
         tuple(map(budget_text, budgets)),
         tuple(
             (criterion, tuple(_entry(found.get((criterion, budget))) for budget in budgets)) for criterion in criteria

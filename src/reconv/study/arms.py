@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from reconv.errors import ConfigError, unknown_name
+from reconv.report.numbers import counted
 from reconv.study.tabled import from_table
 
 Mend: TypeAlias = Literal["nothing", "recalibrate", "repair"]
@@ -64,11 +65,11 @@ class Arm:
             "recalibrate": f", BatchNorm statistics of {self.images:,} training images",
             "repair": f", layers solved anew by least squares on {self.images:,} training images without labels",
         }[self.mend]
-        epochs = "its own number of" if self.epochs is None else str(self.epochs)
+        epochs = "its own number of epochs" if self.epochs is None else counted(self.epochs, "epoch")
         if not self.protocol:
             return start + mended
         taught = ", distilled from the whole network" * self.distilled
-        return f"{start}{mended}, trained by the protocol {self.protocol} for {epochs} epochs{taught}"
+        return f"{start}{mended}, trained by the protocol {self.protocol} for {epochs}{taught}"
 
 
 ARMS: dict[str, Arm] = {

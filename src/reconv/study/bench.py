@@ -17,16 +17,17 @@ from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph, trace
 from reconv.pipeline import load_network
+from reconv.pipeline.inputs import saved_model_in
 from reconv.plan import ALLOCATED, Budget, ErrorCurves, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.refit import Moments, curves_of, error_curves, gather_moments
 from reconv.refit import Settings as RepairSettings
 from reconv.refit.criteria import IMAGE_CRITERIA, image_saliency
 from reconv.saliency import Saliency, score
-from reconv.study.cell import Cell, Network, is_random
+from reconv.study.cell import Cell, Network, hash_of, is_random
 from reconv.study.design import RECONSTRUCTION
 from reconv.training import device_named
-from reconv.training.evaluate import normalization_for
+from reconv.training.evaluate import check_fits, normalization_for
 from reconv.zoo import load_recipe
 
 _KEPT = 16  # of each kind; scores and curves are small
@@ -51,6 +52,7 @@ class Bench:
             classes=self.data.num_classes,
         )
         self.model = model.to(self.device).eval()
+        check_fits(self.model, self.data)
         self.graph: ChannelGraph = trace(self.model, self.data.example().to(self.device))
         self.scores = lru_cache(4 * _KEPT)(self._scores)
         self.images = lru_cache(2)(self._images)
@@ -62,8 +64,13 @@ class Bench:
     def identified(self) -> Network:
         """The network with the fingerprints that cells are known by."""
         labels = {name: getattr(self.data, name).labels for name in ("train", "validation", "test")}
-        weights = tensors_fingerprint(self.model.state_dict())
-        return replace(self.network, fingerprint=weights, labels=tensors_fingerprint(labels))
+        return replace(
+            self.network,
+            fingerprint=tensors_fingerprint(self.model.state_dict()),
+            labels=tensors_fingerprint(labels),
+            architecture="" if saved_model_in(self.network.model) is None else _architecture(self.model),
+            images=self.data.name,
+        )
 
     @cached_property
     def cuttable(self) -> frozenset[str]:
@@ -120,7 +127,7 @@ def bench_for(network: Network, device: str) -> Bench:
     Raises:
         ConfigError: the files here are not those that the network was identified by.
     """
-    bench = _bench(replace(network, fingerprint="", labels=""), device)
+    bench = _bench(replace(network, fingerprint="", labels="", architecture="", images=""), device)
     found = bench.identified
     if network.fingerprint and (network.fingerprint, network.labels) != (found.fingerprint, found.labels):
         raise ConfigError(
@@ -139,11 +146,26 @@ def forget_benches() -> None:
     _bench.cache_clear()
 
 
+def _architecture(model: torch.nn.Module) -> str:
+    """What a saved model is: the name that it was built by, and the hash of that with everything done to it since."""
+    description = provenance_of(model).to_json()
+    name = (description["model"] or {}).get("name", "model")
+    return f"{name}, saved, {hash_of({key: value for key, value in description.items() if key != 'notes'})[:16]}"
+
+
 def random_twin(bench: Bench, seed: int) -> torch.nn.Module:
-    """The same architecture, whole, with random weights."""
-    data, network = bench.data, bench.network
+    """The same architecture, whole, with random weights.
+
+    Raises:
+        ConfigError: a saved model that was cut before, which no name builds.
+    """
+    data, network, provenance = bench.data, bench.network, provenance_of(bench.model)
+    if provenance.edits:
+        raise ConfigError(
+            f"{network.name}: fresh weights of a network that was cut before; give the whole one, or leave the arm out"
+        )
     fresh = load_network(
-        network.model,
+        provenance.spec.name if provenance.spec else network.model,
         None,
         {**_arguments(bench), **network.arguments},
         channels=data.input_size[0],

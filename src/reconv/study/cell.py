@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from reconv.data import data_set_names
 from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.study.arms import Arm
 from reconv.training import load_protocol
@@ -31,8 +32,10 @@ class Network:
 
     Args:
         name: as tables show it. model, weights, arguments: as `load_network` takes them.
-        data_set, data_root: as `load_data` takes them.
+        data_set, data_root: as `load_data` takes them; a name that it knows becomes that, however it was spelled.
         fingerprint: of the weights. labels: fingerprint of the data set's labels, split by split.
+        architecture: of a saved model, by whatever path it was given. images: the data set's own name, where a path was
+            given. These four are found out by loading.
     """
 
     name: str
@@ -43,6 +46,13 @@ class Network:
     data_root: str | None = None
     fingerprint: str = ""
     labels: str = ""
+    architecture: str = ""
+    images: str = ""
+
+    def __post_init__(self) -> None:
+        plain = self.data_set.lower().replace("-", "").replace("_", "")
+        if plain in data_set_names():
+            object.__setattr__(self, "data_set", plain)
 
     def __hash__(self) -> int:
         return hash((self.name, self.fingerprint, self.labels))
@@ -50,10 +60,10 @@ class Network:
     def to_json(self) -> dict[str, Any]:
         """What of it decides results; where files lie does not."""
         return {
-            "model": self.model,
+            "model": self.architecture or self.model,
             "arguments": dict(self.arguments),
             "weights": self.fingerprint,
-            "data_set": self.data_set,
+            "data_set": self.images or self.data_set,
             "labels": self.labels,
         }
 
@@ -93,7 +103,8 @@ class Cell:
         arm = asdict(self.arm)
         if self.arm.protocol:
             changed = {} if self.arm.epochs is None else {"epochs": self.arm.epochs}
-            protocol = asdict(load_protocol(self.arm.protocol, self.network.data_set, changed))
+            images = self.network.images or self.network.data_set
+            protocol = asdict(load_protocol(self.arm.protocol, images, changed))
             arm["protocol"] = {key: value for key, value in protocol.items() if key not in ("name", "description")}
         del arm["name"]
         if not self.arm.distilled:  # as it was before arms had teachers
@@ -124,9 +135,8 @@ class Cell:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the identity as canonical JSON."""
-        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """The hash of the identity."""
+        return hash_of(self.identity)
 
     def __str__(self) -> str:
         """One line, for progress."""
@@ -136,3 +146,9 @@ class Cell:
             f"{self.network.name} {self.criterion} {self.budget} {self.scheme}"
             f"{' coupled' * self.coupled}, {self.arm.name}, seed {self.seed}"
         )
+
+
+def hash_of(identity: Mapping[str, Any]) -> str:
+    """SHA-256 of settings as canonical JSON."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

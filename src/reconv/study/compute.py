@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -21,6 +19,7 @@ from reconv.refit import Settings as RepairSettings
 from reconv.refit import repair
 from reconv.study.bench import Bench, bench_for, random_twin
 from reconv.study.cell import PEER, Cell
+from reconv.study.record import pack
 from reconv.surgery import prune
 from reconv.threads import one_thread
 from reconv.training import Session, load_protocol, recalibrate, train
@@ -124,17 +123,6 @@ def _trained(bench: Bench, cell: Cell, small: nn.Module, place: Place) -> tuple[
 def _loss(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
     right = probabilities[torch.arange(len(labels)), labels].double()
     return float(-right.clamp_min(1e-12).log().mean())
-
-
-def pack(correct: np.ndarray[Any, Any]) -> str:
-    """One bit an image, as base64."""
-    return base64.b64encode(np.packbits(correct).tobytes()).decode()
-
-
-def unpack(text: str, images: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """What `pack` packed."""
-    bits = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
-    return np.unpackbits(bits, count=images).astype(np.bool_)
 
 
 def _versions() -> dict[str, str]:

@@ -35,6 +35,7 @@ from reconv.errors import ConfigError, unknown_name
 from reconv.files import PathLike, read_toml
 from reconv.plan import ALLOCATED, SCHEMES, Budget
 from reconv.refit.criteria import IMAGE_CRITERIA
+from reconv.report.numbers import counted
 from reconv.saliency import criterion_named
 from reconv.study.arms import Arm, arm_from_table, arm_named
 from reconv.study.cell import PEER, Cell, Network, is_random
@@ -105,6 +106,9 @@ class Study:
             raise unknown_name("split", self.split, _SPLITS)
         object.__setattr__(self, "reference", _criterion(self.reference))
         known = [network.name for network in self.networks]
+        twice = next((name for name in known if known.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"study: two networks are called {twice!r}; give each a name of its own")
         for grid in self.grids:
             for name in grid.networks:
                 if name not in known:
@@ -126,6 +130,20 @@ class Study:
         for cell in (*wholes, *(cell for grid in self.grids for cell in self._cells_of(grid))):
             found.setdefault(cell.key, cell)
         return list(found.values())
+
+    def left_out(self) -> list[str]:
+        """What of the products is left out, and why: a sentence a criterion and reason."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for grid in self.grids:
+            for budget, scheme, criterion, arm in product(grid.budgets, grid.schemes, grid.criteria, grid.arms):
+                why = why_not(criterion, scheme, self.arm(arm), budget, grid.coupled)
+                if why:
+                    words = f"{budget} {scheme}{' coupled' * grid.coupled}, {self.arm(arm).name}"
+                    found.setdefault((criterion, why), []).append(words)
+        return [
+            f"{criterion}: {counted(len(words), 'combination')} left out, such as {words[0]}: {why}"
+            for (criterion, why), words in found.items()
+        ]
 
     def _cells_of(self, grid: Grid) -> Iterator[Cell]:
         by_name = {network.name: network for network in self.networks}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeAlias
@@ -13,10 +13,12 @@ from typing import Any, TypeAlias
 from reconv.errors import ConfigError, ReconvError, unknown_name
 from reconv.study.cell import Cell
 from reconv.study.compute import Place, compute
+from reconv.study.stopping import end_with_parent
 
 Record: TypeAlias = dict[str, Any]
 Result: TypeAlias = tuple[Cell, Record | ReconvError]
-Executor: TypeAlias = Callable[[Iterable[Cell], Place, int], Iterator[Result]]
+Results: TypeAlias = Generator[Result, None, None]
+Executor: TypeAlias = Callable[[Iterable[Cell], Place, int], Results]
 
 _AHEAD = 2  # cells a worker that are handed out in advance
 _RETRIES = 3  # after workers died, without a cell done in between; on Ray, of a cell
@@ -30,7 +32,7 @@ def _attempt(cell: Cell, place: Place) -> Record | ReconvError:
         return error
 
 
-def in_processes(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Result]:
+def in_processes(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
     """On this machine, `jobs` processes at a time; one: in this process. A cell whose process died is tried again."""
     if jobs == 1:
         for cell in cells:
@@ -49,8 +51,8 @@ def in_processes(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Res
     raise ConfigError(f"--jobs {jobs}: worker processes die again and again (too little memory?); give fewer jobs")
 
 
-def _in_a_pool(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Result]:
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+def _in_a_pool(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent)
     waiting: dict[Future[Record | ReconvError], Cell] = {}
     queue = iter(cells)
     try:
@@ -69,7 +71,7 @@ def _in_a_pool(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Resul
                 process.terminate()
 
 
-def on_ray(cells: Iterable[Cell], place: Place, jobs: int) -> Iterator[Result]:
+def on_ray(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
     """As Ray tasks, on the cluster that `RAY_ADDRESS` names or that this process is connected to, else on this machine.
 
     A task whose worker or node dies is run again elsewhere, and is a failure of its cell where that does not help.

@@ -10,9 +10,9 @@ from typing import Any
 from reconv.report.plots import WHOLE
 from reconv.report.study_facts import Widths
 from reconv.study.tables import Line, Setting
-from reconv.study.words import budget_text, limit, rank, style
+from reconv.study.words import budget_text, rank, style
 
-_PICTURED = 0.5  # of what is limited stays; other budgets look alike
+_PICTURED = 0.5  # of the MACs stays, or what comes nearest; other budgets look alike
 _MOST = 2  # pictures a network
 _UNIFORM = "uniform"
 
@@ -31,9 +31,8 @@ def kept_widths(lines: Sequence[Line], base: Mapping[str, Any], described: Mappi
     for line in lines:
         if len(line.widths) == len(layers):
             found[replace(line.setting, arm="")].setdefault(line.criterion, line)
-    pictured = [setting for setting in found if setting.scheme != _UNIFORM and _halves(setting.budget)]
     pictures = []
-    for setting in pictured[:_MOST]:
+    for setting in _pictured(found)[:_MOST]:
         uniform = found.get(replace(setting, scheme=_UNIFORM), {})
         rows = {_UNIFORM: next(iter(uniform.values()))} if uniform else {}
         rows |= {criterion: found[setting][criterion] for criterion in sorted(found[setting], key=rank)}
@@ -50,6 +49,14 @@ def kept_widths(lines: Sequence[Line], base: Mapping[str, Any], described: Mappi
     return tuple(pictures)
 
 
-def _halves(budget: str) -> bool:
-    known = limit(budget)
-    return known is not None and known[1] == _PICTURED
+def _pictured(found: Mapping[Setting, Mapping[str, Line]]) -> list[Setting]:
+    """Of each scheme that may choose, the setting whose networks keep nearest to half of the MACs."""
+    best: dict[Setting, Setting] = {}
+    for setting in sorted(found, key=lambda setting: _distance(found[setting])):
+        if setting.scheme != _UNIFORM:
+            best.setdefault(replace(setting, budget=""), setting)
+    return [best[scheme] for scheme in sorted(best)]
+
+
+def _distance(lines: Mapping[str, Line]) -> float:
+    return min(abs(line.macs - _PICTURED) for line in lines.values())

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from reconv.errors import ConfigError
 from reconv.report.plots import WHOLE, Plot, Point, Series
 from reconv.study.cell import Network
-from reconv.study.design import study_from_json
 from reconv.study.measures import device_of, latency_key, machine_of, speedup
 from reconv.study.panels import Panel, by_panel
 from reconv.study.store import Store
@@ -20,9 +20,13 @@ def points_of_network(store: Store, fingerprint: str) -> tuple[Series, ...]:
     """A study's points of one network, by its weights: one series an arm and scheme, of the best criterion's mean.
 
     Raises:
-        ArtifactError: no study.
+        ArtifactError: no study. ConfigError: one on other images than a run is tested on.
     """
-    study = study_from_json(store.study)
+    study = store.asked
+    if study.split != "test":
+        raise ConfigError(
+            f'{store.path}: counts {study.split} images, and a run its test images; give a study with split = "test"'
+        )
     names = {network.name for network in study.networks if network.fingerprint == fingerprint}
     summary = summarize(current(store.records(), study.cells()), study.reference)
     panels = by_panel(line for line in summary.lines if line.setting.network in names)
@@ -41,16 +45,16 @@ def _best(panel: Panel, lines: Sequence[Line], of_style: int) -> Series:
     return Series(f"{panel} (best criterion)", points, of_style)
 
 
-def accuracy_plots(panels: Mapping[Panel, Sequence[Line]], base: Mapping[str, Any]) -> tuple[Plot, ...]:
+def accuracy_plots(panels: Mapping[Panel, Sequence[Line]], base: Mapping[str, Any], split: str) -> tuple[Plot, ...]:
     """Accuracy against MACs, where there is more than one point.
 
     Args:
-        panels: lines of one network. base: outcome of the whole network.
+        panels: lines of one network. base: outcome of the whole network. split: whose images they are of.
     """
-    return tuple(_accuracy_plot(panel, lines, base) for panel, lines in panels.items() if len(lines) > 1)
+    return tuple(_accuracy_plot(panel, lines, base, split) for panel, lines in panels.items() if len(lines) > 1)
 
 
-def _accuracy_plot(panel: Panel, lines: Sequence[Line], base: Mapping[str, Any]) -> Plot:
+def _accuracy_plot(panel: Panel, lines: Sequence[Line], base: Mapping[str, Any], split: str) -> Plot:
     series = [
         _series(
             criterion,
@@ -70,25 +74,29 @@ def _accuracy_plot(panel: Panel, lines: Sequence[Line], base: Mapping[str, Any])
     return Plot(
         str(panel),
         "MACs left, % of the whole network's",
-        "top-1 accuracy, %",
+        f"top-1 accuracy, % of {split} images",
         (*series, _whole(base)),
         f"Mean over seeds; bars: 95 % bootstrap intervals of each accuracy by itself (differences are known better). "
-        f"{base['images']:,} images.",
+        f"{base['images']:,} {split} images.",
     )
 
 
 def speed_plots(
-    panels: Mapping[Panel, Sequence[Line]], base: Mapping[str, Any], known: Mapping[str, Any], network: Network
+    panels: Mapping[Panel, Sequence[Line]],
+    base: Mapping[str, Any],
+    known: Mapping[str, Any],
+    network: Network,
+    split: str,
 ) -> tuple[Plot, ...]:
     """Accuracy against latency, where it was measured: a picture a panel and kind of device.
 
     Args:
         panels: lines of one network. base: outcome of the whole network. known: the store's latencies.
-        network: which.
+        network: which. split: whose images accuracies are of.
     """
     devices = sorted({device_of(entry) for entry in known.values()})
     plots = (
-        _speed_plot(panel, lines, base, known, network.fingerprint, device)
+        _speed_plot(panel, lines, base, known, network.fingerprint, device, split)
         for panel, lines in panels.items()
         if _says_more_than_others(panel, panels)
         for device in devices
@@ -108,6 +116,7 @@ def _speed_plot(
     known: Mapping[str, Any],
     fingerprint: str,
     device: str,
+    split: str,
     batch: int = 64,
 ) -> Plot | None:
     series, machines = [], set()
@@ -127,7 +136,7 @@ def _speed_plot(
     return Plot(
         str(panel),
         f"time of {batch} images, % of the whole network's",
-        "top-1 accuracy, %",
+        f"top-1 accuracy, % of {split} images",
         (*series, _whole(base)),
         f"Median of passes in which both networks take turns; {'; '.join(sorted(machines))}.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from reconv.report import numbers
@@ -51,26 +51,41 @@ def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict
         "of the images drawn for statistics and repair. They say nothing about other trained networks or data sets, "
         f"and are not corrected for the {len(settings)} comparisons, of which about "
         f"{(1 - LEVEL) * len(settings):.0f} would be beyond noise by chance alone",
-        "within noise": f"{noise} of {len(settings)} differences to {study.reference}",
-        "computed": f"{len(records):,} cells in {numbers.duration(cpu)} of processor time",
+        "within noise": f"{noise} of {len(settings)} differences to {study.reference}"
+        if settings
+        else _why_no_differences(summary, study.reference),
+        "computed": f"{numbers.counted(len(records), 'cell')} in {numbers.duration(cpu)} of processor time",
     }
+
+
+def _why_no_differences(summary: Summary, reference: str) -> str:
+    if any(line.criterion == reference for line in summary.lines):
+        return f"no differences: nothing stands beside {reference} in the same setting"
+    return (
+        f"no differences: {reference}, the reference, is not among the criteria that were computed; --reference C, or "
+        "reference in the study's file, names one that is"
+    )
 
 
 def _range(values: set[int]) -> str:
     return str(min(values)) if len(values) == 1 else f"{min(values)} to {max(values)}"
 
 
-def missing_of(cells: Sequence[Cell], records: Sequence[Record]) -> list[str]:
-    """How many of the cells that were asked are not there, by network and arm."""
+def missing_of(cells: Sequence[Cell], records: Sequence[Record], failed: Mapping[str, str]) -> list[str]:
+    """How many of the cells that were asked are not there, by network and arm; of those that failed, why the first."""
     have = {record["key"] for record in records}
     asked: Counter[tuple[str, str]] = Counter()
     missing: Counter[tuple[str, str]] = Counter()
+    reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in cells:
         place = cell.network.name, cell.arm.name
         asked[place] += 1
         missing[place] += cell.key not in have
+        if cell.key not in have and cell.key in failed:
+            reasons[place].append(f"{cell}: {failed[cell.key]}")
     return [
         f"{network}, {arm}: {missing[network, arm]:,} of {number:,} cells are missing"
+        + (f"; {len(why):,} could not be computed, such as {why[0]}" if (why := reasons[network, arm]) else "")
         for (network, arm), number in asked.items()
         if missing[network, arm]
     ]

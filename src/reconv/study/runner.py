@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Finished:
 
     Args:
         store: where it lies. known, computed: how many cells. failed: those that cannot be, and why.
-        seconds: it took now.
+        seconds: it took now. nothing_cut: not one cut network is known.
     """
 
     store: Store
@@ -44,6 +45,7 @@ class Finished:
     computed: int
     failed: tuple[tuple[Cell, str], ...]
     seconds: float
+    nothing_cut: bool = False
 
 
 def run_study(
@@ -54,20 +56,21 @@ def run_study(
     executor: str = "processes",
     device: str = "cpu",
     progress: Progress | None = None,
+    command: str = "",
 ) -> Finished:
     """Compute the cells of a study that its folder does not have.
 
     Args:
         study: what is asked. folder: an earlier study's, of these or other settings, or a new one.
         jobs: processes at a time. executor: a name in `EXECUTORS`. device: where cells compute.
-        progress: is told.
+        progress: is told. command: that asks for it, for the report.
 
     Returns:
         What became of it. Interrupted and called again, it goes on where it was; the outcome of a cell does not depend
         on jobs, executor or order.
 
     Raises:
-        ReconvError: settings, weights or data that cannot be used, before any cell is computed.
+        ReconvError: settings, weights or data that cannot be used, before anything is written.
     """
     start = time.perf_counter()
     progress = progress or Progress()
@@ -76,37 +79,53 @@ def run_study(
     run = executor_named(executor)
     store = Store(Path(folder))
     store.check()
-    known_study = begun(study, store, device)
+    known_study = begun(study, store, device, command)
     for network in known_study.networks:
         if network.weights is None and saved_model_in(network.model) is None:
             progress.note(f"{network.name}: no weights given; the network's are random.")
+    for text in known_study.left_out():
+        progress.note(text)
     cells = known_study.cells()
     records = store.records()
     missing = [cell for cell in cells if cell.key not in records]
     progress.begin(len(cells) - len(missing), len(missing))
     describe_networks(known_study, store, device)
     failed = []
-    for cell, result in run(missing, Place(device, store.trainings), jobs):
-        if isinstance(result, ReconvError):
-            failed.append((cell, str(result)))
-            progress.done(cell, None, 0.0, str(result))
-        else:
-            store.keep(result)
-            progress.done(cell, result["outcome"]["accuracy"], result["made"]["seconds"], "")
+    with closing(run(missing, Place(device, store.trainings), jobs)) as results:
+        for cell, result in results:
+            if isinstance(result, ReconvError):
+                failed.append((cell, str(result)))
+                store.keep_failure(cell.key, str(result))
+                progress.done(cell, None, 0.0, str(result))
+            else:
+                store.keep(result)
+                progress.done(cell, result["outcome"]["accuracy"], result["made"]["seconds"], "")
     if study.latency:
         latencies(known_study, cells, store, device, progress.note)
-    computed = len(missing) - len(failed)
-    return Finished(store, len(cells) - len(missing), computed, tuple(failed), time.perf_counter() - start)
+    not_there = {cell for cell, _ in failed}
+    return Finished(
+        store,
+        len(cells) - len(missing),
+        len(missing) - len(failed),
+        tuple(failed),
+        time.perf_counter() - start,
+        all(cell.is_whole or cell in not_there for cell in cells),
+    )
 
 
-def begun(study: Study, store: Store, device: str = "cpu") -> Study:
-    """The study, identified, as what the store was asked last.
+def begun(study: Study, store: Store, device: str = "cpu", command: str = "") -> Study:
+    """The study, identified, as what the store was asked last by this command; written when all of it is known.
 
     Raises:
-        ReconvError: a network or data set that cannot be loaded, or a folder of something else.
+        ReconvError: a network, data set or protocol that cannot be loaded, damaged cells, nothing to compare, or a
+            folder of something else.
     """
     known = identified(study, device)
-    store.begin(known.to_json())
+    cells = known.cells()
+    if all(cell.is_whole for cell in cells):
+        raise ConfigError(f"study: nothing is left to compute ({'; '.join(known.left_out())}); ask other combinations")
+    store.records()
+    store.begin(known.to_json() | ({"command": command} if command else {}))
     return known
 
 

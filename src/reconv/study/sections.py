@@ -29,8 +29,8 @@ def section_of(network: Network, study: Study, store: Store, summary: Summary) -
         lead=f"{network.model} on {network.data_set}: "
         f"{numbers.percent(base['accuracy'])} of {base['images']:,} {study.split} images before the cut, "
         f"{numbers.count(base['macs'][0])} MACs an image, {numbers.count(base['parameters'][0])} parameters.",
-        plots=accuracy_plots(panels, base),
-        speed=speed_plots(panels, base, store.read(LATENCY), network),
+        plots=accuracy_plots(panels, base, study.split),
+        speed=speed_plots(panels, base, store.read(LATENCY), network, study.split),
         tables=accuracy_tables(network.name, panels, study),
         agreement=_agreement(known, criteria_of(study, network)),
         widths=kept_widths(lines, base, known),

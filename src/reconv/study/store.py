@@ -1,26 +1,31 @@
 """Where a study's results lie: one file a cell, by the hash of its settings.
 
-study.json         what was asked last
+study.json         what was asked last, and the command that asked it
 cells/<hash>.json  one outcome each
 cells.jsonl        the same, one a line, of studies that were packed (for version control)
 networks.json      layers, and Kendall's tau between criteria, by network
 latency.json       measured latencies, by network and widths
+failed.json        why cells could not be computed, by hash
 training/          checkpoints of trainings that are not done
 results.csv, results.json, summary.json, report.html
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconv.errors import ArtifactError
+from reconv.errors import ArtifactError, ReconvError
 from reconv.files import mark_as_ours, read_json, read_text, write_atomically, write_json
+from reconv.study.design import Study, study_from_json
+from reconv.study.record import checked
 
-NETWORKS, LATENCY = "networks.json", "latency.json"
+NETWORKS, LATENCY, FAILED = "networks.json", "latency.json", "failed.json"
 _STUDY, _CELLS, _PACKED = "study.json", "cells", "cells.jsonl"
 
 
@@ -63,7 +68,43 @@ class Store:
         """What was asked last."""
         if not self.is_study:
             raise ArtifactError(f"{self.path}: no study (no {_STUDY} in it); give a folder that reconv study wrote.")
-        return dict(read_json(self.path / _STUDY))
+        return self.read(_STUDY)
+
+    @property
+    def asked(self) -> Study:
+        """What was asked last, as a study.
+
+        Raises:
+            ArtifactError: no study, or a file that does not say one.
+        """
+        try:
+            return study_from_json(self.study)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            why = f"{type(error).__name__}: {error}"
+        except ReconvError as error:
+            if isinstance(error, ArtifactError):
+                raise
+            why = str(error)
+        raise ArtifactError(
+            f"{self.path / _STUDY}: does not say what was asked ({why}); run the study again with --save-path "
+            f"{self.path}, which writes it anew."
+        )
+
+    @property
+    def title(self) -> str | None:
+        """Of what was asked last; None where no study is, or none that can be read."""
+        with contextlib.suppress(ReconvError):
+            return str(self.study.get("title"))
+        return None
+
+    def last_asked(self) -> float:
+        """When, in seconds since the epoch."""
+        return (self.path / _STUDY).stat().st_mtime
+
+    @property
+    def command(self) -> str:
+        """The command that asked it; "" where none did."""
+        return str(self.study.get("command", ""))
 
     @property
     def trainings(self) -> Path:
@@ -75,52 +116,89 @@ class Store:
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n"
         write_atomically(self.path / _CELLS / f"{record['key']}.json", text)
 
+    def keep_failure(self, key: str, why: str) -> None:
+        """Write why a cell could not be computed."""
+        write_json(self.path / FAILED, self.read(FAILED) | {key: why})
+
     def records(self) -> dict[str, dict[str, Any]]:
-        """All outcomes by hash, packed ones too. A file that is not a record is named.
+        """All outcomes by hash, packed ones too.
 
         Raises:
-            ArtifactError: a file that is not a cell's, or not of the hash that it is named by.
+            ArtifactError: a file, or a line of the packed one, that is not a cell's, or is damaged.
         """
-        found = {record["key"]: record for record in self._packed()}
-        for file in sorted((self.path / _CELLS).glob("*.json")):
-            record = read_json(file)
-            if not isinstance(record, dict) or record.get("key") != file.stem or "outcome" not in record:
-                raise ArtifactError(f"{file}: not a cell of a study; delete it, and it is computed again.")
-            found[file.stem] = record
+        found, places = {}, {}
+        for where, record in (*self._packed(), *self._alone()):
+            key = record["key"]
+            found[key], places[key] = record, where
+        _check_images(found, places)
         return found
 
-    def _packed(self) -> Iterator[dict[str, Any]]:
+    def _alone(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for file in sorted((self.path / _CELLS).glob("*.json")):
+            record = checked(read_json(file), str(file))
+            if record["key"] != file.stem:
+                raise ArtifactError(f"{file}: holds another cell than it is named by; delete it.")
+            yield str(file), record
+
+    def _packed(self) -> Iterator[tuple[str, dict[str, Any]]]:
         file = self.path / _PACKED
         if not file.is_file():
             return
         for number, line in enumerate(read_text(file).splitlines(), start=1):
+            where = f"{file}: line {number}"
             try:
                 record = json.loads(line)
-                if not isinstance(record["outcome"], dict) or not isinstance(record["key"], str):
-                    raise TypeError("outcome")
-            except (KeyError, TypeError, ValueError):
-                raise ArtifactError(
-                    f"{file}: line {number} is not a cell of a study; delete it, and it is computed again."
-                ) from None
-            yield record
+            except (ValueError, RecursionError):
+                record = None
+            yield where, checked(record, where)
 
     def copy_to(self, target: Path) -> int:
-        """The study in another folder, all outcomes in one file `cells.jsonl`; returns how many.
+        """The study in another folder, all outcomes in one file `cells.jsonl`; what that folder has besides stays.
+
+        Returns:
+            How many outcomes are there now.
 
         Raises:
             ArtifactError: as `check` does, of the target; nothing is written.
         """
         pack = Store(target)
-        records = sorted(self.records().values(), key=lambda record: str(record["key"]))
+        pack.check()
+        records = sorted((pack.records() | self.records()).values(), key=lambda record: str(record["key"]))
         lines = (json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":")) for record in records)
         pack.begin(self.study)
         write_atomically(target / _PACKED, "".join(line + "\n" for line in lines))
-        for name in (NETWORKS, LATENCY):
+        for name in (NETWORKS, LATENCY, FAILED):
             if (self.path / name).is_file():
-                write_json(target / name, read_json(self.path / name))
+                write_json(target / name, pack.read(name) | self.read(name))
         return len(records)
 
     def read(self, name: str) -> dict[str, Any]:
-        """A table such as `latency.json`; empty where there is none."""
+        """A table such as `latency.json`; empty where there is none.
+
+        Raises:
+            ArtifactError: not a table.
+        """
         file = self.path / name
-        return dict(read_json(file)) if file.is_file() else {}
+        table = read_json(file) if file.is_file() else {}
+        if not isinstance(table, dict):
+            raise ArtifactError(f"{file}: a table should be here; delete it, and run the study again.")
+        return table
+
+
+def _check_images(records: Mapping[str, Mapping[str, Any]], places: Mapping[str, str]) -> None:
+    """Outcomes of the same split of the same data set are of as many images.
+
+    Raises:
+        ArtifactError: one that is not as most others are.
+    """
+    numbers: dict[tuple[str, str], Counter[int]] = {}
+    splits = {key: (row["cell"]["network"]["labels"], row["cell"]["split"]) for key, row in records.items()}
+    for key, split in splits.items():
+        numbers.setdefault(split, Counter())[records[key]["outcome"]["images"]] += 1
+    for key, split in splits.items():
+        images, usual = records[key]["outcome"]["images"], numbers[split].most_common(1)[0][0]
+        if images != usual:
+            raise ArtifactError(
+                f"{places[key]}: {images:,} images, where other cells of the same have {usual:,}; delete it, and it "
+                "is computed again."
+            )

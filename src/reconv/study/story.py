@@ -6,19 +6,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from reconv.report.study_facts import Entry, StudyFacts, Table
-from reconv.study.design import Study, study_from_json
+from reconv.study.design import Study
 from reconv.study.review import missing_of, review_of, versions_of
 from reconv.study.sections import section_of
-from reconv.study.store import Store
+from reconv.study.store import FAILED, Store
 from reconv.study.tables import Pooled, Record, Summary, current, summarize
 from reconv.study.words import arm_rank, bounds, points, rank, verdict
 
 PAPERS = ("spectral", "nuclear", "frobenius")
 
 
-def study_facts(store: Store, command: str = "") -> tuple[StudyFacts, Summary, list[Record]]:
+def study_facts(store: Store) -> tuple[StudyFacts, Summary, list[Record]]:
     """A study's report, its summary, and the records that they rest on."""
-    study = study_from_json(store.study)
+    study = store.asked
     cells = study.cells()
     records = current(store.records(), cells)
     summary = summarize(records, study.reference)
@@ -30,9 +30,9 @@ def study_facts(store: Store, command: str = "") -> tuple[StudyFacts, Summary, l
         findings=tuple(findings(summary, study)),
         review=review_of(study, records, summary),
         claims=tuple(_claims(summary, study)),
-        sections=tuple(section for section in sections if section.plots),
-        missing=tuple(missing_of(cells, records)),
-        command=command or "reconv study STUDY.toml --weights-root W --data-root D --save-path FOLDER",
+        sections=tuple(sections),
+        missing=(*missing_of(cells, records, store.read(FAILED)), *study.left_out()),
+        command=store.command or "reconv study STUDY.toml --weights-root W --data-root D --save-path FOLDER",
         versions=versions_of(records),
     )
     return facts, summary, records

@@ -11,7 +11,7 @@ from typing import Any
 
 from reconv.significance import Floats, Interval, Replicates, interval, mean_interval, spread
 from reconv.study.cell import Cell
-from reconv.study.compute import unpack
+from reconv.study.record import unpack
 
 Record = Mapping[str, Any]
 
@@ -152,7 +152,7 @@ def summarize(records: Sequence[Record], reference: str) -> Summary:
         found: tuple[float, Floats] | None = None
         other = groups.get((setting, reference))
         if other and criterion != reference:
-            found = drawn.difference(*_comparable(members, other))
+            found = _difference(drawn, members, other)
             parts[setting.network, setting.arm, criterion].append(found)
         outcomes = [record["outcome"] for record in members]
         lines.append(
@@ -177,12 +177,13 @@ def summarize(records: Sequence[Record], reference: str) -> Summary:
     return Summary(tuple(lines), tuple(pooled), base)
 
 
-def _comparable(a: Sequence[Record], b: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """The cells of the seeds that both have, if they have several in common; otherwise all of both."""
-    seeds = {record["cell"]["seed"] for record in a} & {record["cell"]["seed"] for record in b}
-    if len(seeds) > 1:
-        a, b = ([record for record in side if record["cell"]["seed"] in seeds] for side in (a, b))
-    return [str(record["key"]) for record in a], [str(record["key"]) for record in b]
+def _difference(drawn: Replicates, a: Sequence[Record], b: Sequence[Record]) -> tuple[float, Floats]:
+    """Over the seeds that both have, if they have several in common; otherwise over all of both, which are no pairs."""
+    one, other = ({record["cell"]["seed"]: str(record["key"]) for record in side} for side in (a, b))
+    common = sorted(one.keys() & other.keys())
+    if len(common) > 1:
+        return drawn.difference([one[seed] for seed in common], [other[seed] for seed in common])
+    return drawn.difference(list(one.values()), list(other.values()), paired=one.keys() == other.keys())
 
 
 def _replicates(records: Sequence[Record]) -> dict[str, Replicates]:

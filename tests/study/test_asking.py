@@ -1,0 +1,146 @@
+"""What is asked is resolved before anything is written, known however it was spelled, and answered or explained."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import asked, stored
+
+import reconv
+from reconv.cli.app import main
+from reconv.errors import ReconvError
+from reconv.study import Arm, Grid, Network, Store, Study, run_study, study_facts
+from reconv.study.bench import Bench, random_twin
+from reconv.study.runner import identified
+
+_COMMAND = ["study", "--model", "resnet20", "--data-set", "digits", "-b", "macs=0.5", "--arm", "as-cut"]
+
+
+def _study(network: Network, **changes: Any) -> Study:
+    settings: dict[str, Any] = {"criteria": ("l1",), "budgets": ("macs=0.5",), "arms": ("as cut",)} | changes
+    return Study("t", (network,), (Grid((network.name,), **settings),))
+
+
+def test_what_cannot_be_resolved_leaves_no_trace(network: Network, tmp_path: Path) -> None:
+    bad = replace(
+        _study(network), arms=(Arm("mine", protocol="nosuch"),), grids=_study(network, arms=("recalibrated",)).grids
+    )
+    bad = replace(bad, grids=(replace(bad.grids[0], arms=("mine",)),))
+    store = stored(asked("l1"), tmp_path / "old")
+    before = store.study
+    for folder in (store.path, tmp_path / "new"):
+        with pytest.raises(ReconvError, match="nosuch"):
+            run_study(bad, folder)
+    assert store.study == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_network_for_other_classes_is_refused_first(tmp_path: Path) -> None:
+    reconv.save(reconv.load_model("resnet20", in_channels=1, num_classes=100), tmp_path / "hundred")
+    with pytest.raises(ReconvError, match="10 classes"):
+        run_study(_study(Network("net", str(tmp_path / "hundred"), data_set="digits")), tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("budget", ["macs=0.0001", "cfg9"])
+def test_a_study_without_one_result_is_an_error_that_says_why(
+    budget: str, network: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*_COMMAND, "--weights", str(network.weights), "-c", "l1", "-c", "l2", "-b", budget]
+    assert main([*words, "-o", str(tmp_path / "some")]) == 0  # those of the other budget are there
+    words.remove("macs=0.5")
+    words.remove("-b")
+    assert main([*words, "-o", str(tmp_path / "s")]) == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error"))
+    assert "none can be computed of 2 cells" in line
+    assert budget.removeprefix("cfg") in line
+    why = Store(tmp_path / "s").read("failed.json")
+    assert len(why) == 2
+    for folder in ("some", "s"):
+        assert next(iter(why.values())) in " ".join(study_facts(Store(tmp_path / folder))[0].missing)
+
+
+def test_what_a_product_leaves_out_is_told(tmp_path: Path) -> None:
+    mixed = asked("l1", "torch-pruning:l1", schemes=("uniform", "global"))
+    (text,) = mixed.left_out()
+    assert "torch-pruning:l1: 1 combination left out, such as macs=0.5 global, as cut: the peer" in text
+    assert text in study_facts(stored(mixed, tmp_path / "s"))[0].missing
+    assert asked("l1", "torch-pruning:l1").left_out() == []
+
+
+def test_a_study_of_which_all_is_left_out_is_refused(network: Network, tmp_path: Path) -> None:
+    with pytest.raises(ReconvError, match="the peer is asked"):
+        run_study(_study(network, criteria=("torch-pruning:l1",), schemes=("global",)), tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_the_spelling_of_a_data_set_is_no_setting(network: Network) -> None:
+    keys = {
+        tuple(cell.key for cell in _study(replace(network, data_set=name)).cells()) for name in ("digits", "Dig-its")
+    }
+    assert len(keys) == 1
+    assert Network("n", "resnet20", data_set="CIFAR-10").data_set == "cifar10"
+    assert Network("n", "resnet20", data_set="/my/CIFAR10").data_set == "/my/CIFAR10"
+
+
+def test_where_a_saved_model_lies_is_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = reconv.load_model("resnet20", in_channels=1)
+    reconv.save(model, tmp_path / "base")
+    shutil.copytree(tmp_path / "base", tmp_path / "elsewhere" / "other")
+    monkeypatch.chdir(tmp_path)
+    places = ("base", str(tmp_path / "base"), str(tmp_path / "elsewhere" / "other"))
+    known = [identified(_study(Network("n", place, data_set="digits"))) for place in places]
+    assert len({study.cells()[1].key for study in known}) == 1
+    assert str(tmp_path) not in str(known[1].to_json())
+    reconv.save(reconv.load_model("resnet20", in_channels=1, shortcut="stride"), tmp_path / "stride")
+    other = identified(_study(Network("n", "stride", data_set="digits")))
+    assert other.networks[0].architecture != known[0].networks[0].architecture
+
+
+def test_a_report_made_again_keeps_the_command(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, pack = tmp_path / "s", tmp_path / "pack"
+    words = [*_COMMAND, "--weights", str(network.weights), "-c", "l1", "-o", str(folder)]
+
+    def call(*words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["reconv", *words])
+        assert main(words) == 0
+
+    call(*words, "--pack", str(pack))
+    for again in (["report", str(folder)], ["study", "--tables", "-o", str(folder)], ["report", str(pack)]):
+        call(*again)
+        assert "reconv study --model resnet20 --data-set digits -b macs=0.5 --arm as-cut" in (
+            ((pack if str(pack) in again else folder) / "report.html").read_text()
+        )
+
+
+def test_the_same_command_twice_computes_once(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for told in ("0 cells known, 2 computed", "2 cells known, 0 computed"):
+        assert main([*_COMMAND, "--weights", str(network.weights), "-c", "l1"]) == 0
+        assert told in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["study-resnet20"]
+
+
+def test_fresh_weights_of_a_saved_model_are_not_those_that_were_saved(tmp_path: Path) -> None:
+    model = reconv.load_model("resnet20", in_channels=1, shortcut="stride")
+    reconv.save(model, tmp_path / "base")
+    bench = Bench(Network("n", str(tmp_path / "base"), data_set="digits"))
+    twin = random_twin(bench, 7).state_dict()
+    assert {name: value.shape for name, value in twin.items()} == {
+        name: value.shape for name, value in model.state_dict().items()
+    }
+    assert not twin["conv1.weight"].equal(model.state_dict()["conv1.weight"])
+    graph = bench.graph
+    small = reconv.prune(bench.model, reconv.choose(graph, reconv.score(graph, "l1"), reconv.Budget(macs=0.5)))
+    reconv.save(small, tmp_path / "small")
+    with pytest.raises(ReconvError, match="cut before"):
+        random_twin(Bench(Network("n", str(tmp_path / "small"), data_set="digits")), 0)
