@@ -144,7 +144,7 @@ def _show(found: Comparison) -> None:
     d = found.difference
     verdict = {"better": "B is better, beyond noise", "worse": "B is worse, beyond noise", "noise": "within noise"}
     out.print(
-        f"Accuracy of B less that of A: {words.points(d.value)} points {words.bounds(d)}, a 95 % interval by the "
+        f"Accuracy of B less that of A: {numbers.in_points(d.value)} points {words.bounds(d)}, a 95 % interval by the "
         f"paired bootstrap: {verdict[words.verdict(d)]}. Only A was right on {counted(found.only_a, 'image')}, only B "
         f"on {found.only_b:,}; McNemar's exact test: p = {found.p_value:.2g}.",
         soft_wrap=True,

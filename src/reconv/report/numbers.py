@@ -43,10 +43,14 @@ def points(before: float | None, after: float | None) -> str:
     """A difference of fractions with its sign: '−4.79 points'."""
     if before is None or after is None:
         return ""
-    number = f"{100 * (after - before):.2f}"
-    if not float(number):
-        return "±0 points"
-    return f"{float(number):+.2f} points".replace("-", "−")
+    number = in_points(after - before)
+    return "±0 points" if number == "+0.00" else f"{number} points"
+
+
+def in_points(difference: float) -> str:
+    """A difference of fractions in percentage points, with its sign: −0.0479 -> '−4.79'."""
+    number = round(100 * difference, 2) + 0.0  # never -0.0
+    return f"{number:+.2f}".replace("-", "−")
 
 
 def duration(seconds: float) -> str:

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from reconv.report.numbers import in_points
 from reconv.report.study_facts import Entry, Table
 from reconv.study.arms import UNTRAINED
 from reconv.study.design import Study
 from reconv.study.panels import Panel
 from reconv.study.tables import Line, Setting
-from reconv.study.words import bounds, budget_rank, budget_text, points, rank, verdict
+from reconv.study.words import bounds, budget_rank, budget_text, rank, verdict
 
 
 def accuracy_tables(name: str, panels: Mapping[Panel, Sequence[Line]], study: Study) -> tuple[Table, ...]:
@@ -69,4 +70,4 @@ def _entry(line: Line | None) -> Entry:
         text += f" ± {100 * line.sd:.2f} ({len(line.seeds)})"
     if line.difference is None:
         return Entry(text)
-    return Entry(text, f"{points(line.difference.value)} {bounds(line.difference)}", verdict(line.difference))
+    return Entry(text, f"{in_points(line.difference.value)} {bounds(line.difference)}", verdict(line.difference))

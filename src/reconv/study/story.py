@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from reconv.report.numbers import in_points
 from reconv.report.study_facts import Entry, StudyFacts, Table
 from reconv.study.design import Study
 from reconv.study.review import missing_of, review_of, versions_of
 from reconv.study.sections import section_of
 from reconv.study.store import FAILED, Store
 from reconv.study.tables import Pooled, Record, Summary, current, summarize
-from reconv.study.words import arm_rank, bounds, points, rank, verdict
+from reconv.study.words import arm_rank, bounds, rank, verdict
 
 PAPERS = ("spectral", "nuclear", "frobenius")
 
@@ -48,7 +49,7 @@ def findings(summary: Summary, study: Study) -> list[str]:
         drawn = next((row for row in rows if row.criterion == "random"), None)
         if drawn is not None:
             texts.append(
-                f"{network}, {arm}: random channels against {reference}: {points(drawn.difference.value)} points "
+                f"{network}, {arm}: random channels against {reference}: {in_points(drawn.difference.value)} points "
                 f"{bounds(drawn.difference)}, the mean over settings ({drawn.settings})."
             )
     return texts
@@ -58,7 +59,7 @@ def _about_the_paper(network: str, arm: str, papers: Sequence[Pooled]) -> str:
     """What became of the claim that the paper's norms beat L1."""
     ranked = sorted(papers, key=lambda row: rank(row.criterion))
     parts = [
-        f"{row.criterion} {points(row.difference.value)} {bounds(row.difference)}, ahead beyond noise in {row.wins} "
+        f"{row.criterion} {in_points(row.difference.value)} {bounds(row.difference)}, ahead beyond noise in {row.wins} "
         f"and behind in {row.losses} of {row.settings} settings"
         for row in ranked
     ]
@@ -114,5 +115,5 @@ def _claims(summary: Summary, study: Study) -> list[Table]:
 def _pooled_entry(row: Pooled | None) -> Entry:
     if row is None:
         return Entry("")
-    text = f"{points(row.difference.value)} ({row.settings})"
+    text = f"{in_points(row.difference.value)} ({row.settings})"
     return Entry(text, bounds(row.difference), verdict(row.difference))

@@ -61,14 +61,9 @@ def budget_rank(budget: str) -> tuple[int, str, float]:
     return (2, "cfg", float(number)) if number.isdigit() else (1, budget, 0.0)
 
 
-def points(value: float) -> str:
-    """A difference of fractions in percentage points, with its sign."""
-    return f"{100 * value:+.2f}".replace("-", "−")
-
-
 def bounds(difference: Interval) -> str:
     """A difference's interval in percentage points."""
-    return f"[{points(difference.low)}, {points(difference.high)}]"
+    return f"[{numbers.in_points(difference.low)}, {numbers.in_points(difference.high)}]"
 
 
 def verdict(difference: Interval) -> str:
