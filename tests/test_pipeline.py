@@ -16,7 +16,7 @@ from reconv.data import load_data
 from reconv.errors import ArtifactError, ConfigError, ReconvError
 from reconv.files import tensors_fingerprint, write_json
 from reconv.machine import processor
-from reconv.pipeline import Cut, Manner, RunConfig, Schooling, Watcher, example_of, run
+from reconv.pipeline import Cut, Manner, RunConfig, Schooling, Watcher, example_of, load_network, run
 from reconv.pipeline.folder import RunFolder
 from reconv.plan import Budget, Limits
 from reconv.report import Row
@@ -164,3 +164,8 @@ def test_a_repaired_network_answers_more_like_the_original(tmp_path: Path) -> No
         result = run(replace(config, repair=repair, images=300), tmp_path / str(repair), NOTHING_MEASURED)
         right[repair] = evaluate(result.model, data, "validation").top1
     assert right[True] > right[False] + 0.2
+
+
+def test_a_network_given_its_number_of_classes_keeps_it() -> None:
+    model = load_network("resnet20", arguments={"num_classes": 7}, classes=10)
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 7)

@@ -79,7 +79,7 @@ def load_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if weights is None:
-            return load_model(name, num_classes=classes, **given)
+            return load_model(name, **{"num_classes": classes} | given)
         if weights == PRETRAINED:
             return load_model(name, pretrained=True, **given)
         return load_model(name, weights=weights, **given)
