@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from reconv.files import write_json
+from reconv.machine import processor
 
 Cell = dict[str, Any]
 
@@ -67,7 +68,7 @@ def about_this_run(threads: int) -> Cell:
     command = " ".join(["python", f"benchmarks/accuracy/{Path(sys.argv[0]).name}", *without_places(sys.argv[1:])])
     return {
         "command": command,
-        "processor": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {threads} threads",
+        "processor": f"{processor()}, {os.cpu_count()} cores, {threads} threads",
         "versions": f"Python {platform.python_version()}, PyTorch {torch.__version__}",
     }
 

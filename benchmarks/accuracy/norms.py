@@ -9,7 +9,6 @@ the worst over geometries; beside each error stands the largest that the library
 from __future__ import annotations
 
 import argparse
-import platform
 from collections import defaultdict
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from reconv.conv import NORMS, ConvGeometry, ConvMatrix, channel_norms
 from reconv.conv.taps import Direction
+from reconv.machine import processor
 
 CHANNELS = 2  # of each kind
 
@@ -93,9 +93,7 @@ def main() -> None:
                     for title, row in (("geometry", place), ("kernels", kind), ("direction", direction)):
                         seen = worst[title][row].get(norm, (0.0, 0.0))
                         worst[title][row][norm] = (max(seen[0], pair[0]), max(seen[1], pair[1]))
-    print(
-        f"{platform.processor() or platform.machine()}, PyTorch {torch.__version__}, seed 0, {CHANNELS} channels each\n"
-    )
+    print(f"{processor()}, PyTorch {torch.__version__}, seed 0, {CHANNELS} channels each\n")
     for title, rows in worst.items():
         table(title, rows)
 

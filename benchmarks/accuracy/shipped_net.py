@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,16 +20,12 @@ import torch
 
 from reconv.data import load_data
 from reconv.files import read_json, read_text, write_json
+from reconv.machine import processor
 from reconv.training import Protocol, evaluate, load_protocol
 from reconv.zoo import TrainedNet, canonical_name, load_model, write_trained
 from reconv.zoo.trained import FOLDER
 
 RESULTS = Path(__file__).parents[1] / "results"
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def trainings(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
