@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -65,7 +66,7 @@ def weights_of(model: str, folder: Path) -> Path:
 
 def about_this_run(threads: int) -> Cell:
     """What was called, where, and on what."""
-    command = " ".join(["python", f"benchmarks/accuracy/{Path(sys.argv[0]).name}", *without_places(sys.argv[1:])])
+    command = shlex.join(["python", f"benchmarks/accuracy/{Path(sys.argv[0]).name}", *without_places(sys.argv[1:])])
     return {
         "command": command,
         "processor": f"{processor()}, {os.cpu_count()} cores, {threads} threads",

@@ -3,7 +3,8 @@
     python benchmarks/studies/screenshot.py REPORT.html docs/figures/report.png
 
 REPORT.html is what a run wrote, such as
-    reconv run --model resnet20 --weights W.safetensors --data-set CIFAR10 --repair 1000 --epochs 0 --save-path RUN
+    reconv run --model resnet20 --weights W.safetensors --data-set CIFAR10 --data-root D --metric reconstruction \\
+        --scheme allocated --budget macs=0.5 --epochs 0 --save-path RUN
     reconv report RUN --study benchmarks/results/study/cifar10
 """
 

@@ -44,13 +44,12 @@ def points(before: float | None, after: float | None) -> str:
     if before is None or after is None:
         return ""
     number = in_points(after - before)
-    return "±0 points" if number == "+0.00" else f"{number} points"
+    return "±0 points" if after == before else f"{number} points"
 
 
 def in_points(difference: float) -> str:
     """A difference of fractions in percentage points, with its sign: −0.0479 -> '−4.79'."""
-    number = round(100 * difference, 2) + 0.0  # never -0.0
-    return f"{number:+.2f}".replace("-", "−")
+    return f"{100 * difference:+.2f}".replace("-", "−")
 
 
 def duration(seconds: float) -> str:

@@ -43,7 +43,6 @@ def describe_networks(study: Study, store: Store, device: str) -> None:
         with one_thread():
             taus = _taus(bench, criteria)
         layers = [layer.name for layer in bench.graph.layers]
-        known.pop(network.name, None)  # as the first files had it
         known[network.fingerprint] = {
             "layers": layers,
             "cut": sorted(bench.cuttable),
@@ -54,8 +53,8 @@ def describe_networks(study: Study, store: Store, device: str) -> None:
 
 
 def described(known: Mapping[str, Any], network: Network) -> Mapping[str, Any]:
-    """What `describe_networks` kept of a network; the first files had names instead of fingerprints."""
-    found: Mapping[str, Any] = known.get(network.fingerprint) or known.get(network.name) or {}
+    """What `describe_networks` kept of a network."""
+    found: Mapping[str, Any] = known.get(network.fingerprint, {})
     return found
 
 
