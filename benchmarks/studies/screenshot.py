@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("report", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--width", type=int, default=1040)
-    parser.add_argument("--height", type=int, default=1180)
+    parser.add_argument("--height", type=int, default=1290)
     options = parser.parse_args()
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:

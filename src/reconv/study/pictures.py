@@ -88,7 +88,7 @@ def speed_plots(
     network: Network,
     split: str,
 ) -> tuple[Plot, ...]:
-    """Accuracy against latency, where it was measured: a picture a panel and kind of device.
+    """Accuracy against latency, where more than one point was measured: a picture a panel and kind of device.
 
     Args:
         panels: lines of one network. base: outcome of the whole network. known: the store's latencies.
@@ -98,7 +98,7 @@ def speed_plots(
     plots = (
         _speed_plot(panel, lines, base, known, network.fingerprint, device, split)
         for panel, lines in panels.items()
-        if _says_more_than_others(panel, panels)
+        if len(lines) > 1 and _says_more_than_others(panel, panels)
         for device in devices
     )
     return tuple(plot for plot in plots if plot is not None)
