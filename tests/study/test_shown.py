@@ -19,7 +19,8 @@ from reconv.study import Arm, Cell, Grid, Study, points_of_network, study_facts
 from reconv.study.measures import LATENCY, NETWORKS, latency_key
 from reconv.study.panels import Panel
 from reconv.study.review import review_of
-from reconv.study.tables import current, summarize, tidy
+from reconv.study.story import findings
+from reconv.study.tables import Pooled, Summary, current, summarize, tidy
 from reconv.study.words import bounds, budget_rank, is_peer, style, verdict
 
 MINE = Arm("mine", mend="recalibrate", images=50)
@@ -232,3 +233,28 @@ def test_seeds_that_are_not_the_same_are_no_pairs() -> None:
     assert interval_with(range(3)) == Interval(0, 0, 0)
     others = interval_with(range(3, 6))  # right on the same images, but seeds of their own
     assert others.low < 0 < others.high
+
+
+def test_the_papers_claim_is_counted_and_every_difference_is_told_with_its_interval() -> None:
+    better, worse, noise = Interval(0.02, 0.01, 0.03), Interval(-0.04, -0.05, -0.03), Interval(0.001, -0.06, 0.06)
+    found = {
+        ("as cut", "spectral"): better,
+        ("as cut", "nuclear"): better,
+        ("recalibrated", "spectral"): better,
+        ("recalibrated", "nuclear"): worse,
+        ("repaired", "frobenius"): noise,
+        ("repaired", "random"): worse,
+        ("repaired", "l2"): better,  # not of the paper
+        ("short fine-tune", "random"): worse,
+    }
+    pooled = tuple(Pooled("net", arm, criterion, where, 1, 0, 0) for (arm, criterion), where in found.items())
+    claim, *texts = findings(Summary((), pooled, {}), asked("l1"))
+    assert "Of 3 pairs of network and arm, all that were tried do in 1, some in 1, none in 1." in claim
+    assert texts == [
+        "net, as cut: spectral +2.00 [+1.00, +3.00] and nuclear +2.00 [+1.00, +3.00] above l1.",
+        "net, recalibrated: spectral +2.00 [+1.00, +3.00] above l1; nuclear −4.00 [−5.00, −3.00] below l1.",
+        "net, repaired: random −4.00 [−5.00, −3.00] below l1; frobenius +0.10 [−6.00, +6.00] not to be told from l1.",
+        "net, short fine-tune: random −4.00 [−5.00, −3.00] below l1.",
+    ]
+    other = findings(Summary((), pooled, {}), replace(asked("l2"), reference="l2"))
+    assert [text.replace(" l2", " l1") for text in other] == texts  # no claim of the paper's is about another one

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from reconv.report import numbers
 from reconv.report.numbers import in_points
 from reconv.report.study_facts import Entry, StudyFacts, Table
 from reconv.study.design import Study
@@ -40,36 +41,43 @@ def study_facts(store: Store) -> tuple[StudyFacts, Summary, list[Record]]:
 
 
 def findings(summary: Summary, study: Study) -> list[str]:
-    """Sentences, each with its interval."""
-    reference, texts = study.reference, []
-    for (network, arm), rows in _by_arm(summary.pooled).items():
-        papers = [row for row in rows if row.criterion in PAPERS]
-        if papers and reference == "l1":
-            texts.append(_about_the_paper(network, arm, papers))
-        drawn = next((row for row in rows if row.criterion == "random"), None)
-        if drawn is not None:
-            texts.append(
-                f"{network}, {arm}: random channels against {reference}: {in_points(drawn.difference.value)} points "
-                f"{bounds(drawn.difference)}, the mean over settings ({drawn.settings})."
-            )
+    """Sentences, each with its interval: first what becomes of the paper's claim, then of each network and arm."""
+    by_arm = _by_arm(summary.pooled)
+    texts = [_about(network, arm, rows, study.reference) for (network, arm), rows in by_arm.items()]
+    texts = [text for text in texts if text]
+    if study.reference == "l1":
+        texts[:0] = _about_the_paper([[row for row in rows if row.criterion in PAPERS] for rows in by_arm.values()])
     return texts
 
 
-def _about_the_paper(network: str, arm: str, papers: Sequence[Pooled]) -> str:
+def _about_the_paper(settings: Iterable[Sequence[Pooled]]) -> list[str]:
     """What became of the claim that the paper's norms beat L1."""
-    ranked = sorted(papers, key=lambda row: rank(row.criterion))
-    parts = [
-        f"{row.criterion} {in_points(row.difference.value)} {bounds(row.difference)}, ahead beyond noise in {row.wins} "
-        f"and behind in {row.losses} of {row.settings} settings"
-        for row in ranked
+    found = [[verdict(row.difference) for row in rows] for rows in settings if rows]
+    if not found:
+        return []
+    all_of = sum(set(kinds) == {"better"} for kinds in found)
+    none_of = sum("better" not in kinds for kinds in found)
+    return [
+        f"Do the paper's norms ({_listed(PAPERS)}) beat L1? Of {numbers.counted(len(found), 'pair')} of network and "
+        f"arm, all that were tried do in {all_of}, some in {len(found) - all_of - none_of}, none in {none_of}. "
+        "The differences, in points, means over budgets and schemes:"
     ]
-    words = {"better": "above", "worse": "below", "noise": "not to be told from"}
-    kinds = {
-        where: [row.criterion for row in ranked if verdict(row.difference) == kind] for kind, where in words.items()
-    }
-    found = ", ".join(f"{_listed(names)} {where} L1" for where, names in kinds.items() if names)
-    holds = "borne out" if len(kinds["above"]) == len(ranked) else "not borne out" if not kinds["above"] else "mixed"
-    return f"{network}, {arm}: that the paper's norms beat L1 is {holds} here: {found} (points: {'; '.join(parts)})."
+
+
+def _about(network: str, arm: str, rows: Sequence[Pooled], reference: str) -> str:
+    """Where the paper's norms and random channels are, against the reference; empty where neither was asked."""
+    shown = sorted((row for row in rows if row.criterion in (*PAPERS, "random")), key=lambda row: rank(row.criterion))
+    places = {"better": "above", "worse": "below", "noise": "not to be told from"}
+    parts = []
+    for kind, place in places.items():
+        here = [
+            f"{row.criterion} {in_points(row.difference.value)} {bounds(row.difference)}"
+            for row in shown
+            if verdict(row.difference) == kind
+        ]
+        if here:
+            parts.append(f"{_listed(here)} {place} {reference}")
+    return f"{network}, {arm}: {'; '.join(parts)}." if parts else ""
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -101,10 +109,11 @@ def _claims(summary: Summary, study: Study) -> list[Table]:
         tables.append(
             Table(
                 f"{network.name}: difference to {study.reference}",
-                f"Percentage points of {study.split} accuracy, the mean over budgets and schemes (their number in "
-                "brackets), with 95 % bootstrap intervals over images and seeds; bold where the interval does not "
-                "contain zero, so that the difference is beyond noise. Settings near chance, where no "
-                "criterion leaves much, count like the others.",
+                f"Percentage points of {study.split} accuracy, the mean over budgets and schemes (in brackets: how "
+                "many, and in how many of them it is ahead and behind beyond noise), with 95 % bootstrap intervals "
+                "over images and seeds; bold where the interval does not contain zero, so that the difference is "
+                "beyond noise. "
+                "Settings near chance, where no criterion leaves much, count like the others.",
                 tuple(by_arm),
                 tuple(rows),
             )
@@ -115,5 +124,5 @@ def _claims(summary: Summary, study: Study) -> list[Table]:
 def _pooled_entry(row: Pooled | None) -> Entry:
     if row is None:
         return Entry("")
-    text = f"{in_points(row.difference.value)} ({row.settings})"
+    text = f"{in_points(row.difference.value)} ({row.settings}: {row.wins}+, {row.losses}−)"
     return Entry(text, bounds(row.difference), verdict(row.difference))
