@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from reconv.files import write_atomically
-from reconv.report import render_plot
-from reconv.report.study_facts import Section, StudyFacts, Table
+from reconv.report import render_forest, render_plot
+from reconv.report.study_facts import Claim, Section, StudyFacts, Table
 from reconv.study import Store, study_facts
 
 _ROOT = Path(__file__).parents[2]
@@ -26,13 +27,20 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=_ROOT / "docs", help="where results.md and figures/ lie")
     options = parser.parse_args()
     facts, _, records = study_facts(Store(options.study))
-    figures = [_figures(section, options.docs / "figures") for section in facts.sections]
-    write_atomically(options.docs / "results.md", page(facts, figures, len(records), options.study))
+    folder = options.docs / "figures"
+    for old in folder.glob("study-*.svg"):  # of arms that this study no longer has
+        old.unlink()
+    claims = [_pictures_of(claim, folder) for claim in facts.claims]
+    figures = [_figures(section, folder) for section in facts.sections]
+    write_atomically(options.docs / "results.md", page(facts, claims, figures, len(records), options.study))
     print(f"{len(records)} cells; {options.docs / 'results.md'}")
 
 
-def page(facts: StudyFacts, figures: list[list[tuple[str, str]]], cells: int, folder: Path) -> str:
-    """The documentation's page; `figures` are file and title of each section's pictures."""
+Pictures: TypeAlias = list[tuple[str, str]]  # file and title of each
+
+
+def page(facts: StudyFacts, claims: list[Pictures], figures: list[Pictures], cells: int, folder: Path) -> str:
+    """The documentation's page, with the pictures of each claim and of each section."""
     where = folder.resolve().relative_to(_ROOT) if folder.resolve().is_relative_to(_ROOT) else folder
     parts = [
         f"# {facts.title}",
@@ -41,13 +49,13 @@ def page(facts: StudyFacts, figures: list[list[tuple[str, str]]], cells: int, fo
         facts.description,
         "## What the data says",
         "\n".join(f"- {text}" for text in facts.findings),
-        *(_table(table) for table in facts.claims),
+        *(part for claim, found in zip(facts.claims, claims, strict=True) for part in _claim(claim, found)),
         "## What a reviewer asks for",
         "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.review.items()),
     ]
     for section, pictures in zip(facts.sections, figures, strict=True):
         parts += [f"## {section.title}", section.lead]
-        parts += [f"![{title}](figures/{name})" for name, title in pictures]
+        parts += _shown(pictures)
         parts += [_table(table) for table in section.tables]
         if section.agreement:
             m = section.agreement
@@ -69,27 +77,54 @@ def page(facts: StudyFacts, figures: list[list[tuple[str, str]]], cells: int, fo
     return "\n\n".join(parts) + "\n"
 
 
+def _shown(pictures: Pictures) -> list[str]:
+    return [f"![{title}](figures/{name})" for name, title in pictures]
+
+
+def _claim(claim: Claim, pictures: Pictures) -> list[str]:
+    return [f"### {claim.table.title}", *_shown(pictures), _rows(claim.table)]
+
+
 def _table(table: Table) -> str:
+    return f"### {table.title}\n\n{_rows(table)}"
+
+
+def _rows(table: Table) -> str:
     head = f"| | {' | '.join(table.columns)} |\n|---|{'---:|' * len(table.columns)}\n"
     marks = {"better": "**", "worse": "**", "": "", "noise": ""}
     rows = []
     for name, entries in table.rows:
         cells = [f"{e.text}<br>{marks[e.kind]}{e.below}{marks[e.kind]}" if e.below else e.text for e in entries]
         rows.append(f"| {name} | {' | '.join(cells)} |")
-    return f"### {table.title}\n\n{table.caption}\n\n{head}" + "\n".join(rows)
+    return f"{table.caption}\n\n{head}" + "\n".join(rows)
 
 
-def _figures(section: Section, folder: Path) -> list[tuple[str, str]]:
+def _pictures_of(claim: Claim, folder: Path) -> Pictures:
+    """Write a network's differences, a picture an arm."""
+    found = []
+    for forest in claim.pictures:
+        title = f"{claim.table.title}, {forest.title}"
+        name = f"study-{_plain(title)}.svg"
+        write_atomically(folder / name, render_forest(replace(forest, title=title)))
+        found.append((name, title))
+    return found
+
+
+def _figures(section: Section, folder: Path) -> Pictures:
     """Write a network's pictures; the names of their files, and their titles."""
     found = []
     for kind, plots in (("macs", section.plots), ("latency", section.speed)):
         for plot in plots:
-            words = "-".join("".join(c if c.isalnum() else " " for c in plot.title).split())
-            name = f"study-{section.title}-{kind}-{words}.svg"
+            name = f"study-{section.title}-{kind}-{_plain(plot.title)}.svg"
             titled = replace(plot, title=f"{section.title}, {plot.title}")
             write_atomically(folder / name, render_plot(titled))
             found.append((name, titled.title))
     return found
+
+
+def _plain(title: str) -> str:
+    """A title as part of a file's name."""
+    return "-".join("".join(c if c.isalnum() else " " for c in title).split())
 
 
 if __name__ == "__main__":

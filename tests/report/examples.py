@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
@@ -10,6 +11,8 @@ from reconv.cost import Latency
 from reconv.pipeline.examine import most_changed, tested
 from reconv.report import (
     Curve,
+    Difference,
+    Forest,
     LayerFacts,
     LayerTime,
     Measures,
@@ -22,7 +25,7 @@ from reconv.report import (
     StudyFacts,
     Untouched,
 )
-from reconv.report.study_facts import Entry, Matrix, Section, Table, Widths
+from reconv.report.study_facts import Claim, Entry, Matrix, Section, Table, Widths
 from reconv.training.answers import Answers
 
 
@@ -114,12 +117,18 @@ def study_facts() -> StudyFacts:
     layers = tuple(f"layer{i // 9}.{i}.conv1" for i in range(27))
     widths = Widths("−50 % MACs, allocated", "Kept.", layers, (16,) * 27,
                     {name: tuple(4 + (i * k) % 13 for i in range(27)) for k, name in enumerate(criteria)})  # fmt: skip
+    rows = tuple(
+        Difference(name, i - 3.0, i - 3.5, i - 2.5, f"{i - 3:+.2f}", i, i % 2 == 1)
+        for i, name in enumerate((*criteria[:-1], "torch-pruning:fpgm"))
+    )
+    far = replace(rows[0], value=-90.0, low=-95.0, high=-85.0, text="−90.00")
+    forest = Forest("recalibrated", "difference to l1, points of test accuracy", (*rows, far), "Measured.")
     return StudyFacts(
         title="Criteria on CIFAR-10",
         description="Which criterion?",
         findings=("resnet20: all within noise [−0.1, +0.2].",),
         review={"base accuracy": "91.73 %", "MACs": "counted so"},
-        claims=(table,),
+        claims=(Claim((forest, forest), table),),
         sections=(
             Section(
                 "resnet20",

@@ -253,8 +253,53 @@ def test_the_papers_claim_is_counted_and_every_difference_is_told_with_its_inter
     assert texts == [
         "net, as cut: spectral +2.00 [+1.00, +3.00] and nuclear +2.00 [+1.00, +3.00] above l1.",
         "net, recalibrated: spectral +2.00 [+1.00, +3.00] above l1; nuclear −4.00 [−5.00, −3.00] below l1.",
-        "net, repaired: random −4.00 [−5.00, −3.00] below l1; frobenius +0.10 [−6.00, +6.00] not to be told from l1.",
+        "net, repaired: random −4.00 [−5.00, −3.00] below l1; frobenius +0.10 [−6.00, +6.00] within noise of l1.",
         "net, short fine-tune: random −4.00 [−5.00, −3.00] below l1.",
     ]
     other = findings(Summary((), pooled, {}), replace(asked("l2"), reference="l2"))
     assert [text.replace(" l2", " l1") for text in other] == texts  # no claim of the paper's is about another one
+
+
+def test_every_line_stands_beside_the_control_of_its_own_setting(tmp_path: Path) -> None:
+    control = Arm("control", protocol="short", fresh=True)
+    grids = (
+        Grid(("net",), ("l1", "l2"), ("macs=0.5", "macs=0.6"), arms=("as cut", "recalibrated")),
+        Grid(("net",), ("l1",), ("macs=0.5",), arms=("control",), seeds=2),
+    )
+    study = replace(asked("l1"), grids=grids, arms=(control,))
+    accuracies = {"whole": 0.95, "as cut": 0.5, "recalibrated": 0.9, "control": 0.8}
+    store = stored(study, tmp_path / "s", lambda cell: accuracies[cell.arm.name])
+    facts, summary, _ = study_facts(store)
+    found = {(row.setting.budget, row.setting.arm, row.criterion): row for row in summary.controls}
+    assert set(found) == {("macs=0.5", arm, name) for arm in ("as cut", "recalibrated") for name in ("l1", "l2")}
+    for (_, arm, _), row in found.items():
+        assert (row.arm, row.accuracy.value) == ("control", pytest.approx(0.8))
+        assert row.difference.value == pytest.approx(accuracies[arm] - 0.8)
+        # All are right on the first images: between the two, every image is one way or the other.
+        assert row.difference.low < row.difference.value < row.difference.high
+        assert row.difference.excludes_zero
+    told = facts.findings[-1]
+    assert told.startswith(
+        "net, −50 % MACs, uniform, the control: control comes to 80.00 %; against it, l1 as cut −30.00 ["
+    )
+    assert "recalibrated +10.00 [" in told
+    table = next(table for table in facts.sections[0].tables if "difference to control" in table.title)
+    assert (table.columns, [name for name, _ in table.rows]) == (("as cut", "recalibrated"), ["l1", "l2"])
+    assert [entry.kind for entry in table.rows[0][1]] == ["worse", "better"]
+
+
+def test_without_a_control_none_is_told_of(tmp_path: Path) -> None:
+    facts, summary, _ = study_facts(stored(asked("l1", "l2"), tmp_path / "s"))
+    assert summary.controls == ()
+    assert not any("control" in text for text in facts.findings)
+
+
+def test_a_claim_is_pictured_arm_by_arm_with_the_table_s_numbers(tmp_path: Path) -> None:
+    by_name = {"l1": 0.7, "l2": 0.65, "nuclear": 0.75, "": 0.9}
+    study = asked("l1", "nuclear", "l2", arms=("as cut", "recalibrated"))
+    (claim,) = study_facts(stored(study, tmp_path / "s", lambda cell: by_name[cell.criterion]))[0].claims
+    assert tuple(picture.title for picture in claim.pictures) == claim.table.columns == ("as cut", "recalibrated")
+    for picture in claim.pictures:
+        assert [row.name for row in picture.rows] == [name for name, _ in claim.table.rows] == ["nuclear", "l2"]
+        assert [row.value for row in picture.rows] == pytest.approx([5, -5])
+        assert [row.style for row in picture.rows] == [style("nuclear"), style("l2")]

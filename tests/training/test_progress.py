@@ -101,6 +101,7 @@ def test_trackers_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest
     refused("tensorboard", ConfigError, "tracker tensorboard: it writes files; give a folder to train in")
 
 
+@pytest.mark.slow
 def test_tensorboard_has_each_epoch(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -10,9 +10,10 @@ from reconv.report.facts import (
     RunFacts,
     Untouched,
 )
+from reconv.report.forest import Difference, Forest
 from reconv.report.plots import Plot, Point, Series
 from reconv.report.read import built
-from reconv.report.render import render, render_plot, render_scores, render_study
+from reconv.report.render import render, render_forest, render_plot, render_scores, render_study
 from reconv.report.study_facts import StudyFacts
 from reconv.report.tested import Changed, Confusion, Tested
 
@@ -20,6 +21,8 @@ __all__ = [
     "Changed",
     "Confusion",
     "Curve",
+    "Difference",
+    "Forest",
     "LayerFacts",
     "LayerTime",
     "Measures",
@@ -34,6 +37,7 @@ __all__ = [
     "Untouched",
     "built",
     "render",
+    "render_forest",
     "render_plot",
     "render_scores",
     "render_study",

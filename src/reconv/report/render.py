@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reconv.report import chart, numbers, plots
 from reconv.report.facts import LayerFacts, RunFacts
+from reconv.report.forest import Forest, draw_forest
 from reconv.report.plots import Plot, Point, Series, marker
 from reconv.report.study_facts import StudyFacts
 from reconv.report.tested import Tested
@@ -60,8 +62,21 @@ def render_study(facts: StudyFacts) -> str:
 
 def render_plot(plot: Plot, width: float = 520, height: float = 300) -> str:
     """One plot as an SVG file of its own, light and dark, with its legend inside."""
+    rows = math.ceil(len(plot.series) / 3)  # of the legend
+    box = (-66, -62, width + 90, height + 132 + 20 * rows)
     template = _environment().get_template("plot.svg.jinja")
-    return template.render(plot=plot, drawing=plots.draw(plot, width, height))
+    return template.render(title=plot.title, box=box, plot=plot, drawing=plots.draw(plot, width, height))
+
+
+def render_forest(forest: Forest, width: float = 260) -> str:
+    """One forest plot as an SVG file of its own, light and dark."""
+    drawing = draw_forest(forest, width)
+    box = (-150, -42, width + 240, drawing.height + 100)
+    return (
+        _environment()
+        .get_template("forest.svg.jinja")
+        .render(title=forest.title, box=box, forest=forest, drawing=drawing)
+    )
 
 
 def _marker_at(style: int) -> str:
@@ -93,6 +108,7 @@ def _environment() -> Environment:
         strip=chart.strip,
         line_chart=chart.line_chart,
         draw=plots.draw,
+        draw_forest=draw_forest,
         marker_at=_marker_at,
         time_bars=chart.time_bars,
         spans=chart.spans,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reconv.report.forest import Forest
 from reconv.report.plots import COLORS, Plot
 
 
@@ -33,6 +34,14 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Entry, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a network's cells say of its criteria: the same differences as pictures, one an arm, and as a table."""
+
+    pictures: tuple[Forest, ...]
+    table: Table
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class StudyFacts:
     """Everything the report of a study shows.
 
     Args:
-        findings: plain sentences, each with its interval. claims: the table that they rest on.
+        findings: plain sentences, each with its interval. claims: what they rest on, a network each.
         review: what a careful reviewer asks for, by name. sections: a network each.
         missing: what was asked and is not computed, and why. versions: of software and hardware, by name.
     """
@@ -93,7 +102,7 @@ class StudyFacts:
     description: str
     findings: tuple[str, ...]
     review: Mapping[str, str]
-    claims: tuple[Table, ...] = ()
+    claims: tuple[Claim, ...] = ()
     sections: tuple[Section, ...] = ()
     missing: tuple[str, ...] = ()
     command: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconv.report.numbers import in_points
@@ -11,14 +11,21 @@ from reconv.report.study_facts import Entry, Table
 from reconv.study.arms import UNTRAINED
 from reconv.study.design import Study
 from reconv.study.panels import Panel
-from reconv.study.tables import Line, Setting
-from reconv.study.words import bounds, budget_rank, budget_text, rank, verdict
+from reconv.study.tables import Control, Line, Setting
+from reconv.study.words import arm_rank, bounds, budget_rank, budget_text, rank, setting_text, verdict
 
 
-def accuracy_tables(name: str, panels: Mapping[Panel, Sequence[Line]], study: Study) -> tuple[Table, ...]:
-    """First all that was done without training, then a table a panel."""
+def accuracy_tables(
+    name: str, panels: Mapping[Panel, Sequence[Line]], controls: Sequence[Control], study: Study
+) -> tuple[Table, ...]:
+    """First all that was done without training, then what training from random weights comes to, then a table a panel.
+
+    Args:
+        name: of the network. panels: its lines. controls: its lines beside the controls.
+    """
     lines = [line for rows in panels.values() for line in rows]
-    return (*_untrained(name, lines, study), *(_table(panel, rows, study) for panel, rows in panels.items()))
+    tables = (_table(panel, rows, study) for panel, rows in panels.items())
+    return (*_untrained(name, lines, study), *_controlled(controls, study), *tables)
 
 
 def _untrained(name: str, lines: Sequence[Line], study: Study) -> list[Table]:
@@ -32,15 +39,37 @@ def _untrained(name: str, lines: Sequence[Line], study: Study) -> list[Table]:
     criteria = sorted({criterion for rows in means.values() for criterion in rows}, key=rank)
     body = []
     for setting in sorted(means, key=lambda s: (s.scheme != "uniform", budget_rank(s.budget), s)):
-        words = f"{budget_text(setting.budget)}, {setting.scheme}{', residual streams too' * setting.coupled}"
         entries = []
         for criterion in criteria:
             row = means[setting].get(criterion)
             texts = [f"{100 * row[arm]:.1f}" if arm in row else "–" for arm in arms] if row else []
             entries.append(Entry(" / ".join(texts)))
-        body.append((words, tuple(entries)))
+        body.append((setting_text(setting), tuple(entries)))
     caption = f"Top-1 accuracy in % of the {study.split} images: {' / '.join(arms)}; mean over seeds."
     return [Table(f"{name}: without training, at a glance", caption, tuple(criteria), tuple(body))]
+
+
+def _controlled(controls: Sequence[Control], study: Study) -> Iterator[Table]:
+    found: dict[tuple[Setting, str], dict[tuple[str, str], Control]] = defaultdict(dict)
+    for row in controls:
+        found[replace(row.setting, arm=""), row.arm][row.criterion, row.setting.arm] = row
+    for (setting, control), rows in found.items():
+        criteria = sorted({criterion for criterion, _ in rows}, key=rank)
+        arms = sorted({arm for _, arm in rows}, key=lambda arm: (arm_rank(arm), arm))
+        accuracy = next(iter(rows.values())).accuracy
+        yield Table(
+            f"{setting_text(setting)}: difference to {control}",
+            f"Percentage points of {study.split} accuracy, with 95 % intervals, against the control: a network of the "
+            f"same budget and scheme trained from random weights ({100 * accuracy.value:.2f} %).",
+            tuple(arms),
+            tuple((name, tuple(_against(rows.get((name, arm))) for arm in arms)) for name in criteria),
+        )
+
+
+def _against(row: Control | None) -> Entry:
+    if row is None:
+        return Entry("")
+    return Entry(in_points(row.difference.value), bounds(row.difference), verdict(row.difference))
 
 
 def _table(panel: Panel, lines: Sequence[Line], study: Study) -> Table:

@@ -10,7 +10,7 @@ from typing import Any
 from reconv.report.plots import WHOLE
 from reconv.report.study_facts import Widths
 from reconv.study.tables import Line, Setting
-from reconv.study.words import budget_text, rank, style
+from reconv.study.words import rank, setting_text, style
 
 _PICTURED = 0.5  # of the MACs stays, or what comes nearest; other budgets look alike
 _MOST = 2  # pictures a network
@@ -38,7 +38,7 @@ def kept_widths(lines: Sequence[Line], base: Mapping[str, Any], described: Mappi
         rows |= {criterion: found[setting][criterion] for criterion in sorted(found[setting], key=rank)}
         pictures.append(
             Widths(
-                f"{budget_text(setting.budget)}, {setting.scheme}",
+                setting_text(setting),
                 "Share of each layer's output channels that is kept, in the layers that may be cut.",
                 tuple(layers[i] for i in cut),
                 tuple(before[i] for i in cut),

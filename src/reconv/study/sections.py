@@ -23,6 +23,7 @@ def section_of(network: Network, study: Study, store: Store, summary: Summary) -
     """What a study's report shows of one network."""
     base = summary.base[network.name]["outcome"]
     lines = [line for line in summary.lines if line.setting.network == network.name]
+    controls = [row for row in summary.controls if row.setting.network == network.name]
     panels, known = by_panel(lines), described(store.read(NETWORKS), network)
     return Section(
         title=network.name,
@@ -31,7 +32,7 @@ def section_of(network: Network, study: Study, store: Store, summary: Summary) -
         f"{numbers.count(base['macs'][0])} MACs an image, {numbers.count(base['parameters'][0])} parameters.",
         plots=accuracy_plots(panels, base, study.split),
         speed=speed_plots(panels, base, store.read(LATENCY), network, study.split),
-        tables=accuracy_tables(network.name, panels, study),
+        tables=accuracy_tables(network.name, panels, controls, study),
         agreement=_agreement(known, criteria_of(study, network)),
         widths=kept_widths(lines, base, known),
     )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeAlias
 
 from reconv.significance import Floats, Interval, Replicates, interval, mean_interval, spread
 from reconv.study.cell import Cell
 from reconv.study.record import unpack
 
-Record = Mapping[str, Any]
+Record: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, order=True)
@@ -25,6 +25,9 @@ class Setting:
     scheme: str
     budget: str
     coupled: bool = False
+
+
+Groups: TypeAlias = dict[tuple[Setting, str], list[Record]]  # by setting and criterion: a record a seed
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,28 @@ class Pooled:
 
 
 @dataclass(frozen=True)
+class Control:
+    """One line against the control in its setting: the same budget and scheme, trained from random weights.
+
+    Args:
+        setting, criterion: the line's. arm, accuracy: the control's. difference: the line's less the control's.
+    """
+
+    setting: Setting
+    criterion: str
+    arm: str
+    accuracy: Interval
+    difference: Interval
+
+
+@dataclass(frozen=True)
 class Summary:
     """All lines, and what they come to."""
 
     lines: tuple[Line, ...]
     pooled: tuple[Pooled, ...]
     base: Mapping[str, Record]
+    controls: tuple[Control, ...] = ()
 
 
 def current(records: Mapping[str, Record], cells: Iterable[Cell]) -> list[Record]:
@@ -137,7 +156,7 @@ def summarize(records: Sequence[Record], reference: str) -> Summary:
     wholes = (record for record in records if not record["cell"]["criterion"])
     base = {record["name"]: record for record in sorted(wholes, key=lambda record: str(record["name"]))}
     cut = [record for record in records if record["cell"]["criterion"]]
-    groups: dict[tuple[Setting, str], list[Record]] = defaultdict(list)
+    groups: Groups = defaultdict(list)
     for record in cut:
         cell = record["cell"]
         setting = Setting(record["name"], record["arm"], cell["scheme"], cell["budget"], cell["coupled"])
@@ -174,7 +193,19 @@ def summarize(records: Sequence[Record], reference: str) -> Summary:
         singles = [interval(*part) for part in found_ones]
         wins, losses = sum(one.low > 0 for one in singles), sum(one.high < 0 for one in singles)
         pooled.append(Pooled(network, arm, criterion, mean_interval(found_ones), len(singles), wins, losses))
-    return Summary(tuple(lines), tuple(pooled), base)
+    return Summary(tuple(lines), tuple(pooled), base, tuple(_controls(groups, replicates)))
+
+
+def _controls(groups: Groups, replicates: Mapping[str, Replicates]) -> Iterator[Control]:
+    """Every line beside each control of the same network, scheme and budget."""
+    fresh = {key: members for key, members in groups.items() if members[0]["cell"]["arm"]["fresh"]}
+    for (setting, criterion), members in sorted(groups.items(), key=lambda item: item[0]):
+        for (of_control, _), control in sorted(fresh.items(), key=lambda item: item[0]):
+            if (setting, criterion) not in fresh and replace(setting, arm=of_control.arm) == of_control:
+                drawn = replicates[setting.network]
+                accuracy = drawn.accuracy([str(record["key"]) for record in control])
+                found = interval(*_difference(drawn, members, control))
+                yield Control(setting, criterion, of_control.arm, accuracy, found)
 
 
 def _difference(drawn: Replicates, a: Sequence[Record], b: Sequence[Record]) -> tuple[float, Floats]:
@@ -207,4 +238,9 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         name: {"accuracy": record["outcome"]["accuracy"], "macs": record["outcome"]["macs"][0]}
         for name, record in summary.base.items()
     }
-    return {"base": base, "lines": lines, "pooled": [asdict(row) for row in summary.pooled]}
+    return {
+        "base": base,
+        "lines": lines,
+        "pooled": [asdict(row) for row in summary.pooled],
+        "controls": [asdict(row) for row in summary.controls],
+    }

@@ -7,6 +7,7 @@ from reconv.report.plots import COLORS, WHOLE
 from reconv.significance import Interval
 from reconv.study.arms import ARMS
 from reconv.study.cell import PEER
+from reconv.study.tables import Setting
 
 _ORDER = ("spectral", "nuclear", "frobenius", "l1", "l2", "fpgm", "bn_scale", "random", "reconstruction", "activation")
 _STYLES = tuple(style for style in range(COLORS) if style != WHOLE)
@@ -50,6 +51,11 @@ def budget_text(budget: str) -> str:
     name, share = known
     what = {"macs": "MACs", "params": "parameters"}.get(name, name)
     return f"−{100 * (1 - share):.3g} % {what}" if share < 1 else f"{numbers.count(share)} {what}"
+
+
+def setting_text(setting: Setting) -> str:
+    """What is cut, in a few words, whatever the network and what is done after it."""
+    return f"{budget_text(setting.budget)}, {setting.scheme}{', residual streams too' * setting.coupled}"
 
 
 def budget_rank(budget: str) -> tuple[int, str, float]:
