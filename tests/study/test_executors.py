@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ from made import asked
 from reconv.errors import ConfigError, ReconvError
 from reconv.study import Cell, executors
 from reconv.study.compute import Place
+from reconv.training import Interrupted
+from reconv.training.interrupt import StopRequest
 
 _CELLS = asked("l1", "l2").cells()
 
@@ -28,6 +31,18 @@ def _sleeps(cell: Cell, place: Place) -> dict[str, Any]:
     return {}
 
 
+def _listens(cell: Cell, place: Place) -> dict[str, Any]:
+    """The whole network at once; any other notices that it is told to stop, as a training does."""
+    if not cell.is_whole:
+        assert place.folder is not None
+        with StopRequest() as stop:
+            (place.folder / f"{cell.criterion} {os.getpid()}").touch()
+            while not stop.received:
+                time.sleep(0.05)
+            raise Interrupted("kept")
+    return {}
+
+
 def _is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -35,20 +50,38 @@ def _is_running(pid: int) -> bool:
         return False
 
 
+def _wait_for(is_so: Callable[[], Any], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < until:
+        time.sleep(0.1)
+
+
 def test_a_long_training_is_not_waited_for_at_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_attempt", _sleeps)
     results = executors.in_processes(_CELLS, Place("cpu", tmp_path), 2)
     assert next(results)[0].is_whole
-    until = time.monotonic() + 60
-    while not list(tmp_path.iterdir()) and time.monotonic() < until:
-        time.sleep(0.1)
+    _wait_for(lambda: list(tmp_path.iterdir()))
     (pid, *_) = (int(file.name) for file in tmp_path.iterdir())
     assert _is_running(pid)
     results.close()
-    until = time.monotonic() + 20
-    while _is_running(pid) and time.monotonic() < until:
-        time.sleep(0.1)
+    _wait_for(lambda: not _is_running(pid))
     assert not _is_running(pid)
+
+
+def test_a_training_that_is_told_to_stop_is_followed_by_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "_attempt", _listens)
+    cells = asked("l1", "l2", "spectral", "nuclear", "frobenius", "fpgm").cells()
+    results = executors.in_processes(cells, Place("cpu", tmp_path), 2)
+    assert next(results)[0].is_whole
+    _wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
+    begun = {file.name for file in tmp_path.iterdir()}
+    results.close()
+    workers = [int(name.split()[1]) for name in begun]
+    _wait_for(lambda: not any(map(_is_running, workers)))
+    assert not any(map(_is_running, workers))
+    assert {file.name for file in tmp_path.iterdir()} == begun
 
 
 def test_workers_may_die_as_long_as_cells_are_done(monkeypatch: pytest.MonkeyPatch) -> None:

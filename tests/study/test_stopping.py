@@ -6,13 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from test_executors import _is_running
+from test_executors import _is_running, _wait_for
 
 from reconv.cli import study_out
 from reconv.cli.app import main
@@ -28,12 +25,6 @@ from reconv.study.compute import Place
 executors._attempt = test_executors._sleeps
 list(executors.in_processes(test_executors._CELLS, Place("cpu", Path(sys.argv[2])), 2))
 """
-
-
-def _wait_for(is_so: Callable[[], Any], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while not is_so() and time.monotonic() < until:
-        time.sleep(0.1)
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:

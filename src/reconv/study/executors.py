@@ -16,7 +16,8 @@ from reconv.study.compute import Place, compute
 from reconv.study.stopping import end_with_parent
 
 Record: TypeAlias = dict[str, Any]
-Result: TypeAlias = tuple[Cell, Record | ReconvError]
+Outcome: TypeAlias = Record | ReconvError
+Result: TypeAlias = tuple[Cell, Outcome]
 Results: TypeAlias = Generator[Result, None, None]
 Executor: TypeAlias = Callable[[Iterable[Cell], Place, int], Results]
 
@@ -24,12 +25,20 @@ _AHEAD = 2  # cells a worker that are handed out in advance
 _RETRIES = 3  # after workers died, without a cell done in between; on Ray, of a cell
 
 
-def _attempt(cell: Cell, place: Place) -> Record | ReconvError:
+def _attempt(cell: Cell, place: Place) -> Outcome:
     """What a user can cause comes back as a value, so that one cell's failure is not the study's."""
     try:
         return compute(cell, place)
     except ReconvError as error:
         return error
+
+
+def _in_worker(attempt: Callable[[Cell, Place], Outcome], cell: Cell, place: Place) -> Outcome:
+    """In a process of a pool. One that is told to stop ends here: the pool would give it the next cell instead."""
+    try:
+        return attempt(cell, place)
+    except KeyboardInterrupt:  # a training's, which has kept its checkpoint
+        os._exit(1)
 
 
 def in_processes(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
@@ -53,12 +62,12 @@ def in_processes(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
 
 def _in_a_pool(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent)
-    waiting: dict[Future[Record | ReconvError], Cell] = {}
+    waiting: dict[Future[Outcome], Cell] = {}
     queue = iter(cells)
     try:
         while True:
             while len(waiting) < _AHEAD * jobs and (cell := next(queue, None)) is not None:
-                waiting[pool.submit(_attempt, cell, place)] = cell
+                waiting[pool.submit(_in_worker, _attempt, cell, place)] = cell
             if not waiting:
                 return
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -96,7 +105,7 @@ def on_ray(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
             yield waiting.pop(reference), _fetched(ray, reference)
 
 
-def _fetched(ray: Any, reference: Any) -> Record | ReconvError:
+def _fetched(ray: Any, reference: Any) -> Outcome:
     try:
         return ray.get(reference)  # type: ignore[no-any-return]
     except ray.exceptions.RayTaskError:  # a fault of ours, with the traceback of the task
