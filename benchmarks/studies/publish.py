@@ -9,6 +9,7 @@ the same code as the study's report.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -47,11 +48,13 @@ def page(facts: StudyFacts, claims: list[Pictures], figures: list[Pictures], cel
         "Written by `python benchmarks/studies/publish.py` from the results in "
         f"[`{where}`](../{where}) ({cells:,} cells); not edited by hand. The same as a page: `reconv report {where}`.",
         facts.description,
+        "## What was done after the cut",
+        _named(facts.arms),
         "## What the data says",
         "\n".join(f"- {text}" for text in facts.findings),
         *(part for claim, found in zip(facts.claims, claims, strict=True) for part in _claim(claim, found)),
         "## What a reviewer asks for",
-        "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.review.items()),
+        _named(facts.review),
     ]
     for section, pictures in zip(facts.sections, figures, strict=True):
         parts += [f"## {section.title}", section.lead]
@@ -75,6 +78,10 @@ def page(facts: StudyFacts, claims: list[Pictures], figures: list[Pictures], cel
         "; ".join(f"{name} {value}" for name, value in facts.versions.items()) + ".",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _named(values: Mapping[str, str]) -> str:
+    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in values.items())
 
 
 def _shown(pictures: Pictures) -> list[str]:

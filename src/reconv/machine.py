@@ -13,13 +13,14 @@ from reconv import __version__
 
 def versions() -> dict[str, str]:
     """Software and hardware by name: what is there, which is not always what was used (see `device_name`)."""
+    threads = torch.get_num_threads()
     libraries = {name: version(name) for name in ("torch", "torchvision", "timm", "accelerate")}
     return {
         "reconv": __version__,
         **libraries,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "processor": f"{processor()}, {os.cpu_count()} cores, {threads} thread{'s' * (threads != 1)}",
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
 

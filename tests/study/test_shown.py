@@ -18,7 +18,7 @@ from reconv.significance import Interval
 from reconv.study import Arm, Cell, Grid, Study, points_of_network, study_facts
 from reconv.study.measures import LATENCY, NETWORKS, latency_key
 from reconv.study.panels import Panel
-from reconv.study.review import review_of
+from reconv.study.review import arms_of
 from reconv.study.story import findings
 from reconv.study.tables import Pooled, Summary, current, summarize, tidy
 from reconv.study.words import bounds, budget_rank, is_peer, style, verdict
@@ -107,7 +107,7 @@ def test_a_series_of_every_style_is_drawn_in_its_own() -> None:
 
 def _entry(seconds: float, **device: str) -> dict[str, Any]:
     times = {"batch": 64, "before": {"median": 1.0}, "after": {"median": seconds}}
-    machine = {"torch": "2", "processor": "EPYC", "accelerator": "H100", "threads": "1"}
+    machine = {"torch": "2", "processor": "EPYC", "accelerator": "H100"}
     return {"rows": [times], "machine": machine, **device}
 
 
@@ -165,7 +165,7 @@ def test_random_is_random_whoever_draws() -> None:
     assert [cell.is_random for cell in cells] == [True, True, False]
     study = asked("torch-pruning:random", random_seeds=3)
     records = [record(cell, 0.5) for cell in study.cells()]
-    assert "random: 3;" in review_of(study, records, summarize(records, "l1"))["seeds"]
+    assert arms_of(study, records, summarize(records, "l1")) == {"as cut": "weights as cut; random scores 3 seeds"}
 
 
 @pytest.mark.parametrize("criterion", ["l1", "random"])
@@ -249,7 +249,8 @@ def test_the_papers_claim_is_counted_and_every_difference_is_told_with_its_inter
     }
     pooled = tuple(Pooled("net", arm, criterion, where, 1, 0, 0) for (arm, criterion), where in found.items())
     claim, *texts = findings(Summary((), pooled, {}), asked("l1"))
-    assert "Of 3 pairs of network and arm, all that were tried do in 1, some in 1, none in 1." in claim
+    assert claim.startswith("In 1 of 3 combinations of network and arm, all of the paper's norms")
+    assert "beat L1; in 1 some do, in 1 none does." in claim
     assert texts == [
         "net, as cut: spectral +2.00 [+1.00, +3.00] and nuclear +2.00 [+1.00, +3.00] above l1.",
         "net, recalibrated: spectral +2.00 [+1.00, +3.00] above l1; nuclear −4.00 [−5.00, −3.00] below l1.",
@@ -258,6 +259,26 @@ def test_the_papers_claim_is_counted_and_every_difference_is_told_with_its_inter
     ]
     other = findings(Summary((), pooled, {}), replace(asked("l2"), reference="l2"))
     assert [text.replace(" l2", " l1") for text in other] == texts  # no claim of the paper's is about another one
+
+
+def test_an_arm_is_told_with_its_epochs_and_seeds() -> None:
+    study = asked("l1", "random", arms=("short fine-tune", "as cut"), seeds=2, random_seeds=3)
+    records = [record(cell, 0.5) for cell in study.cells()]
+    assert arms_of(study, records, summarize(records, "l1")) == {
+        "as cut": "weights as cut; 1 seed, random scores 3 seeds",
+        "short fine-tune": "weights as cut, trained by the protocol short for 2 epochs; 2 seeds, random scores 3 seeds",
+    }
+
+
+def test_panels_of_one_budget_are_pictured_only_where_no_other_has_more(tmp_path: Path) -> None:
+    for budgets, titles in (((), ["as cut", "repaired"]), (("macs=0.6",), ["as cut"])):
+        grids = (
+            Grid(("net",), ("l1", "l2"), ("macs=0.5", *budgets), arms=("as cut",)),
+            Grid(("net",), ("l1", "l2"), ("macs=0.5",), arms=("repaired",)),
+        )
+        store = stored(replace(asked("l1"), grids=grids), tmp_path / str(len(budgets)))
+        plots = study_facts(store)[0].sections[0].plots
+        assert [plot.title.split(";")[0] for plot in plots] == titles
 
 
 def test_every_line_stands_beside_the_control_of_its_own_setting(tmp_path: Path) -> None:

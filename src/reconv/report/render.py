@@ -79,8 +79,8 @@ def render_forest(forest: Forest, width: float = 260) -> str:
     )
 
 
-def _marker_at(style: int) -> str:
-    return marker(plots.SHAPES[style % len(plots.SHAPES)], 0, 0, 5.5)
+def _marker_at(style: int, size: float = 5.5) -> str:
+    return marker(plots.SHAPES[style % len(plots.SHAPES)], 0, 0, size)
 
 
 def _heat(images: int, found: Tested, truth: str) -> int:

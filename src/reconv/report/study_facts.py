@@ -94,7 +94,8 @@ class StudyFacts:
 
     Args:
         findings: plain sentences, each with its interval. claims: what they rest on, a network each.
-        review: what a careful reviewer asks for, by name. sections: a network each.
+        arms: what was done after the cut, by name. review: what a careful reviewer asks for, by name.
+        sections: a network each.
         missing: what was asked and is not computed, and why. versions: of software and hardware, by name.
     """
 
@@ -104,6 +105,7 @@ class StudyFacts:
     review: Mapping[str, str]
     claims: tuple[Claim, ...] = ()
     sections: tuple[Section, ...] = ()
+    arms: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)

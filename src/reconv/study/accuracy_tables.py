@@ -77,8 +77,8 @@ def _table(panel: Panel, lines: Sequence[Line], study: Study) -> Table:
     found = {(line.criterion, line.setting.budget): line for line in lines}
     criteria = sorted({line.criterion for line in lines}, key=rank)
     differences = (
-        f"; below: difference to {study.reference} in points with its 95 % interval, paired by images, bold where that "
-        "does not contain zero"
+        f"; below: difference to {study.reference} in points with its 95 % interval, paired by images (and by "
+        "seeds, over those that both have if they are several), bold where that does not contain zero"
     )
     return Table(
         str(panel),

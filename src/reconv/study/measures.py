@@ -105,14 +105,14 @@ def latency_key(fingerprint: str, widths: Iterable[int], device: str) -> str:
 
 def _timed(bench: Bench, small: nn.Module) -> dict[str, Any]:
     rows = []
-    for batch in BATCHES:
-        with one_thread():
+    with one_thread():
+        known, kind = versions(), bench.device.type
+        for batch in BATCHES:
             before, after = timed_in_turns(
                 (bench.model, small), bench.data, batch, bench.device, seconds=_SECONDS, least=5
             )
-        rows.append({"batch": batch, "before": asdict(before), "after": asdict(after)})
-    known, kind = versions(), bench.device.type
-    machine = {key: known[key] for key in ("torch", "processor", "accelerator")} | {"threads": "1"}
+            rows.append({"batch": batch, "before": asdict(before), "after": asdict(after)})
+    machine = {key: known[key] for key in ("torch", "processor", "accelerator")}
     if kind != _CPU:
         machine["accelerator"] = device_name(bench.device)
     return {"rows": rows, "device": kind, "machine": machine}
@@ -126,8 +126,7 @@ def device_of(entry: Mapping[str, Any]) -> str:
 def machine_of(entry: Mapping[str, Any]) -> str:
     """What a latency was measured on, in words."""
     machine, kind = entry["machine"], device_of(entry)
-    where = f"{machine['processor']}, {machine['threads']} thread" if kind == _CPU else machine["accelerator"]
-    return f"{kind.upper()}: {where}, PyTorch {machine['torch']}"
+    return f"{kind.upper()}: {machine['processor' if kind == _CPU else 'accelerator']}, PyTorch {machine['torch']}"
 
 
 def speedup(entry: Mapping[str, Any], batch: int) -> float | None:

@@ -46,12 +46,12 @@ def _best(panel: Panel, lines: Sequence[Line], of_style: int) -> Series:
 
 
 def accuracy_plots(panels: Mapping[Panel, Sequence[Line]], base: Mapping[str, Any], split: str) -> tuple[Plot, ...]:
-    """Accuracy against MACs, where there is more than one point.
+    """Accuracy against MACs.
 
     Args:
         panels: lines of one network. base: outcome of the whole network. split: whose images they are of.
     """
-    return tuple(_accuracy_plot(panel, lines, base, split) for panel, lines in panels.items() if len(lines) > 1)
+    return tuple(_accuracy_plot(panel, lines, base, split) for panel, lines in _pictured(panels).items())
 
 
 def _accuracy_plot(panel: Panel, lines: Sequence[Line], base: Mapping[str, Any], split: str) -> Plot:
@@ -88,7 +88,7 @@ def speed_plots(
     network: Network,
     split: str,
 ) -> tuple[Plot, ...]:
-    """Accuracy against latency, where more than one point was measured: a picture a panel and kind of device.
+    """Accuracy against latency, where it was measured: a picture a panel and kind of device.
 
     Args:
         panels: lines of one network. base: outcome of the whole network. known: the store's latencies.
@@ -97,11 +97,17 @@ def speed_plots(
     devices = sorted({device_of(entry) for entry in known.values()})
     plots = (
         _speed_plot(panel, lines, base, known, network.fingerprint, device, split)
-        for panel, lines in panels.items()
-        if len(lines) > 1 and _says_more_than_others(panel, panels)
+        for panel, lines in _pictured(panels).items()
+        if _says_more_than_others(panel, panels)
         for device in devices
     )
     return tuple(plot for plot in plots if plot is not None)
+
+
+def _pictured(panels: Mapping[Panel, Sequence[Line]]) -> dict[Panel, Sequence[Line]]:
+    """Panels of several budgets; where none has them, those of several points: of those, tables say as much."""
+    several = {panel: lines for panel, lines in panels.items() if len({line.setting.budget for line in lines}) > 1}
+    return several or {panel: lines for panel, lines in panels.items() if len(lines) > 1}
 
 
 def _says_more_than_others(panel: Panel, panels: Collection[Panel]) -> bool:

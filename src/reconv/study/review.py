@@ -1,4 +1,4 @@
-"""What a careful reviewer asks for, and what is not there yet."""
+"""What was compared, what a careful reviewer asks for, and what is not there yet."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from reconv.significance import LEVEL, REPLICATES
 from reconv.study.cell import Cell, is_random
 from reconv.study.design import Study
 from reconv.study.tables import Record, Summary
+from reconv.study.words import arm_rank
 
 
 def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[str, str]:
@@ -22,17 +23,8 @@ def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict
         f"{record['cell']['network']['weights'][:12]})"
         for name, record in summary.base.items()
     )
-    epochs = {
-        record["arm"]: (record["cell"]["arm"]["protocol"] or {}).get("epochs")
-        for record in records
-        if record["cell"]["criterion"]
-    }
     settings = [line for line in summary.lines if line.difference is not None]
     noise = sum(not line.difference.excludes_zero for line in settings if line.difference)
-    seeds: dict[str, set[int]] = defaultdict(set)
-    for line in summary.lines:
-        seeds["random" if is_random(line.criterion) else line.setting.arm].add(len(line.seeds))
-    by = ", ".join(f"{name}: {_range(numbers_)}" for name, numbers_ in seeds.items())
     cpu = sum(record["made"]["processor_seconds"] for record in records)
     return {
         "base accuracy": base,
@@ -40,22 +32,43 @@ def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict
         "activations and additions are not counted",
         "split": f"accuracy on the {study.split} images, every one of them; calibration and training images are "
         "from the training split without the validation images held out (weights trained elsewhere may have seen both)",
-        "what was done after the cut": "; ".join(
-            f"{name}: {replace(study.arm(name), epochs=number)}" for name, number in epochs.items()
-        ),
         "model selection": "none: no epoch, seed or setting was chosen by these images; a training's last epoch counts",
-        "seeds": f"{by}; a seed draws random scores, calibration images and the order of a training. Scores of the "
-        "other criteria are not random",
+        "seeds": "a seed draws random scores, calibration images, the order of a training, and fresh weights; scores "
+        "of the other criteria are not random",
         "intervals": f"{100 * LEVEL:g} %, percentile bootstrap of {REPLICATES:,} replicates over the images (the "
         "same for all networks) and, where there are several, over seeds; of a line with one seed it lacks the noise "
         "of the images drawn for statistics and repair. They say nothing about other trained networks or data sets, "
-        f"and are not corrected for the {len(settings)} comparisons, of which about "
+        f"and are not corrected for {numbers.counted(len(settings), 'comparison')}, of which about "
         f"{(1 - LEVEL) * len(settings):.0f} would be beyond noise by chance alone",
         "within noise": f"{noise} of {len(settings)} differences to {study.reference}"
         if settings
         else _why_no_differences(summary, study.reference),
         "computed": f"{numbers.counted(len(records), 'cell')} in {numbers.duration(cpu)} of processor time",
     }
+
+
+def arms_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[str, str]:
+    """What each arm does after the cut, and over how many seeds it was tried, in the order of arms."""
+    epochs = {
+        record["arm"]: (record["cell"]["arm"]["protocol"] or {}).get("epochs")
+        for record in records
+        if record["cell"]["criterion"]
+    }
+    seeds: dict[tuple[str, bool], set[int]] = defaultdict(set)
+    for line in summary.lines:
+        seeds[line.setting.arm, is_random(line.criterion)].add(len(line.seeds))
+    words = {}
+    for arm in sorted(epochs, key=lambda arm: (arm_rank(arm), arm)):
+        usual, drawn = seeds.get((arm, False), set()), seeds.get((arm, True), set())
+        told = [_seeds(usual)] if usual else []
+        told += [f"random scores {_seeds(drawn)}"] if drawn and drawn != usual else []
+        words[arm] = f"{replace(study.arm(arm), epochs=epochs[arm])}; {', '.join(told)}"
+    return words
+
+
+def _seeds(numbers_: set[int]) -> str:
+    low, high = min(numbers_), max(numbers_)
+    return numbers.counted(low, "seed") if low == high else f"{low} to {high} seeds"
 
 
 def _why_no_differences(summary: Summary, reference: str) -> str:
@@ -65,10 +78,6 @@ def _why_no_differences(summary: Summary, reference: str) -> str:
         f"no differences: {reference}, the reference, is not among the criteria that were computed; --reference C, or "
         "reference in the study's file, names one that is"
     )
-
-
-def _range(values: set[int]) -> str:
-    return str(min(values)) if len(values) == 1 else f"{min(values)} to {max(values)}"
 
 
 def missing_of(cells: Sequence[Cell], records: Sequence[Record], failed: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from reconv.report.forest import Difference, Forest
 from reconv.report.numbers import in_points
 from reconv.report.study_facts import Claim, Entry, StudyFacts, Table
 from reconv.study.design import Study
-from reconv.study.review import missing_of, review_of, versions_of
+from reconv.study.review import arms_of, missing_of, review_of, versions_of
 from reconv.study.sections import section_of
 from reconv.study.store import FAILED, Store
 from reconv.study.tables import Control, Pooled, Record, Setting, Summary, current, summarize
@@ -32,6 +32,7 @@ def study_facts(store: Store) -> tuple[StudyFacts, Summary, list[Record]]:
         title=study.title,
         description=study.description,
         findings=tuple(findings(summary, study)),
+        arms=arms_of(study, records, summary),
         review=review_of(study, records, summary),
         claims=tuple(_claims(summary, study)),
         sections=tuple(sections),
@@ -60,9 +61,9 @@ def _about_the_paper(settings: Iterable[Sequence[Pooled]]) -> list[str]:
     all_of = sum(set(kinds) == {"better"} for kinds in found)
     none_of = sum("better" not in kinds for kinds in found)
     return [
-        f"Do the paper's norms ({_listed(PAPERS)}) beat L1? Of {numbers.counted(len(found), 'pair')} of network and "
-        f"arm, all that were tried do in {all_of}, some in {len(found) - all_of - none_of}, none in {none_of}. "
-        "The differences, in points, means over budgets and schemes:"
+        f"In {all_of} of {numbers.counted(len(found), 'combination')} of network and arm, all of the paper's norms "
+        f"({_listed(PAPERS)}) that were tried beat L1; in {len(found) - all_of - none_of} some do, in {none_of} none "
+        "does. The differences to L1, in points, means over budgets and schemes:"
     ]
 
 
@@ -127,11 +128,11 @@ def _claims(summary: Summary, study: Study) -> Iterator[Claim]:
             rows.append((criterion, tuple(_pooled_entry(row) for row in found.values())))
         table = Table(
             f"{network.name}: difference to {study.reference}",
-            f"Percentage points of {study.split} accuracy, the mean over budgets and schemes (in brackets: how "
-            "many, and in how many of them it is ahead and behind beyond noise), with 95 % bootstrap intervals "
-            "over images and seeds; bold where the interval does not contain zero, so that the difference is "
-            "beyond noise. "
-            "Settings near chance, where no criterion leaves much, count like the others.",
+            f"Percentage points of {study.split} accuracy, the mean over budgets and schemes, with 95 % bootstrap "
+            "intervals over images and seeds; bold where the interval does not contain zero, so that the difference "
+            "is beyond noise. (10: 5+, 4−) is a mean of 10 settings, in 5 of which the criterion is above "
+            f"{study.reference} beyond noise, and in 4 below. Settings near chance, where no criterion leaves much, "
+            "count like the others.",
             tuple(by_arm),
             tuple(rows),
         )
