@@ -13,8 +13,8 @@ from made import asked, stored
 
 import reconv
 from reconv.cli.app import main
-from reconv.errors import ReconvError
-from reconv.study import Arm, Grid, Network, Store, Study, run_study, study_facts
+from reconv.errors import ConfigError, ReconvError
+from reconv.study import Arm, Grid, Network, Store, Study, read_study, run_study, study_facts
 from reconv.study.bench import Bench, random_twin
 from reconv.study.runner import identified
 
@@ -63,6 +63,32 @@ def test_a_study_without_one_result_is_an_error_that_says_why(
     assert len(why) == 2
     for folder in ("some", "s"):
         assert next(iter(why.values())) in " ".join(study_facts(Store(tmp_path / folder))[0].missing)
+
+
+def _from_file(folder: Path, line: str, model: str = "resnet20") -> Network:
+    text = f"""
+        [networks.net]
+        model = "{model}"
+        data_set = "cifar10"
+        {line}
+        [[grids]]
+        criteria = ["l1"]
+        budgets = ["macs=0.5"]
+    """
+    file = folder / "study.toml"
+    file.write_text(text, encoding="utf-8")
+    return read_study(file).networks[0]
+
+
+def test_a_file_says_weights_as_the_command_line_does(tmp_path: Path) -> None:
+    assert _from_file(tmp_path, 'weights = "w.pth"').weights == str(tmp_path / "w.pth")
+    assert _from_file(tmp_path, 'weights = "pretrained"').weights == "pretrained"
+    assert _from_file(tmp_path, 'weights = "none"').weights is None
+    shipped = _from_file(tmp_path, "").weights
+    assert shipped is not None
+    assert Path(shipped).is_file()
+    with pytest.raises(ConfigError, match=r'no trained network for cifar10 comes with reconv.*"none"'):
+        _from_file(tmp_path, "", "resnet56")
 
 
 def test_what_a_product_leaves_out_is_told(tmp_path: Path) -> None:

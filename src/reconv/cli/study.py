@@ -229,23 +229,14 @@ def _network(model: str, given: Mapping[str, Any], data_root: str | None) -> Net
     """A network with the weights that `reconv run` would start from; random ones only where they are asked for."""
     from reconv import study as studies
     from reconv.cli import common, console
-    from reconv.errors import ConfigError
-    from reconv.pipeline.inputs import SHIPPED, saved_model_in
-    from reconv.zoo import find_trained
+    from reconv.pipeline.inputs import saved_model_in
 
-    data_set = given.get("data_set", "CIFAR10")
-    weights = common.starting_weights(given.get("weights"), model, data_set)
-    if weights == SHIPPED and (trained := find_trained(model, data_set)):
-        console.Progress().note(f"starts from {trained}; --weights F studies others.")
-        weights = str(trained.weights)
-    saved = saved_model_in(model)
-    if weights is None and "weights" not in given and saved is None:
-        raise ConfigError(
-            f"{model}: no weights given, and no trained network for {data_set} comes with reconv; give --weights F, or "
-            "none to study random ones"
-        )
-    name = model if saved is None else Path(model).resolve().name
-    return studies.Network(name, model, weights, {}, data_set, data_root)
+    name = model if saved_model_in(model) is None else Path(model).resolve().name
+    asked = common.text(given.get("weights"))
+    network = studies.Network(name, model, asked, {}, given.get("data_set", "CIFAR10"), data_root).with_weights()
+    if asked is None and network.weights is not None:
+        console.Progress().note(f"{name}: starts from the trained network of reconv; --weights F studies others.")
+    return network
 
 
 def _folder(study: Study, name: str) -> Path:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from reconv.data import data_set_names
+from reconv.errors import ConfigError
+from reconv.pipeline.inputs import saved_model_in
 from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.study.arms import Arm
 from reconv.training import load_protocol
+from reconv.zoo import find_trained
 
 # Raised by hand whenever a change of the code changes what a cell computes: every older cell is then computed again.
 RESULTS_VERSION = 1
 
+RANDOM_WEIGHTS = ("none", "scratch")  # in place of a file
 WHOLE = Arm("whole")  # of a network that is not cut
 PEER = "torch-pruning:"  # begins the name of a criterion that another library cuts by
 
@@ -31,7 +35,7 @@ class Network:
     """A trained network, and the images that it is for.
 
     Args:
-        name: as tables show it. model, weights, arguments: as `load_network` takes them.
+        name: as tables show it. model, weights, arguments: as `load_network` takes them; `with_weights` finds weights.
         data_set, data_root: as `load_data` takes them; a name that it knows becomes that, however it was spelled.
         fingerprint: of the weights. labels: fingerprint of the data set's labels, split by split.
         architecture: of a saved model, by whatever path it was given. images: the data set's own name, where a path was
@@ -53,6 +57,26 @@ class Network:
         plain = self.data_set.lower().replace("-", "").replace("_", "")
         if plain in data_set_names():
             object.__setattr__(self, "data_set", plain)
+
+    def with_weights(self) -> Network:
+        """The same, starting from what it asks for: `weights` is a file, "pretrained", "none" for random ones, or None.
+
+        None is the trained network that comes with reconv, or a saved model's own.
+
+        Raises:
+            ConfigError: none comes with reconv.
+        """
+        if self.weights is not None:
+            return replace(self, weights=None if self.weights.lower() in RANDOM_WEIGHTS else self.weights)
+        if saved_model_in(self.model) is not None:
+            return self
+        shipped = None if self.arguments else find_trained(self.model, self.data_set)
+        if shipped is None:
+            raise ConfigError(
+                f"{self.name}: no weights given, and no trained network for {self.data_set} comes with reconv; give "
+                'weights (--weights F, or weights = "F" in a file), or "none" to study random ones'
+            )
+        return replace(self, weights=str(shipped.weights))
 
     def __hash__(self) -> int:
         return hash((self.name, self.fingerprint, self.labels))

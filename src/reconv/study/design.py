@@ -7,7 +7,7 @@ latency = true
 
 [networks.resnet20]
 model = "resnet20"
-weights = "cifar10-resnet20.safetensors"
+weights = "resnet20.safetensors"   # or "pretrained", or "none"; left out: the trained network that comes with reconv
 data_set = "cifar10"
 
 [arms."short fine-tune"]    # changes an arm, or makes a new one
@@ -33,17 +33,19 @@ from typing import Any
 
 from reconv.errors import ConfigError, unknown_name
 from reconv.files import PathLike, read_toml
+from reconv.pipeline.inputs import PRETRAINED
 from reconv.plan import ALLOCATED, SCHEMES, Budget
 from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.report.numbers import counted
 from reconv.saliency import criterion_named
 from reconv.study.arms import Arm, arm_from_table, arm_named
-from reconv.study.cell import PEER, Cell, Network, is_random
+from reconv.study.cell import PEER, RANDOM_WEIGHTS, Cell, Network, is_random
 from reconv.study.tabled import as_table, from_table
 
 RECONSTRUCTION = "reconstruction"
 STUDY_SCHEMES = (*SCHEMES, ALLOCATED)
 _SPLITS = ("test", "validation")
+_NO_FILE = (*RANDOM_WEIGHTS, PRETRAINED)
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,6 @@ def _network(name: str, row: Any, root: Path, data_root: str | None) -> Network:
     hidden = ("name", "fingerprint", "labels")
     network = from_table(Network, row, f"networks.{name}", defaults={"name": name, "model": name}, hidden=hidden)
     weights = network.weights
-    if weights is not None and weights != "pretrained" and not Path(weights).is_absolute():
+    if weights is not None and weights not in _NO_FILE and not Path(weights).is_absolute():
         weights = str(root / weights)
-    return replace(network, weights=weights, data_root=network.data_root or data_root)
+    return replace(network, weights=weights, data_root=network.data_root or data_root).with_weights()
