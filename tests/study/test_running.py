@@ -246,7 +246,7 @@ def test_the_command_writes_tables_and_report(
     words += ["-c", "nuc", "-c", "l1", "-b", "macs=0.5", "--arm", "as-cut", "--latency", "--save-path", tmp_path / "s"]
     assert main([*map(str, words), "--pack", str(tmp_path / "packed")]) == 0
     out = capsys.readouterr().out
-    for text in ("base accuracy", "within noise", "report"):
+    for text in ("as cut: weights as cut; 1 seed", "base accuracy", "within noise", "report"):
         assert text in out
     with (tmp_path / "s" / "results.csv").open() as lines:
         assert len(list(csv.DictReader(lines))) == 3

@@ -73,7 +73,7 @@ def _print(facts: StudyFacts) -> None:
             title = f"{section.title}, {table.title}"
             cells = [(name, *(" ".join(filter(None, (e.text, e.below))) for e in row)) for name, row in table.rows]
             out.print(console.table(title, ("", *table.columns), cells))
-    for name, text in facts.review.items():
+    for name, text in (*facts.arms.items(), *facts.review.items()):
         out.print(f"[bold]{escape(name)}[/bold]: {escape(text)}", soft_wrap=True)
     for text in facts.findings:
         out.print(f"- {text}", markup=False, soft_wrap=True)

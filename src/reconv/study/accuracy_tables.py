@@ -16,19 +16,19 @@ from reconv.study.words import arm_rank, bounds, budget_rank, budget_text, rank,
 
 
 def accuracy_tables(
-    name: str, panels: Mapping[Panel, Sequence[Line]], controls: Sequence[Control], study: Study
+    panels: Mapping[Panel, Sequence[Line]], controls: Sequence[Control], study: Study
 ) -> tuple[Table, ...]:
     """First all that was done without training, then what training from random weights comes to, then a table a panel.
 
     Args:
-        name: of the network. panels: its lines. controls: its lines beside the controls.
+        panels: lines of one network. controls: its lines beside the controls.
     """
     lines = [line for rows in panels.values() for line in rows]
     tables = (_table(panel, rows, study) for panel, rows in panels.items())
-    return (*_untrained(name, lines, study), *_controlled(controls, study), *tables)
+    return (*_untrained(lines, study), *_controlled(controls, study), *tables)
 
 
-def _untrained(name: str, lines: Sequence[Line], study: Study) -> list[Table]:
+def _untrained(lines: Sequence[Line], study: Study) -> list[Table]:
     means: dict[Setting, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for line in lines:
         if line.setting.arm in UNTRAINED:
@@ -46,7 +46,7 @@ def _untrained(name: str, lines: Sequence[Line], study: Study) -> list[Table]:
             entries.append(Entry(" / ".join(texts)))
         body.append((setting_text(setting), tuple(entries)))
     caption = f"Top-1 accuracy in % of the {study.split} images: {' / '.join(arms)}; mean over seeds."
-    return [Table(f"{name}: without training, at a glance", caption, tuple(criteria), tuple(body))]
+    return [Table("without training, at a glance", caption, tuple(criteria), tuple(body))]
 
 
 def _controlled(controls: Sequence[Control], study: Study) -> Iterator[Table]:

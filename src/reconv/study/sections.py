@@ -32,7 +32,7 @@ def section_of(network: Network, study: Study, store: Store, summary: Summary) -
         f"{numbers.count(base['macs'][0])} MACs an image, {numbers.count(base['parameters'][0])} parameters.",
         plots=accuracy_plots(panels, base, study.split),
         speed=speed_plots(panels, base, store.read(LATENCY), network, study.split),
-        tables=accuracy_tables(network.name, panels, controls, study),
+        tables=accuracy_tables(panels, controls, study),
         agreement=_agreement(known, criteria_of(study, network)),
         widths=kept_widths(lines, base, known),
     )
