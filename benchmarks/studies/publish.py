@@ -63,10 +63,7 @@ def page(facts: StudyFacts, claims: list[Pictures], figures: list[Pictures], cel
         if section.agreement:
             m = section.agreement
             head = f"| | {' | '.join(m.names)} |\n|---|{'---:|' * len(m.names)}\n"
-            rows = (
-                f"| {name} | {' | '.join('' if v is None else f'{v:.2f}' for v in row)} |"
-                for name, row in zip(m.names, m.values, strict=True)
-            )
+            rows = (f"| {name} | {' | '.join(map(m.text, row))} |" for name, row in zip(m.names, m.values, strict=True))
             parts += [f"### {m.title}", m.caption, head + "\n".join(rows)]
     if facts.missing:
         parts += ["## Asked, but not computed", "\n".join(f"- {text}" for text in facts.missing)]

@@ -41,6 +41,7 @@ from reconv.report import (
     render_plot,
     render_study,
 )
+from reconv.report.study_facts import Matrix
 from reconv.training.answers import Answers
 
 
@@ -349,6 +350,10 @@ def test_plots_keep_points_inside_and_survive_odd_values() -> None:
 def test_every_marker_lies_around_its_point(shape: str) -> None:
     assert plots.marker(shape, 10, 20).startswith("M")
     assert "nan" not in plots.marker(shape, 10, 20)
+
+
+def test_a_matrix_writes_no_negative_zero() -> None:
+    assert [Matrix.text(value) for value in (-0.05, -0.001, 0.0, 1.0, None)] == ["−0.05", "0.00", "0.00", "1.00", ""]
 
 
 def test_everything_of_a_study_is_escaped_too() -> None:

@@ -53,6 +53,11 @@ class Matrix:
     names: tuple[str, ...]
     values: tuple[tuple[float | None, ...], ...]
 
+    @staticmethod
+    def text(value: float | None) -> str:
+        """A number as it is written: two digits, a minus sign, no negative zero."""
+        return "" if value is None else f"{value:z.2f}".replace("-", "−")
+
 
 @dataclass(frozen=True)
 class Widths:
