@@ -124,7 +124,7 @@ def test_an_amount_whose_whole_is_not_known_is_refused_at_once(budget: Budget, s
         replace(TINY, cut=Cut("l1", budget=budget))
 
 
-@pytest.mark.parametrize("scheme", ["uniform", "allocated"])
+@pytest.mark.parametrize("scheme", ["uniform", pytest.param("allocated", marks=pytest.mark.slow)])
 def test_bytes_are_approached_in_rounds(scheme: str, tmp_path: Path) -> None:
     cut = Cut("l1", budget=Budget(memory=0.7, size=45_000), scheme=scheme, coupled=True)
     config = replace(TINY, rounds=2, cut=cut, images=50, base=Schooling("default", 0), between=Schooling("short", 0))

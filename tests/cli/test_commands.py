@@ -166,6 +166,7 @@ def test_train_takes_any_key_and_tests_once(reconv: Call, tmp_path: Path) -> Non
     assert "with a teacher" in taught.err
 
 
+@pytest.mark.slow
 def test_rounds_on_the_command_line(reconv: Call, tmp_path: Path) -> None:
     words = ("--base-epochs", "1", "--round-epochs", "1", "--epochs", "0", "--no-verify", "--save-path", "r")
     answer = reconv("run", "--rounds", "2", "--budget", "macs=0.5", *words)

@@ -82,6 +82,7 @@ def test_a_repair_leaves_recalibration_out(graph: ChannelGraph) -> None:
     assert any("recalibration is left out" in note for note in diary.notes)
 
 
+@pytest.mark.slow
 def test_a_saved_network_is_repaired_without_a_data_set(graph: ChannelGraph, tmp_path: Path) -> None:
     save(load_model("resnet20", num_classes=10, normalization=COLORED), tmp_path / "net")
     config = RunConfig(
