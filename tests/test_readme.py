@@ -44,14 +44,36 @@ def test_there_are_two_first_commands() -> None:
         assert command[1].startswith("python3 -m venv .venv && .venv/bin/pip install ")
 
 
+MY_NET = """
+from torch import nn
+
+
+class MyNet(nn.Sequential):
+    def __init__(self):
+        super().__init__(
+            *(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+            *(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)),
+        )
+"""
+
+
 @pytest.mark.slow
-def test_the_python_example_runs(tmp_path: Path) -> None:
-    (code,) = _blocks("python")
+def test_the_python_examples_run(tmp_path: Path) -> None:
+    by_name, own_class = _blocks("python")
     save_file(load_model("resnet56").state_dict(), tmp_path / "resnet56.safetensors")
-    (tmp_path / "example.py").write_text(code)
+    (tmp_path / "my_net.py").write_text(MY_NET)
+    said = _run(by_name, tmp_path)
+    assert "layer1.0.conv1: 16 -> 8" in said
+    assert (tmp_path / "small").is_dir()
+    assert "360 images" in _run(own_class, tmp_path)
+    assert (tmp_path / "mine").is_dir()
+
+
+def _run(code: str, folder: Path) -> str:
+    (folder / "example.py").write_text(code)
     done = subprocess.run(
-        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "example.py"], cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "16 ->" in done.stdout
-    assert (tmp_path / "small").is_dir()
+    return done.stdout
