@@ -305,9 +305,13 @@ def short(reason: str) -> str:
 
 def summary(rows: list[dict[str, Any]]) -> str:
     counts = Counter(row["status"] for row in rows)
-    half = sum(row.get("reach", 0) >= 0.5 for row in rows if row["status"] == "passes")
+    passing = [row for row in rows if row["status"] == "passes"]
+    half = sum(row.get("reach", 0) >= 0.5 for row in passing)
     told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
-    return f"{len(rows)} networks: {told}; at least half of the MACs within reach: {half}."
+    if len(passing) == len(rows):
+        told = f"all {len(rows)} pass"
+    within = f"all {len(rows)}" if half == len(rows) else str(half)
+    return f"{len(rows)} networks: {told}; in {within}, at least half of the MACs are within reach."
 
 
 def read(file: Path | None) -> dict[str, dict[str, Any]]:
