@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,17 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from reconv.artifacts import save
-from reconv.cost import file_size, measure_latency, measure_memory, peak_memory, profile, total_macs, total_parameters
+from reconv.cost import (
+    Latency,
+    file_size,
+    measure_latency,
+    measure_memory,
+    peak_memory,
+    profile,
+    timing,
+    total_macs,
+    total_parameters,
+)
 from reconv.cost.terms import CostModel
 from reconv.graph import trace
 from reconv.graph.trial import generic_cut
@@ -191,6 +202,40 @@ def test_views_and_results_in_place_take_no_memory_of_their_own() -> None:
     assert peak_memory(graph) == 4 * 16 * (3 + 8 + 2)
     assert peak_memory(graph) == measure_memory(graph.model, torch.randn(1, 3, 4, 4))
     assert peak_memory(trace(Views(), torch.randn(4, 3, 4, 4))) == 4 * peak_memory(graph)
+
+
+@pytest.mark.parametrize(
+    ("each", "first", "timed", "warmed"),
+    [
+        (1.0, 1.0, 51, 3),  # there is time for all
+        (1.0, 90.0, 27, 3),  # a hiccup costs its own time and no more
+        (300.0, 300.0, 7, 1),  # slow: no fewer than seven, after one of warm-up
+    ],
+)
+def test_as_many_passes_are_timed_as_there_is_time_for(
+    each: float, first: float, timed: int, warmed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    passes: list[float] = []
+
+    class Slow(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            passes.append(each if passes else first)
+            clock[0] += passes[-1]
+            return x
+
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    (found,) = measure_latency([Slow()], torch.zeros(1, 1), runs=51, warmup=3, seconds=118.5)
+    assert found.runs == timed
+    assert len(passes) == timed + warmed
+    assert found.median == each
+
+
+def test_quartiles_that_lie_on_each_other_overlap() -> None:
+    one = Latency(1, 2.0, 1.0, 3.0, 7)
+    for low, high, overlaps in ((2.5, 4.0, True), (3.0, 4.0, True), (3.1, 4.0, False), (0.1, 0.9, False), (0, 9, True)):
+        other = Latency(1, (low + high) / 2, low, high, 7)
+        assert one.overlaps(other) is other.overlaps(one) is overlaps
 
 
 def test_latency_takes_turns_and_restores_modes() -> None:

@@ -41,6 +41,17 @@ def _alone(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_no_word_of_an_options_help_is_lost(reconv: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # nothing is wrapped
+    group: Any = typer.main.get_command(build_app())
+    for name, command in group.commands.items():
+        shown = " ".join(reconv(name, "--help").out.split())
+        for option in command.params:
+            texts = [getattr(option, "help", None), getattr(option, "show_default", None)]
+            for text in filter(lambda text: isinstance(text, str), texts):
+                assert " ".join(text.split()) in shown, (name, option.name, text)
+
+
 @pytest.mark.parametrize("words", [["--help"], [], ["--version"], ["run", "--help"], ["saliency", "-h"]])
 def test_answers_without_torch(words: list[str]) -> None:
     done = _alone(*words)

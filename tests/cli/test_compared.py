@@ -72,6 +72,52 @@ def test_a_mistyped_name_is_offered_its_neighbors(reconv: Call) -> None:
         assert "did you mean resnet56" in answer.err
 
 
+def _run_on(data_set: str, folder: str, root: str | None = None) -> None:
+    _saved(Path(folder) / "model")
+    text = json.dumps({"model": "resnet20", "data_set": data_set, "data_root": root})
+    (Path(folder) / "config.json").write_text(text)
+
+
+def test_runs_on_different_images_are_compared_on_those_that_are_given(reconv: Call) -> None:
+    _run_on("digits", "one")
+    _run_on("CIFAR10", "two")
+    answer = reconv("compare", "one", "two")
+    assert answer.code == 2
+    assert "A is of a run on digits and B is of a run on CIFAR10; give --data-set" in answer.err
+    answer = reconv("compare", "one", "two", "--data-set", "digits")
+    assert answer.code == 0, answer.err
+    assert "compared on digits, although A is of a run on digits and B is of a run on CIFAR10." in answer.err
+
+
+def test_a_runs_images_are_looked_for_where_it_found_them(reconv: Call) -> None:
+    _run_on("CIFAR10", "one", root="nowhere/at/all")
+    answer = reconv("compare", "one", "one")
+    assert answer.code == 2
+    assert "nowhere/at/all" in answer.err
+    answer = reconv("compare", "one", "one", "--data-root", "elsewhere")
+    assert "elsewhere" in answer.err
+    assert "nowhere" not in answer.err
+
+
+def test_the_network_that_the_images_do_not_fit_is_named(reconv: Call) -> None:
+    _run_on("digits", "one")
+    save(load_model("resnet20"), Path("colored"))
+    answer = reconv("compare", "one", "colored")
+    assert answer.code == 2
+    assert "B, colored: digits: " in answer.err
+
+
+def test_it_fits_a_terminal_of_80_columns_and_says_which_is_less(reconv: Call) -> None:
+    _saved(Path("a" * 60))
+    save(load_model("resnet32", in_channels=1), Path("more"))
+    answer = reconv("compare", "a" * 60, "more", "-d", "digits")
+    assert answer.code == 0, answer.err
+    for line in answer.out.splitlines():
+        assert len(line.rstrip()) <= 80 or line.startswith(("A: ", "B: ", "Latency", "Accuracy")), line
+    macs = next(line for line in answer.out.splitlines() if "MACs an image" in line)
+    assert macs.rstrip().endswith("× more")
+
+
 def test_figures_are_told_with_what_they_were_measured_on(reconv: Call) -> None:
     _saved(Path("one"))
     answer = reconv("compare", "one", "one", "-d", "digits", "--json", "c.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,7 +54,7 @@ def command(
     """Accuracy on the same images, MACs, latency in turns, and layer by layer."""
     from reconv import pipeline
     from reconv.cli import common, console
-    from reconv.errors import unknown_name
+    from reconv.errors import ConfigError, unknown_name
     from reconv.files import write_json
     from reconv.pipeline.compare import compare
     from reconv.training import device_named
@@ -63,19 +64,20 @@ def command(
     where = device_named(device)
     names = (first, second)
     asked = [_model_and_weights(name) for name in names]
-    images = data_set or _images_of(names)
     progress = console.Progress()
     diary = pipeline.Diary(progress)
+    images, root = _images(names, data_set, common.text(data_root), progress.note)
     networks: list[Any] = []
     data = None
-    for name, (model, weights) in zip(names, asked, strict=True):
-        config = pipeline.RunConfig(
-            model=model, weights=weights, data_set=images, data_root=common.text(data_root), seed=seed
-        )
+    for letter, name, (model, weights) in zip("AB", names, asked, strict=True):
+        config = pipeline.RunConfig(model=model, weights=weights, data_set=images, data_root=root, seed=seed)
         data = data or pipeline.load_images(config)
         if not pipeline.is_trained(config):
             progress.note(f"{name}: no weights given (NAME=FILE gives them); the network's are random.")
-        networks.append(pipeline.given_network(config, data, diary).to(where).eval())
+        try:
+            networks.append(pipeline.given_network(config, data, diary).to(where).eval())
+        except ConfigError as error:
+            raise ConfigError(f"{letter}, {name}: {error}") from error
     assert data is not None  # there are two names
     found = compare((networks[0], networks[1]), names, data, where, diary, split)
     _show(found)
@@ -105,17 +107,35 @@ def _model_and_weights(name: str) -> tuple[str, str | None]:
     raise ConfigError(f"reconv compare: no run or saved model at {name}, and no model of that name; {advice}")
 
 
-def _images_of(names: tuple[str, str]) -> str:
-    """The data set of the first of them that is a run, or a network in a run's folder."""
+def _images(
+    names: tuple[str, str], data_set: str | None, root: str | None, note: Callable[[str], None]
+) -> tuple[str, str | None]:
+    """Whose images, and where they lie: as given, else as of the runs that the two are of.
+
+    Raises:
+        ConfigError: none is given, and neither is of a run, or the two are of runs on different images.
+    """
     from reconv.errors import ConfigError
     from reconv.pipeline.folder import RunFolder
     from reconv.pipeline.inputs import saved_model_in
 
-    for saved in filter(None, map(saved_model_in, names)):
-        run = RunFolder(saved.parent)
-        if run.is_begun:
-            return run.config().data_set
-    raise ConfigError("reconv compare: on which images? Neither is a run with a saved network; give --data-set")
+    runs = {
+        letter: folder.config()
+        for letter, saved in zip("AB", map(saved_model_in, names), strict=True)
+        if saved is not None and (folder := RunFolder(saved.parent)).is_begun
+    }
+    theirs = " and ".join(f"{letter} is of a run on {config.data_set}" for letter, config in runs.items())
+    asked = {config.data_set.lower() for config in runs.values()}
+    if data_set is not None:
+        if asked - {data_set.lower()}:
+            note(f"compared on {data_set}, although {theirs}.")
+        return data_set, root
+    if not runs:
+        raise ConfigError("reconv compare: on which images? Neither is a run with a saved network; give --data-set")
+    if len(asked) > 1:
+        raise ConfigError(f"reconv compare: on which images? {theirs}; give --data-set")
+    first = next(iter(runs.values()))
+    return first.data_set, root or first.data_root
 
 
 def _show(found: Comparison) -> None:
@@ -124,20 +144,23 @@ def _show(found: Comparison) -> None:
     from reconv.study import words
 
     out, a, b = console.stdout(), found.a, found.b
-    count, counted, percent = numbers.count, numbers.counted, numbers.percent
+    count, counted, percent, duration = numbers.count, numbers.counted, numbers.percent, numbers.duration
     rows = [
         (f"top-1, {found.images:,} {found.split} images", percent(a.accuracy), percent(b.accuracy), ""),
-        ("MACs an image", count(a.macs), count(b.macs), numbers.ratio(a.macs, b.macs)),
-        ("parameters", count(a.parameters), count(b.parameters), numbers.ratio(a.parameters, b.parameters)),
+        ("MACs an image", count(a.macs), count(b.macs), _times(a.macs, b.macs, "fewer", "more")),
+        ("parameters", count(a.parameters), count(b.parameters), _times(a.parameters, b.parameters, "fewer", "more")),
     ]
     for one, other in zip(a.latency, b.latency, strict=True):
-        ratio = numbers.ratio(one.median, other.median)
-        rows.append((f"latency, batch {one.batch}", _with_quartiles(one), _with_quartiles(other), ratio))
-    out.print(console.table("", ("", f"A: {a.name}", f"B: {b.name}", "A / B"), rows))
+        told = "within noise" if one.overlaps(other) else _times(one.median, other.median, "faster", "slower")
+        rows.append((f"latency, batch {one.batch}", duration(one.median), duration(other.median), told))
+        rows.append(("  its quartiles", _quartiles(one), _quartiles(other), ""))
+    for letter, side in (("A", a), ("B", b)):
+        out.print(f"{letter}: {side.name}", markup=False, soft_wrap=True)
+    out.print(console.table("", ("", "A", "B", "B is"), rows))
     runs = " and ".join(dict.fromkeys(f"{one.runs:,}" for one in a.latency))
     out.print(
         f"Latency: median and quartiles of {runs} passes in turns, on {found.device} with "
-        f"{counted(found.threads, 'thread')}, PyTorch {found.versions['torch']}.",
+        f"{counted(found.threads, 'thread')}, PyTorch {found.versions['torch']}; within noise where quartiles overlap.",
         soft_wrap=True,
         markup=False,
     )
@@ -155,16 +178,25 @@ def _show(found: Comparison) -> None:
             row.name,
             *(("" if n is None else f"{n:,}") for n in row.channels),
             *(("" if n is None else numbers.count(n)) for n in row.macs),
-            *(("" if s is None else numbers.duration(s)) for s in row.seconds),
+            *(("" if s is None else duration(s)) for s in row.seconds),
         )
         for row in found.layers
     ]
-    title = f"Layer by layer; time: of {counted(found.layer_batch, 'image')}, the layer alone"
+    title = f"Layer by layer; time: of {counted(found.layer_batch, 'image')}, within a pass"
     columns = ("layer", "channels A", "B", "MACs A", "B", "time A", "B")
     out.print(console.table(title, columns, layers))
 
 
-def _with_quartiles(latency: Latency) -> str:
+def _times(a: float, b: float, less: str, more: str) -> str:
+    """How B stands to A: "2.01× fewer", or "1.5× more"."""
+    from reconv.report import numbers
+
+    if a == b:
+        return "the same"
+    return f"{numbers.ratio(a, b)} {less}" if b < a else f"{numbers.ratio(b, a)} {more}"
+
+
+def _quartiles(latency: Latency) -> str:
     from reconv.report.numbers import duration
 
-    return f"{duration(latency.median)} [{duration(latency.low)}, {duration(latency.high)}]"
+    return f"{duration(latency.low)} – {duration(latency.high)}"

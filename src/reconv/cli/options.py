@@ -29,7 +29,8 @@ Weights = Annotated[
     typer.Option(
         "--weights",
         "-w",
-        help="Trained weights: .safetensors, .pth, .th, .tar; none for random ones, where reconv ships trained ones.",
+        help="A file of trained weights (.safetensors, .pth, .th, .tar); pretrained for those that torchvision or timm "
+        "publishes (downloaded); none for random ones, where reconv ships trained ones.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -147,9 +148,9 @@ Verify = Annotated[
     bool | None,
     typer.Option(
         "--verify/--no-verify",
-        help="Check that removed equals zeroed, in float64 [default: where that takes under 10 s].",
+        help="Check that removed equals zeroed, in float64.",
         rich_help_panel=_CUT,
-        show_default=False,
+        show_default="where that takes under 10 s",
     ),
 ]
 Recalibrate = Annotated[
@@ -162,10 +163,9 @@ Repair = Annotated[
     bool | None,
     typer.Option(
         "--repair/--no-repair",
-        help="Solve the layers around the cut anew by least squares, on images without labels "
-        "[default: run does for digits and CIFAR; prune with --calibration only].",
+        help="Solve the layers around the cut anew by least squares, on images without labels.",
         rich_help_panel=_CUT,
-        show_default=False,
+        show_default="run does for digits and CIFAR; prune with --calibration only",
     ),
 ]
 Calibration = Annotated[
@@ -173,9 +173,9 @@ Calibration = Annotated[
     typer.Option(
         "--calibration",
         help="What to repair and allocate by: any folder of images, a data set, leaves (drawn images, no data), or "
-        "weights (no image at all: weights and BatchNorm's statistics) [default: the training images].",
+        "weights (no image at all: weights and BatchNorm's statistics).",
         rich_help_panel=_CUT,
-        show_default=False,
+        show_default="the training images",
     ),
 ]
 Images = Annotated[int, typer.Option("--images", help="How many of them.", rich_help_panel=_CUT)]
@@ -240,9 +240,8 @@ ShapeOf = Annotated[
     typer.Option(
         "--data-set",
         "-d",
-        help="Whose images' shape to take: digits, CIFAR10, CIFAR100, imagenet. [default: what a model of torchvision "
-        "or timm was made for, CIFAR10 for others]",
-        show_default=False,
+        help="Whose images' shape to take: digits, CIFAR10, CIFAR100, imagenet.",
+        show_default="what a model of torchvision or timm was made for, CIFAR10 for others",
         autocompletion=names.offer(names.DATA_SETS),
         rich_help_panel=_DATA,
     ),

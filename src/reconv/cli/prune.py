@@ -18,9 +18,9 @@ Finetune = Annotated[
     bool | None,
     typer.Option(
         "--finetune/--no-finetune",
-        help="Fine-tune after the cut [default: yes, but for ImageNet, which `reconv finetune` is for].",
+        help="Fine-tune after the cut.",
         rich_help_panel="Training",
-        show_default=False,
+        show_default="yes, but for ImageNet, which `reconv finetune` is for",
     ),
 ]
 

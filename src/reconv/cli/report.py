@@ -20,7 +20,7 @@ Of = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="The file to write [default: report.html in the folder].", show_default=False),
+    typer.Option("--output", "-o", help="The file to write.", show_default="report.html in the folder"),
 ]
 
 

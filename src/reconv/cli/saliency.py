@@ -19,9 +19,9 @@ Metrics = Annotated[
     list[str] | None,
     typer.Option(
         "--metric",
-        help="A criterion; several may be given. [default: spec, nuc and fro]",
+        help="A criterion; several may be given.",
         autocompletion=names.offer(names.METRICS),
-        show_default=False,
+        show_default="spec, nuc and fro",
     ),
 ]
 Compare = Annotated[

@@ -58,15 +58,15 @@ DataSet = Annotated[
     typer.Option(
         "--data-set",
         "-d",
-        help="Whose images, as of `reconv run` [default: CIFAR10].",
+        help="Whose images, as of `reconv run`.",
         autocompletion=names.offer(names.DATA_SETS),
         rich_help_panel="Data",
-        show_default=False,
+        show_default="CIFAR10",
     ),
 ]
 Seeds = Annotated[
     int | None,
-    typer.Option("--seeds", help="How many seeds [default: 1].", rich_help_panel=_ASKED, show_default=False),
+    typer.Option("--seeds", help="How many seeds.", rich_help_panel=_ASKED, show_default="1"),
 ]
 RandomSeeds = Annotated[
     int | None, typer.Option("--random-seeds", help="How many of random criteria.", rich_help_panel=_ASKED)
@@ -75,9 +75,9 @@ Reference = Annotated[
     str | None,
     typer.Option(
         "--reference",
-        help="The criterion that others are compared with [default: l1].",
+        help="The criterion that others are compared with.",
         rich_help_panel=_ASKED,
-        show_default=False,
+        show_default="l1",
     ),
 ]
 Latency = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -31,6 +32,10 @@ class Latency:
     high: float
     runs: int
 
+    def overlaps(self, other: Latency) -> bool:
+        """Whether the quartiles of the two lie on each other, so that a difference may be noise."""
+        return self.low <= other.high and other.low <= self.high
+
     @classmethod
     def of(cls, seconds: Sequence[float], batch: int) -> Latency:
         """Of the passes that were timed, each of a whole batch."""
@@ -38,27 +43,47 @@ class Latency:
         return cls(batch, middle, low, high, len(seconds))
 
 
-def measure_latency(models: Sequence[nn.Module], images: Tensor, runs: int = 21, warmup: int = 3) -> list[Latency]:
+def measure_latency(
+    models: Sequence[nn.Module],
+    images: Tensor,
+    runs: int = 21,
+    warmup: int = 3,
+    *,
+    seconds: float = math.inf,
+    least: int = 7,
+) -> list[Latency]:
     """Time the forward passes of several models on the same images, taking turns so that noise hits all alike.
 
     Args:
         models: on the images' device; their modes are restored.
         images: one batch [N, C, H, W].
         runs: timed passes of each model. warmup: passes before them.
+        seconds: after which no further pass begins, once there was one of warm-up and `least` were timed.
 
     Returns:
         One `Latency` a model, in seconds a batch.
     """
     times: list[list[float]] = [[] for _ in models]
+    end = time.perf_counter() + seconds
     with evaluating(*models), torch.inference_mode():
-        for turn in range(warmup + runs):
-            for model, seen in zip(models, times, strict=True):
-                start = now(images)
-                model(images)
-                taken = now(images) - start
-                if turn >= warmup:
+        for turn in range(warmup):
+            if turn == 0 or time.perf_counter() < end:
+                _turn(models, images)
+        for turn in range(runs):
+            if turn < least or time.perf_counter() < end:
+                for seen, taken in zip(times, _turn(models, images), strict=True):
                     seen.append(taken)
     return [Latency.of(seen, len(images)) for seen in times]
+
+
+def _turn(models: Sequence[nn.Module], images: Tensor) -> list[float]:
+    """Seconds of one forward pass of each model, one after the other."""
+    taken = []
+    for model in models:
+        start = now(images)
+        model(images)
+        taken.append(now(images) - start)
+    return taken
 
 
 def by_pass(calls: Sequence[float], passes: int) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,20 +229,16 @@ def latencies(
     models: Sequence[nn.Module], data: DataSet, device: torch.device
 ) -> tuple[tuple[Latency, ...], tuple[Latency, ...]]:
     """For each network one entry a batch size; as many passes as the time allows."""
-    rows = [timed_in_turns(models, data, batch, device, seconds=LATENCY_SECONDS, least=3) for batch in BATCHES]
+    rows = [timed_in_turns(models, data, batch, device, seconds=LATENCY_SECONDS) for batch in BATCHES]
     before, after = zip(*rows, strict=True)
     return before, after
 
 
 def timed_in_turns(
-    models: Sequence[nn.Module], data: DataSet, batch: int, device: torch.device, *, seconds: float, least: int
+    models: Sequence[nn.Module], data: DataSet, batch: int, device: torch.device, *, seconds: float
 ) -> list[Latency]:
-    """The latency of each model at a batch size: as many passes as the seconds allow, `least` to 51."""
-    images = random_images(data, batch, device)
-    start = time.perf_counter()
-    measure_latency(models, images, runs=1, warmup=1)
-    once = (time.perf_counter() - start) / 2
-    return measure_latency(models, images, runs=max(least, min(51, int(seconds / max(once, 1e-6)))))
+    """The latency of each model at a batch size: as many passes as the seconds allow, 7 to 51."""
+    return measure_latency(models, random_images(data, batch, device), runs=51, seconds=seconds)
 
 
 def random_images(data: DataSet, batch: int, device: torch.device) -> Tensor:

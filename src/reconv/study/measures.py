@@ -108,9 +108,7 @@ def _timed(bench: Bench, small: nn.Module) -> dict[str, Any]:
     with one_thread():
         known, kind = versions(), bench.device.type
         for batch in BATCHES:
-            before, after = timed_in_turns(
-                (bench.model, small), bench.data, batch, bench.device, seconds=_SECONDS, least=5
-            )
+            before, after = timed_in_turns((bench.model, small), bench.data, batch, bench.device, seconds=_SECONDS)
             rows.append({"batch": batch, "before": asdict(before), "after": asdict(after)})
     machine = {key: known[key] for key in ("torch", "processor", "accelerator")}
     if kind != _CPU:
