@@ -15,12 +15,16 @@ from reconv.artifacts import load
 from reconv.data import load_data
 from reconv.errors import ArtifactError, ConfigError, ReconvError
 from reconv.files import tensors_fingerprint, write_json
+from reconv.graph import trace
 from reconv.machine import processor
 from reconv.pipeline import Cut, Manner, RunConfig, Schooling, Watcher, example_of, load_network, run
+from reconv.pipeline.account import layers_of
 from reconv.pipeline.folder import RunFolder
-from reconv.plan import Budget, Limits
+from reconv.plan import Budget, Limits, choose
 from reconv.report import Row
+from reconv.saliency import Direction, score
 from reconv.training import evaluate
+from reconv.zoo import load_model
 
 QUICK = RunConfig(
     base=Schooling("default", 2), finetune=Schooling("default-finetune", 2), cut=Cut("l1", budget=Budget(macs=0.5))
@@ -114,9 +118,35 @@ def test_a_configuration_that_no_run_writes_is_named(change: dict[str, Any], tmp
 def test_a_run_tells_what_computed_and_counts_in_english(tmp_path: Path) -> None:
     config = replace(QUICK, base=Schooling("default", 1), finetune=Schooling("short", 1), device="cpu")
     facts = run(config, tmp_path / "run", NOTHING_MEASURED).facts
-    assert facts.device == processor()
-    assert facts.asked["fine-tuning"] == "short, 1 epoch"
+    assert re.fullmatch(re.escape(processor()) + r", \d+ threads?", facts.device)
+    assert facts.asked["fine-tuning"] == "protocol short, 1 epoch"
     assert not re.search(r"\b1 \w+s\b", " ".join(row.note for row in facts.stages))
+
+
+def test_the_weights_that_are_told_are_those_that_are_kept(tmp_path: Path) -> None:
+    config = replace(QUICK, base=Schooling("default", 1), finetune=Schooling("short", 1))
+    result = run(config, tmp_path / "run", NOTHING_MEASURED)
+    for name, folder in (("before", "base"), ("after", "model")):
+        kept = load(tmp_path / "run" / folder).state_dict()
+        assert result.facts.hashes[f"weights {name}"] == tensors_fingerprint(kept)
+    assert len(set(result.facts.hashes.values())) == 3
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_scores_are_told_by_which_tied_layers_were_cut(direction: Direction) -> None:
+    graph = trace(load_model("resnet20", in_channels=1), torch.zeros(1, 1, 8, 8))
+    scores = score(graph, "l1", direction=direction)
+    plan = choose(graph, scores, Budget(macs=0.5), coupled=True)
+    told = {layer.name: layer for layer in layers_of(graph, scores, plan)}
+    cut = [layer for layer in told.values() if not layer.is_whole]
+    assert any(layer.tied for layer in cut)
+    assert any(not layer.tied for layer in cut)
+    for layer in cut:
+        # The same share of every layer: what goes is what has the lowest scores, and nothing is given back.
+        assert layer.lowest_kept >= layer.highest_removed, layer.name
+        for other in layer.tied:
+            assert layer.name in told[other].tied
+            assert told[other].before != layer.before or told[other].kept == layer.kept
 
 
 @pytest.mark.parametrize("name", ["digits"])

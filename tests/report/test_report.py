@@ -298,8 +298,74 @@ def test_an_image_that_is_shown_is_the_one_that_is_told() -> None:
         assert image.before == "abc"[int(before.predicted[image.index])]
         assert image.sure_after == pytest.approx(float(after.probabilities[image.index].max()))
     every = examine.tested("test", before, after, "abc", dict.fromkeys(order, pictures[shown[0]]))
-    distances = [image.distance for image in every.changed]
-    assert distances == sorted(distances, reverse=True)
+    changed, same = (
+        [image.distance for image in every.changed if (image.before != image.after) is changed]
+        for changed in (True, False)
+    )
+    assert changed
+    assert same
+    assert [image.distance for image in every.changed] == [*sorted(changed)[::-1], *sorted(same)[::-1]]
+    assert every.is_any_answer_changed
+    assert not replace(every, changed=every.changed[len(changed) :]).is_any_answer_changed
+
+
+def _answers(right: int) -> Answers:
+    """Of 100 images, the first are answered right."""
+    labels = torch.zeros(100, dtype=torch.long)
+    return Answers(torch.nn.functional.one_hot((torch.arange(100) >= right).long(), 2).float(), labels)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "noise"), [(90, 70, False), (70, 90, False), (90, 89, True), (90, 90, True)]
+)
+def test_a_gain_has_its_interval_and_is_told_beyond_noise_only(before: int, after: int, noise: bool) -> None:
+    found = examine.tested("test", _answers(before), _answers(after), "ab", {})
+    assert found.gain is not None
+    assert found.gain[0] <= (after - before) / 100 <= found.gain[1]
+    assert found.is_noise is noise
+    facts = run_facts()
+    facts = replace(
+        facts,
+        tested=replace(found, changed=()),
+        before=replace(facts.before, accuracy=before / 100),
+        after=replace(facts.after, accuracy=after / 100),
+    )
+    card = render(facts).split("<h3>Top-1 accuracy</h3>")[1].split("</div></div>")[0]
+    assert ("within noise" in card) is noise
+    assert ('class="change noise"' in card) is noise
+    assert not replace(found, gain=None).is_noise
+
+
+def test_latency_within_noise_is_no_gain() -> None:
+    facts = run_facts()
+    for high, kind in ((3.5e-3, "good"), (3.9e-3, "noise")):  # the quartiles before begin at 3.88 ms
+        after = replace(facts.after, latency=(Latency(1, 3e-3, 2.9e-3, high, 21), facts.after.latency[1]))
+        card = render(replace(facts, after=after)).split("<h3>Latency, 1 image</h3>")[1].split("</div></div>")[0]
+        assert f'class="change {kind}"' in card
+        assert ("within noise" in card) is (kind == "noise")
+        assert ("1.33× faster" in card) is (kind == "good")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [(4, 2, "2× fewer"), (2, 3, "1.5× more"), (3, 3, "the same"), (None, 3, ""), (3, None, ""), (0, 3, "")],
+)
+def test_times_say_which_way(before: float | None, after: float | None, text: str) -> None:
+    assert numbers.times(before, after, "fewer", "more") == text
+
+
+def test_a_curve_of_one_epoch_is_a_sentence() -> None:
+    curves = (Curve("short: loss", "nats", {"training": (0.5,), "validation": (0.25,)}),)
+    page = render(replace(run_facts(), curves=curves))
+    assert "short: loss after its one epoch: training 0.5 nats, validation 0.25 nats." in page
+    assert 'aria-label="short: loss"' not in page
+
+
+def test_a_runs_points_are_labelled_outlines() -> None:
+    page = render(run_facts())
+    assert 'class="c9 strong hollow"' in page
+    for label in ("after 98.50 %", "before 99.00 %"):
+        assert f">{label}</text>" in page
 
 
 def test_pictures_are_pngs_of_their_pixels() -> None:

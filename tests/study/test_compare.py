@@ -103,5 +103,5 @@ def test_a_run_among_a_studys_points(run: Path, tmp_path: Path, capsys: pytest.C
     words = ["study", "--model", base, "--data-set", "digits", "-c", "l1", "-b", "macs=0.5", "-o", str(tmp_path / "s")]
     assert main(words) == 0
     assert main(["report", str(run), "--study", str(tmp_path / "s"), "-o", str(tmp_path / "r.html")]) == 0
-    assert "(best criterion)" in (tmp_path / "r.html").read_text()
+    assert "the criterion with the highest accuracy" in (tmp_path / "r.html").read_text()
     assert main(["report", str(tmp_path / "s"), "--study", str(tmp_path / "s")]) == 2

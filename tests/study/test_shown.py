@@ -141,9 +141,7 @@ def test_pictures_and_a_runs_series_come_in_the_same_order(tmp_path: Path) -> No
     store = stored(asked("l1", "l2", arms=arms, schemes=schemes), tmp_path / "s")
     titles = [plot.title for plot in study_facts(store)[0].sections[0].plots]
     assert titles == [str(Panel(arm, scheme, False)) for arm in arms[::-1] for scheme in schemes[::-1]]
-    assert [f"{title} (best criterion)" for title in titles] == [
-        series.name for series in points_of_network(store, NETWORK.fingerprint)
-    ]
+    assert titles == [series.name for series in points_of_network(store, NETWORK.fingerprint)]
 
 
 def test_budgets_go_from_much_that_is_left_to_little() -> None:

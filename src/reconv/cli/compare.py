@@ -145,13 +145,19 @@ def _show(found: Comparison) -> None:
 
     out, a, b = console.stdout(), found.a, found.b
     count, counted, percent, duration = numbers.count, numbers.counted, numbers.percent, numbers.duration
+    times = numbers.times
     rows = [
         (f"top-1, {found.images:,} {found.split} images", percent(a.accuracy), percent(b.accuracy), ""),
-        ("MACs an image", count(a.macs), count(b.macs), _times(a.macs, b.macs, "fewer", "more")),
-        ("parameters", count(a.parameters), count(b.parameters), _times(a.parameters, b.parameters, "fewer", "more")),
+        ("MACs an image", count(a.macs), count(b.macs), times(a.macs, b.macs, "fewer", "more")),
+        (
+            "parameters",
+            count(a.parameters),
+            count(b.parameters),
+            times(a.parameters, b.parameters, "fewer", "more"),
+        ),
     ]
     for one, other in zip(a.latency, b.latency, strict=True):
-        told = "within noise" if one.overlaps(other) else _times(one.median, other.median, "faster", "slower")
+        told = "within noise" if one.overlaps(other) else times(one.median, other.median, "faster", "slower")
         rows.append((f"latency, batch {one.batch}", duration(one.median), duration(other.median), told))
         rows.append(("  its quartiles", _quartiles(one), _quartiles(other), ""))
     for letter, side in (("A", a), ("B", b)):
@@ -185,15 +191,6 @@ def _show(found: Comparison) -> None:
     title = f"Layer by layer; time: of {counted(found.layer_batch, 'image')}, within a pass"
     columns = ("layer", "channels A", "B", "MACs A", "B", "time A", "B")
     out.print(console.table(title, columns, layers))
-
-
-def _times(a: float, b: float, less: str, more: str) -> str:
-    """How B stands to A: "2.01× fewer", or "1.5× more"."""
-    from reconv.report import numbers
-
-    if a == b:
-        return "the same"
-    return f"{numbers.ratio(a, b)} {less}" if b < a else f"{numbers.ratio(b, a)} {more}"
 
 
 def _quartiles(latency: Latency) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+
 from reconv.cost import Latency
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
 from reconv.machine import device_name, versions
-from reconv.pipeline.config import RunConfig, Schooling
-from reconv.pipeline.looking import BY_WEIGHTS, WEIGHTS
+from reconv.pipeline.asked import asked
+from reconv.pipeline.config import RunConfig
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary
-from reconv.plan import Plan
+from reconv.plan import Plan, unit_scores
 from reconv.report import Curve, LayerFacts, LayerTime, Measures, RunFacts, Tested, Untouched
 from reconv.report.numbers import counted
 from reconv.saliency import Saliency
@@ -22,10 +25,11 @@ from reconv.training import EpochRecord
 
 @dataclass(frozen=True)
 class Measured:
-    """Before and after: sizes of the saved networks in bytes, accuracies on the test images, latencies; and what both
-    networks answered."""
+    """Before and after: sizes of the saved networks in bytes, fingerprints of their weights, accuracies on the test
+    images, latencies; and what both networks answered."""
 
     file_bytes: tuple[int, int]
+    weights: tuple[str, str]
     accuracies: tuple[float, ...] = ()
     latencies: tuple[tuple[Latency, ...], tuple[Latency, ...]] = ((), ())
     layer_times: tuple[LayerTime, ...] = ()
@@ -54,7 +58,7 @@ def account(
     )
     return RunFacts(
         title=f"{config.model} on {config.data_set}",
-        asked=_asked(config, cut),
+        asked=asked(config, cut.plan),
         before=before,
         after=after,
         layers=tuple(layers_of(graph, cut.saliency, cut.plan)),
@@ -65,10 +69,11 @@ def account(
         stages=tuple(diary.rows),
         command=command,
         versions=versions(),
-        device=device_name(next(graph.model.parameters()).device),
+        device=_computed_on(next(graph.model.parameters()).device),
         hashes={
-            "weights before": cut.saliency.weights or tensors_fingerprint(graph.model.state_dict()),
+            "weights before": measured.weights[0],
             "weights as cut": tensors_fingerprint(cut.model.state_dict()),
+            "weights after": measured.weights[1],
         },
         notes=tuple(diary.notes),
         verified=cut.error,
@@ -77,45 +82,40 @@ def account(
     )
 
 
-def _asked(config: RunConfig, cut: CutNetwork) -> dict[str, str]:
-    choice = config.cut
-    amount = f"the paper's configuration {choice.recipe}" if choice.recipe else f"keep at most {choice.budget}"
-    return {
-        "network": f"{config.model}, {config.weights or 'trained here'}",
-        "images": config.data_set,
-        "criterion": cut.plan.criterion + (f", from {choice.scores}" if choice.scores else ""),
-        "amount": amount,
-        "scheme": cut.plan.scheme + (", residual streams too" if choice.coupled else ""),
-        "repair": _repair(config) if config.repair else "none",
-        "fine-tuning": _described(config.finetune),
-        "seed": str(config.seed),
-    }
-
-
-def _described(schooling: Schooling) -> str:
-    if schooling.epochs == 0:
-        return "none"
-    return schooling.protocol + (f", {counted(schooling.epochs, 'epoch')}" if schooling.epochs else "")
+def _computed_on(device: torch.device) -> str:
+    threads = f", {counted(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
+    return device_name(device) + threads
 
 
 def layers_of(graph: ChannelGraph, saliency: Saliency, plan: Plan) -> list[LayerFacts]:
-    """Every layer with its scores and what was kept."""
-    keep = plan.keep
+    """Every layer with the scores that its channels were ranked by, and what was kept.
+
+    Channels of tied layers go together, by one score for all of them: that is the score that is told.
+    """
     why = {layer: row.why for row in plan.groups for layer in row.layers}
-    forward = saliency.direction == "forward"
+    ranked = np.full(graph.classes, np.nan)
+    found = unit_scores(graph, saliency)
+    tied: dict[str, tuple[str, ...]] = {}
+    for group in graph.groups:
+        if group.name in found:
+            ranked[group.units] = found[group.name]
+        for name in group.producers:
+            tied[name] = (*tied.get(name, ()), *(other for other in group.producers if other != name))
+    keep = plan.keep
     facts = []
     for layer in graph.layers:
-        kept = keep[layer.outputs]
-        scores = saliency.values.get(layer.name) if forward else None
+        kept, scores = keep[layer.outputs], ranked[layer.outputs]
+        known = not np.isnan(scores).any()
         facts.append(
             LayerFacts(
                 name=layer.name,
                 geometry="linear" if layer.kind == "linear" else str(layer.geometry or layer.kind),
                 before=layer.out_channels,
                 after=int(kept.sum()),
-                scores=() if scores is None else tuple(scores.tolist()),
-                kept=() if scores is None else tuple(kept.tolist()),
+                scores=tuple(scores.tolist()) if known else (),
+                kept=tuple(kept.tolist()) if known else (),
                 note=why.get(layer.name, ""),
+                tied=tied.get(layer.name, ()),
             )
         )
     return facts
@@ -130,9 +130,3 @@ def _curves(title: str, history: tuple[EpochRecord, ...]) -> list[Curve]:
         loss["validation"] = tuple(row.validation.loss for row in history if row.validation)
         top1["validation"] = tuple(100 * row.validation.top1 for row in history if row.validation)
     return [Curve(f"{title}: loss", "nats", loss), Curve(f"{title}: top-1 accuracy", "%", top1)]
-
-
-def _repair(config: RunConfig) -> str:
-    if config.calibration == WEIGHTS:
-        return BY_WEIGHTS
-    return f"on {config.images:,} images ({config.calibration or 'training'})"

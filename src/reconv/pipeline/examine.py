@@ -17,7 +17,7 @@ from reconv.pipeline.watch import Diary
 from reconv.report import Changed, Confusion, LayerTime, Tested
 from reconv.report.numbers import counted
 from reconv.report.png import data_uri
-from reconv.significance import mcnemar
+from reconv.significance import Replicates, interval, mcnemar
 from reconv.training.answers import Answers, answers
 from reconv.training.evaluate import SplitName
 
@@ -75,7 +75,9 @@ def tested(split: str, before: Answers, after: Answers, names: Sequence[str], pi
         split: its name. names: of the classes.
         pictures: uint8 `[C, H, W]` of the images that are shown, by their index in the split, in the order shown.
     """
-    only_before, only_after, p_value = mcnemar(before.correct.numpy(), after.correct.numpy())
+    right = {"before": before.correct.numpy(), "after": after.correct.numpy()}
+    only_before, only_after, p_value = mcnemar(*right.values())
+    gain = interval(*Replicates(right).difference(["after"], ["before"]))
     few = len(names) <= _MOST_CLASSES
     pairs = _pairs(before, after, names)
     if not few:
@@ -90,12 +92,17 @@ def tested(split: str, before: Answers, after: Answers, names: Sequence[str], pi
         only_before=only_before,
         only_after=only_after,
         p_value=p_value,
+        gain=(gain.low, gain.high),
     )
 
 
 def most_changed(before: Tensor, after: Tensor, number: int) -> list[int]:
-    """The images whose probabilities `[n, classes]` changed most, in total variation; most first."""
-    order = torch.argsort(_distance(before, after), descending=True, stable=True)
+    """The images that changed most, by their probabilities `[n, classes]`.
+
+    First those whose answer changed; among these, and among the others, by total variation.
+    """
+    changed = before.argmax(-1) != after.argmax(-1)
+    order = torch.argsort(_distance(before, after) + changed, descending=True, stable=True)
     found: list[int] = order[:number].tolist()
     return found
 

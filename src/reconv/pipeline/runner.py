@@ -11,7 +11,7 @@ from torch import nn
 from reconv.artifacts import save_saliency
 from reconv.data import DataSet
 from reconv.errors import ConfigError
-from reconv.files import write_atomically, write_json
+from reconv.files import tensors_fingerprint, write_atomically, write_json
 from reconv.graph import ChannelGraph, trace
 from reconv.pipeline import stages
 from reconv.pipeline.account import Measured, account
@@ -131,7 +131,8 @@ def _run(
     bytes_after = place.save_model("model", small, cut.plan)
     place.forget_checkpoints(FINETUNE)
 
-    measured = Measured((bytes_before, bytes_after))
+    fingerprints = tensors_fingerprint(base.state_dict()), tensors_fingerprint(small.state_dict())
+    measured = Measured((bytes_before, bytes_after), fingerprints)
     if manner.measure and data is not None:
         measured = examine(measured, graph, small, data, device, diary)
     trainings = (BASE, *map(stage_of, range(1, config.rounds)), FINETUNE)

@@ -204,7 +204,7 @@ def line_chart(curve: Curve, width: float = 360, height: float = 180) -> Chart:
         high = low + 2 * (most - low)
     if high == low:
         low, high = low - 0.5, high + 0.5
-    epochs = max((len(line) for line in curve.values.values()), default=1)
+    epochs = curve.epochs
 
     def x(epoch: float) -> float:
         return width * (epoch - 1) / max(epochs - 1, 1)

@@ -38,9 +38,10 @@ class LayerFacts:
     """One layer: its output channels before and after, and each channel's score.
 
     Args:
-        scores: one a channel, empty where the layer was not scored.
+        scores: one a channel, that it was ranked by; empty where the layer was not scored.
         kept: which channels stay, as long as `scores`.
         note: why nothing was cut here; empty where something was.
+        tied: other layers whose channels stay and go with these, by one score for all of them.
     """
 
     name: str
@@ -50,6 +51,7 @@ class LayerFacts:
     scores: tuple[float, ...] = ()
     kept: tuple[bool, ...] = ()
     note: str = ""
+    tied: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -83,6 +85,11 @@ class Curve:
     title: str
     unit: str
     values: Mapping[str, tuple[float, ...]]
+
+    @property
+    def epochs(self) -> int:
+        """How many there are of the longest line."""
+        return max((len(line) for line in self.values.values()), default=0)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,15 @@ def ratio(before: float | None, after: float | None) -> str:
     return f"{float(number):,.0f}×" if float(number) >= 1000 else f"{number}×"
 
 
+def times(before: float | None, after: float | None, less: str, more: str) -> str:
+    """How `after` stands to `before`: '2.01× fewer', or '1.5× more'."""
+    if before == after:
+        return "the same"
+    if not before or not after:
+        return ""
+    return f"{ratio(before, after)} {less}" if after < before else f"{ratio(after, before)} {more}"
+
+
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
     """Round values inside [low, high], about as many as asked."""
     if not high > low:

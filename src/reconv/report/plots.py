@@ -19,13 +19,18 @@ _R = 4.2
 
 @dataclass(frozen=True)
 class Point:
-    """One measured point; `low` and `high` bound its 95 % interval where it has one. `text` is what a pointer reads."""
+    """One measured point.
+
+    Args:
+        low, high: ends of its 95 % interval where it has one. text: what a pointer reads. label: stands beside it.
+    """
 
     x: float
     y: float
     low: float | None = None
     high: float | None = None
     text: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,15 @@ class Plot:
 
 @dataclass(frozen=True)
 class Mark:
-    """A marker's path, its error bar's ends, and its text."""
+    """A marker's path and place, its error bar's ends, what a pointer reads, and what stands beside it."""
 
     path: str
     x: float
+    y: float
     low: float | None
     high: float | None
     text: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -123,9 +130,11 @@ def draw(plot: Plot, width: float = 420, height: float = 260) -> Drawing:
             Mark(
                 marker(shape, x(point.x), y(point.y), size),
                 x(point.x),
+                y(point.y),
                 None if point.low is None else y(point.low),
                 None if point.high is None else y(point.high),
                 point.text,
+                point.label,
             )
             for point in inside
         )

@@ -32,12 +32,16 @@ def _trade(facts: RunFacts, study: Sequence[Series]) -> Plot | None:
     before, after = facts.before, facts.after
     if before.accuracy is None or after.accuracy is None:
         return None
-    ends = [Point(100 * m.macs / before.macs, 100 * m.accuracy) for m in (after, before) if m.accuracy is not None]
-    of_run = Series("this run: after, before", tuple(ends), plots.WHOLE, line=not study, strong=True)
-    source = "This run, measured."
+    ends = [
+        Point(100 * m.macs / before.macs, 100 * m.accuracy, label=f"{name} {numbers.percent(m.accuracy)}")
+        for name, m in (("after", after), ("before", before))
+        if m.accuracy is not None
+    ]
+    of_run = Series("this run", tuple(ends), plots.WHOLE, line=False, strong=True, hollow=True)
+    source = "This run, measured; `reconv report RUN --study STUDY` shows it among a study's points."
     if study:
         source = (
-            f"Large marks: this run, measured. Small marks: {len(study)} series of a study of the same network, at "
+            f"Outlines: this run, measured. Small marks: {len(study)} series of a study of the same network, at "
             "each budget the criterion with the highest accuracy on these same images: what could be had at best, not "
             "a choice that somebody could have made beforehand."
         )
@@ -102,7 +106,9 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         ratio=numbers.ratio,
+        times=numbers.times,
         points=numbers.points,
+        in_points=numbers.in_points,
         counted=numbers.counted,
         score_bars=chart.score_bars,
         strip=chart.strip,

@@ -44,6 +44,8 @@ class Tested:
         confusions: pairs of classes; all that occur, or the most frequent mistakes.
         changed: images whose answers changed most.
         only_before, only_after: images that only one network got right. p_value: McNemar's exact test of that.
+        gain: ends of the 95 % interval, by the paired bootstrap, of the accuracy after less that before; None where it
+            was not kept.
     """
 
     split: str
@@ -54,6 +56,17 @@ class Tested:
     only_before: int
     only_after: int
     p_value: float
+    gain: tuple[float, float] | None = None
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the two accuracies cannot be told apart."""
+        return self.gain is not None and self.gain[0] <= 0 <= self.gain[1]
+
+    @property
+    def is_any_answer_changed(self) -> bool:
+        """Whether an image that is shown got another answer."""
+        return any(image.before != image.after for image in self.changed)
 
     def cell(self, truth: str, answer: str) -> Confusion | None:
         """The pair, if it occurs."""

@@ -42,7 +42,7 @@ def _best(panel: Panel, lines: Sequence[Line], of_style: int) -> Series:
         Point(100 * line.macs, 100 * line.accuracy.value, text=f"{panel}, {line.criterion}")
         for line in sorted(best.values(), key=lambda line: line.macs)
     )
-    return Series(f"{panel} (best criterion)", points, of_style)
+    return Series(str(panel), points, of_style)
 
 
 def accuracy_plots(panels: Mapping[Panel, Sequence[Line]], base: Mapping[str, Any], split: str) -> tuple[Plot, ...]:

@@ -1,0 +1,61 @@
+"""What a run was asked, as its report tells it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from reconv.graph import trace
+from reconv.pipeline import Cut, RunConfig, Schooling
+from reconv.pipeline.asked import asked
+from reconv.plan import Budget, Limits, Plan, choose
+from reconv.saliency import score
+from reconv.zoo import load_model
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    graph = trace(load_model("resnet20", in_channels=1), torch.zeros(1, 1, 8, 8))
+    return choose(graph, score(graph, "l1"), Budget(macs=0.5))
+
+
+@pytest.mark.parametrize(
+    ("budget", "text"),
+    [
+        (Budget(macs=0.5), "at most 50 % of the MACs"),
+        (Budget(macs=60e6), "at most 60,000,000 MACs"),
+        (Budget(params=0.255, memory=0.7), "at most 25.5 % of the parameters and 70 % of the activations' memory"),
+        (Budget(size=45_000), "at most 45,000 bytes of file"),
+        (Budget(latency=1500), "at most 1.5 ms of latency"),
+    ],
+)
+def test_a_budget_is_told_in_words(budget: Budget, text: str, plan: Plan) -> None:
+    assert asked(RunConfig(cut=Cut("l1", budget=budget)), plan)["amount"] == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "text"),
+    [
+        ({"rounds": 3, "between": Schooling("short", 2)}, "rounds", "3, protocol short, 2 epochs between them"),
+        ({"recalibrate": 2000}, "BatchNorm", "statistics of 2,000 training images"),
+        ({"finetune": Schooling("short", 1, teacher="base")}, "fine-tuning", "protocol short, 1 epoch, distilled"),
+        ({"finetune": Schooling("short", 0)}, "fine-tuning", "none"),
+    ],
+)
+def test_what_is_not_as_by_default_is_told(changes: dict[str, Any], name: str, text: str, plan: Plan) -> None:
+    config = RunConfig(cut=Cut("l1", budget=Budget(macs=0.5)))
+    assert asked(config, plan).get(name) != text
+    assert asked(replace(config, **changes), plan)[name] == text
+
+
+def test_limits_and_streams_are_told(plan: Plan) -> None:
+    limits = Limits(minimum=4, multiple=8, most={"layer3.*": 0.25, "conv1": 0.0})
+    told = asked(RunConfig(cut=Cut("l1", budget=Budget(macs=0.5), limits=limits, coupled=True)), plan)
+    assert told["limits"] == (
+        "at least 4 channels a layer, multiples of 8, at most 25 % of layer3.* may go, conv1 left whole"
+    )
+    assert told["scheme"] == "uniform: the same share of every layer, residual streams too"
+    assert "limits" not in asked(RunConfig(cut=Cut("l1", budget=Budget(macs=0.5))), plan)
