@@ -307,6 +307,26 @@ def test_every_line_stands_beside_the_control_of_its_own_setting(tmp_path: Path)
     assert [entry.kind for entry in table.rows[0][1]] == ["worse", "better"]
 
 
+def test_a_line_stands_beside_its_own_criterions_control_if_there_is_one(tmp_path: Path) -> None:
+    control = Arm("control", protocol="short", fresh=True)
+    grids = (
+        Grid(("net",), ("l1", "l2", "fpgm"), ("macs=0.5",), arms=("as cut",)),
+        Grid(("net",), ("l1", "l2"), ("macs=0.5",), arms=("control",)),
+    )
+    by_name = {"l1": 0.8, "l2": 0.7, "fpgm": 0.0, "": 0.9}
+    store = stored(
+        replace(asked("l1"), grids=grids, arms=(control,)),
+        tmp_path / "s",
+        lambda cell: by_name[cell.criterion] if cell.arm is control or cell.is_whole else 0.5,
+    )
+    facts, summary, _ = study_facts(store)
+    assert {row.criterion: row.difference.value for row in summary.controls} == pytest.approx(
+        {"l1": -0.3, "l2": -0.2, "fpgm": -0.3}
+    )
+    (table,) = (table for table in facts.sections[0].tables if "difference to control" in table.title)
+    assert "(70.00 % to 80.00 %)" in table.caption
+
+
 def test_without_a_control_none_is_told_of(tmp_path: Path) -> None:
     facts, summary, _ = study_facts(stored(asked("l1", "l2"), tmp_path / "s"))
     assert summary.controls == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconv.report.numbers import in_points
@@ -56,14 +56,19 @@ def _controlled(controls: Sequence[Control], study: Study) -> Iterator[Table]:
     for (setting, control), rows in found.items():
         criteria = sorted({criterion for criterion, _ in rows}, key=rank)
         arms = sorted({arm for _, arm in rows}, key=lambda arm: (arm_rank(arm), arm))
-        accuracy = next(iter(rows.values())).accuracy
+        accuracies = dict.fromkeys(f"{100 * end:.2f} %" for end in _ends(row.accuracy.value for row in rows.values()))
         yield Table(
             f"{setting_text(setting)}: difference to {control}",
             f"Percentage points of {study.split} accuracy, with 95 % intervals, against the control: a network of the "
-            f"same budget and scheme trained from random weights ({100 * accuracy.value:.2f} %).",
+            f"same budget and scheme trained from random weights ({' to '.join(accuracies)}).",
             tuple(arms),
             tuple((name, tuple(_against(rows.get((name, arm))) for arm in arms)) for name in criteria),
         )
+
+
+def _ends(values: Iterable[float]) -> tuple[float, float]:
+    known = list(values)
+    return min(known), max(known)
 
 
 def _against(row: Control | None) -> Entry:

@@ -197,15 +197,23 @@ def summarize(records: Sequence[Record], reference: str) -> Summary:
 
 
 def _controls(groups: Groups, replicates: Mapping[str, Replicates]) -> Iterator[Control]:
-    """Every line beside each control of the same network, scheme and budget."""
-    fresh = {key: members for key, members in groups.items() if members[0]["cell"]["arm"]["fresh"]}
+    """Every line beside each control of the same network, scheme and budget: its own criterion's, if there is one."""
+    fresh: dict[Setting, dict[str, Sequence[Record]]] = defaultdict(dict)
     for (setting, criterion), members in sorted(groups.items(), key=lambda item: item[0]):
-        for (of_control, _), control in sorted(fresh.items(), key=lambda item: item[0]):
-            if (setting, criterion) not in fresh and replace(setting, arm=of_control.arm) == of_control:
+        if _is_control(members):
+            fresh[setting][criterion] = members
+    for (setting, criterion), members in sorted(groups.items(), key=lambda item: item[0]):
+        for of_control, by_criterion in fresh.items():
+            if not _is_control(members) and replace(setting, arm=of_control.arm) == of_control:
+                control = by_criterion.get(criterion) or next(iter(by_criterion.values()))
                 drawn = replicates[setting.network]
                 accuracy = drawn.accuracy([str(record["key"]) for record in control])
                 found = interval(*_difference(drawn, members, control))
                 yield Control(setting, criterion, of_control.arm, accuracy, found)
+
+
+def _is_control(members: Sequence[Record]) -> bool:
+    return bool(members[0]["cell"]["arm"]["fresh"])
 
 
 def _difference(drawn: Replicates, a: Sequence[Record], b: Sequence[Record]) -> tuple[float, Floats]:
