@@ -18,7 +18,7 @@ from reconv.significance import Interval
 from reconv.study import Arm, Cell, Grid, Study, points_of_network, study_facts
 from reconv.study.measures import LATENCY, NETWORKS, latency_key
 from reconv.study.panels import Panel
-from reconv.study.review import arms_of
+from reconv.study.review import arms_of, review_of
 from reconv.study.story import findings
 from reconv.study.tables import Pooled, Summary, current, summarize, tidy
 from reconv.study.words import bounds, budget_rank, is_peer, style, verdict
@@ -257,6 +257,24 @@ def test_the_papers_claim_is_counted_and_every_difference_is_told_with_its_inter
     ]
     other = findings(Summary((), pooled, {}), replace(asked("l2"), reference="l2"))
     assert [text.replace(" l2", " l1") for text in other] == texts  # no claim of the paper's is about another one
+
+
+@pytest.mark.parametrize(
+    ("budgets", "told"),
+    [
+        ((), ""),
+        (("macs=0.5",), ", and are not corrected for 1 comparison"),
+        (
+            tuple(f"macs=0.{i}" for i in range(10, 50)),
+            ", and are not corrected for 40 comparisons, of which about 2 would be beyond noise by chance alone",
+        ),
+    ],
+)
+def test_what_chance_would_bring_is_told(budgets: tuple[str, ...], told: str) -> None:
+    study = asked("l1", "l2", budgets=budgets) if budgets else asked("l1")
+    records = [record(cell, 0.5) for cell in study.cells()]
+    words = review_of(study, records, summarize(records, "l1"))["intervals"]
+    assert words.endswith("other trained networks or data sets" + told)
 
 
 def test_an_arm_is_told_with_its_epochs_and_seeds() -> None:

@@ -37,9 +37,8 @@ def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict
         "of the other criteria are not random",
         "intervals": f"{100 * LEVEL:g} %, percentile bootstrap of {REPLICATES:,} replicates over the images (the "
         "same for all networks) and, where there are several, over seeds; of a line with one seed it lacks the noise "
-        "of the images drawn for statistics and repair. They say nothing about other trained networks or data sets, "
-        f"and are not corrected for {numbers.counted(len(settings), 'comparison')}, of which about "
-        f"{(1 - LEVEL) * len(settings):.0f} would be beyond noise by chance alone",
+        "of the images drawn for statistics and repair. They say nothing about other trained networks or data sets"
+        + _by_chance(len(settings)),
         "within noise": f"{noise} of {len(settings)} differences to {study.reference}"
         if settings
         else _why_no_differences(summary, study.reference),
@@ -69,6 +68,15 @@ def arms_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[s
 def _seeds(numbers_: set[int]) -> str:
     low, high = min(numbers_), max(numbers_)
     return numbers.counted(low, "seed") if low == high else f"{low} to {high} seeds"
+
+
+def _by_chance(comparisons: int) -> str:
+    """How many of so many differences would be beyond noise by chance."""
+    if not comparisons:
+        return ""
+    expected = round((1 - LEVEL) * comparisons)
+    by_chance = f", of which about {expected} would be beyond noise by chance alone" if expected else ""
+    return f", and are not corrected for {numbers.counted(comparisons, 'comparison')}{by_chance}"
 
 
 def _why_no_differences(summary: Summary, reference: str) -> str:
