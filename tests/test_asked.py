@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from reconv.data import load_data
 from reconv.graph import trace
 from reconv.pipeline import Cut, RunConfig, Schooling
 from reconv.pipeline.asked import asked
 from reconv.plan import Budget, Limits, Plan, choose
 from reconv.saliency import score
+from reconv.training import load_protocol
 from reconv.zoo import load_model
 
 
@@ -41,7 +44,19 @@ def test_a_budget_is_told_in_words(budget: Budget, text: str, plan: Plan) -> Non
     [
         ({"rounds": 3, "between": Schooling("short", 2)}, "rounds", "3, protocol short, 2 epochs between them"),
         ({"recalibrate": 2000}, "BatchNorm", "statistics of 2,000 training images"),
-        ({"finetune": Schooling("short", 1, teacher="base")}, "fine-tuning", "protocol short, 1 epoch, distilled"),
+        (
+            {"finetune": Schooling("short", 1, teacher="base")},
+            "fine-tuning",
+            "protocol short, 1 epoch, taught by the network before the cut",
+        ),
+        (
+            {"finetune": Schooling("short", 1, 32, {"ema": 0.9})},
+            "fine-tuning",
+            "protocol short, 1 epoch, batches of 32, ema=0.9",
+        ),
+        ({"base": Schooling("default", 1)}, "base training", "protocol digits, 1 epoch"),
+        ({"verify": False}, "proof", "left out"),
+        ({"arguments": {"shortcut": "stride"}}, "network", "resnet20, shortcut stride, trained here"),
         ({"finetune": Schooling("short", 0)}, "fine-tuning", "none"),
     ],
 )
@@ -49,6 +64,32 @@ def test_what_is_not_as_by_default_is_told(changes: dict[str, Any], name: str, t
     config = RunConfig(cut=Cut("l1", budget=Budget(macs=0.5)))
     assert asked(config, plan).get(name) != text
     assert asked(replace(config, **changes), plan)[name] == text
+
+
+@pytest.mark.parametrize("data_set", ["digits", "CIFAR10"])
+def test_a_protocol_is_told_by_its_own_name(data_set: str, plan: Plan) -> None:
+    config = RunConfig(cut=Cut("l1", budget=Budget(macs=0.5)), data_set=data_set)
+    known = load_protocol("default-finetune", data_set)
+    assert asked(config, plan)["fine-tuning"] == f"protocol {known.name}, {known.epochs} epochs"
+
+
+def test_images_are_told_with_their_number_and_classes(plan: Plan) -> None:
+    data = load_data("digits")
+    text = asked(RunConfig(), plan, data)["images"]
+    for number in (data.num_classes, len(data.train), len(data.validation), len(data.test)):
+        assert re.search(rf"\b{number:,} ", text)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("l1", "l1"),
+        ("l1, reversed", "l1, reversed: the lowest scores stay, a control"),
+        ("l1, backward", "l1, of the kernels that read a channel (backward)"),
+    ],
+)
+def test_a_criterion_is_told_with_what_was_turned_round(words: str, text: str, plan: Plan) -> None:
+    assert asked(RunConfig(), replace(plan, criterion=words))["criterion"] == text
 
 
 def test_limits_and_streams_are_told(plan: Plan) -> None:

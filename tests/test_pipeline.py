@@ -13,12 +13,14 @@ import torch
 
 from reconv.artifacts import load
 from reconv.data import load_data
+from reconv.data.splits import TensorSplit
 from reconv.errors import ArtifactError, ConfigError, ReconvError
 from reconv.files import tensors_fingerprint, write_json
 from reconv.graph import trace
 from reconv.machine import processor
 from reconv.pipeline import Cut, Manner, RunConfig, Schooling, Watcher, example_of, load_network, run
 from reconv.pipeline.account import layers_of
+from reconv.pipeline.fingerprints import images_fingerprint
 from reconv.pipeline.folder import RunFolder
 from reconv.plan import Budget, Limits, choose
 from reconv.report import Row
@@ -129,7 +131,20 @@ def test_the_weights_that_are_told_are_those_that_are_kept(tmp_path: Path) -> No
     for name, folder in (("before", "base"), ("after", "model")):
         kept = load(tmp_path / "run" / folder).state_dict()
         assert result.facts.hashes[f"weights {name}"] == tensors_fingerprint(kept)
-    assert len(set(result.facts.hashes.values())) == 3
+    assert len(set(result.facts.hashes.values())) == 4
+    assert result.facts.hashes["images and labels"] == images_fingerprint(load_data("digits"))[1]
+    assert result.facts.validation_images == len(load_data("digits").validation)
+
+
+def test_other_images_have_another_fingerprint() -> None:
+    data = load_data("digits")
+    what, seen = images_fingerprint(data)
+    assert what == "images and labels"
+    assert images_fingerprint(load_data("digits"))[1] == seen
+    split = data.train
+    assert isinstance(split, TensorSplit)
+    for other in (TensorSplit(split.images ^ 1, split.labels), TensorSplit(split.images, split.labels.flip(0))):
+        assert images_fingerprint(replace(data, train=other))[1] != seen
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])

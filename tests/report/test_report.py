@@ -343,7 +343,21 @@ def test_latency_within_noise_is_no_gain() -> None:
         card = render(replace(facts, after=after)).split("<h3>Latency, 1 image</h3>")[1].split("</div></div>")[0]
         assert f'class="change {kind}"' in card
         assert ("within noise" in card) is (kind == "noise")
-        assert ("1.33× faster" in card) is (kind == "good")
+        assert "1.33× faster" in card
+        assert "busy" not in card
+
+
+def test_a_busy_machine_is_told() -> None:
+    facts = run_facts()
+    for low, busy in ((1.6e-3, False), (1.4e-3, True)):
+        after = replace(facts.after, latency=(Latency(1, 2e-3, low, 3e-3, 21), facts.after.latency[1]))
+        assert ("the machine was busy" in render(replace(facts, after=after))) is busy
+
+
+def test_validation_accuracies_say_of_how_many_images() -> None:
+    page = render(replace(run_facts(), validation_images=5000))
+    assert page.count("the validation split of 5,000 images") == 2  # of the rounds and of the stages
+    assert "the validation split of" not in render(run_facts())
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,11 @@ class Latency:
         """Whether the quartiles of the two lie on each other, so that a difference may be noise."""
         return self.low <= other.high and other.low <= self.high
 
+    @property
+    def spread(self) -> float:
+        """How many times the lower quartile the upper one is; far above 1 where other work kept the machine busy."""
+        return self.high / self.low if self.low > 0 else 1.0
+
     @classmethod
     def of(cls, seconds: Sequence[float], batch: int) -> Latency:
         """Of the passes that were timed, each of a whole batch."""

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from reconv.cost import Latency
+from reconv.data import DataSet
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
 from reconv.machine import device_name, versions
 from reconv.pipeline.asked import asked
 from reconv.pipeline.config import RunConfig
+from reconv.pipeline.fingerprints import images_fingerprint
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary
 from reconv.plan import Plan, unit_scores
@@ -44,8 +46,9 @@ def account(
     diary: Diary,
     histories: Mapping[str, tuple[EpochRecord, ...]],
     command: str,
+    data: DataSet | None,
 ) -> RunFacts:
-    """Gather what a run found."""
+    """Gather what a run found; `data`: its images, where they were loaded."""
     before, after = (
         Measures(
             accuracy=measured.accuracies[i] if measured.accuracies else None,
@@ -58,7 +61,7 @@ def account(
     )
     return RunFacts(
         title=f"{config.model} on {config.data_set}",
-        asked=asked(config, cut.plan),
+        asked=asked(config, cut.plan, data),
         before=before,
         after=after,
         layers=tuple(layers_of(graph, cut.saliency, cut.plan)),
@@ -74,11 +77,13 @@ def account(
             "weights before": measured.weights[0],
             "weights as cut": tensors_fingerprint(cut.model.state_dict()),
             "weights after": measured.weights[1],
+            **({} if data is None else dict([images_fingerprint(data)])),
         },
         notes=tuple(diary.notes),
         verified=cut.error,
         layer_times=measured.layer_times,
         tested=measured.tested,
+        validation_images=None if data is None else len(data.validation),
     )
 
 

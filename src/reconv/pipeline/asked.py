@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from reconv.pipeline.config import RunConfig, Schooling
+from reconv.data import DataSet
+from reconv.pipeline.config import Cut, RunConfig, Schooling
+from reconv.pipeline.inputs import BASE, is_trained
 from reconv.pipeline.looking import BY_WEIGHTS, WEIGHTS
 from reconv.plan import ALLOCATED, Budget, Limits, Plan
 from reconv.plan.budget import shown
 from reconv.report.numbers import counted
+from reconv.training import load_protocol
 
 _NAMES = {
     "macs": "MACs",
@@ -16,24 +19,34 @@ _NAMES = {
     "memory": "activations' memory",
     "latency": "latency",
 }
+_TURNED = {
+    "backward": "of the kernels that read a channel (backward)",
+    "reversed": "reversed: the lowest scores stay, a control",
+}
 _COUNTED = ("macs", "params", "channels")
 
 
-def asked(config: RunConfig, plan: Plan) -> dict[str, str]:
-    """What a run was asked, by name; what it was not asked at all is left out, but for repair and fine-tuning."""
+def asked(config: RunConfig, plan: Plan, data: DataSet | None = None) -> dict[str, str]:
+    """What a run was asked, by name; what it was not asked at all is left out, but for repair and fine-tuning.
+
+    Args:
+        config: of the run. plan: that came of it. data: its images, where they were loaded.
+    """
     choice, limits = config.cut, config.cut.limits
     amount = f"the paper's configuration {choice.recipe}" if choice.budget is None else _amount(choice.budget)
     told = {
-        "network": f"{config.model}, {config.weights or 'trained here'}",
-        "images": config.data_set,
-        "criterion": plan.criterion + (f", from {choice.scores}" if choice.scores else ""),
+        "network": _network(config),
+        "images": str(data or config.data_set),
+        "base training": "" if is_trained(config) else _described(config.base, config),
+        "criterion": _criterion(choice, plan),
         "amount": amount,
         "scheme": _scheme(plan.scheme) + (", residual streams too" if choice.coupled else ""),
         "limits": _limits(limits) if limits != Limits() else "",
-        "rounds": f"{config.rounds}, {_described(config.between)} between them" if config.rounds > 1 else "",
+        "rounds": f"{config.rounds}, {_described(config.between, config)} between them" if config.rounds > 1 else "",
         "BatchNorm": f"statistics of {config.recalibrate:,} training images" if config.recalibrate else "",
         "repair": _repair(config) if config.repair else "none",
-        "fine-tuning": _described(config.finetune),
+        "fine-tuning": _described(config.finetune, config),
+        "proof": "" if config.verify is None else "asked for" if config.verify else "left out",
         "seed": str(config.seed),
     }
     return {name: text for name, text in told.items() if text}
@@ -68,11 +81,27 @@ def _limits(limits: Limits) -> str:
     return ", ".join(told)
 
 
-def _described(schooling: Schooling) -> str:
+def _network(config: RunConfig) -> str:
+    weights = config.weights or ("its own weights" if is_trained(config) else "trained here")
+    return ", ".join([config.model, *(f"{name} {value}" for name, value in config.arguments.items()), weights])
+
+
+def _criterion(cut: Cut, plan: Plan) -> str:
+    name, *turned = plan.criterion.split(", ")
+    told = [name, f"from {cut.scores}" if cut.scores else "", *(_TURNED.get(word, word) for word in turned)]
+    return ", ".join(filter(None, [*told, "by the dense algorithm" if cut.exact else ""]))
+
+
+def _described(schooling: Schooling, config: RunConfig) -> str:
+    """A training by the name that its protocol has in the end, with all that was changed in it."""
     if schooling.epochs == 0:
         return "none"
-    epochs = f", {counted(schooling.epochs, 'epoch')}" if schooling.epochs else ""
-    return f"protocol {schooling.protocol}{epochs}" + (", distilled" if schooling.teacher else "")
+    protocol = load_protocol(schooling.protocol, config.data_set, schooling.overrides)
+    told = [f"protocol {protocol.name}", counted(protocol.epochs, "epoch")]
+    told += [f"batches of {schooling.batch_size}"] if schooling.batch_size else []
+    told += [f"{key}={value}" for key, value in schooling.changes.items()]
+    teacher = "the network before the cut" if schooling.teacher == BASE else schooling.teacher
+    return ", ".join([*told, *([f"taught by {teacher}"] if teacher else [])])
 
 
 def _repair(config: RunConfig) -> str:

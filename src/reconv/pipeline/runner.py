@@ -137,7 +137,7 @@ def _run(
         measured = examine(measured, graph, small, data, device, diary)
     trainings = (BASE, *map(stage_of, range(1, config.rounds)), FINETUNE)
     histories = {name: place.history(name) for name in trainings}
-    facts = account(config, graph, cut, measured, diary, histories, manner.command)
+    facts = account(config, graph, cut, measured, diary, histories, manner.command, data)
     if rounds.facts and data is not None:
         after = stages.validation_accuracy(small, data)
         facts = replace(facts, rounds=(*rounds.facts[:-1], replace(rounds.facts[-1], after=after)))

@@ -141,7 +141,7 @@ class RunFacts:
         notes: sentences the reader should know. rounds: of iterative pruning, where there were several.
         verified: largest difference between removed and zeroed, relative, in float64; None: not looked for.
         layer_times: of the layers, one by one, where they were measured. tested: both networks' answers to the test
-            images; None where they were not asked.
+            images; None where they were not asked. validation_images: that accuracies on the way are of.
     """
 
     title: str
@@ -161,6 +161,7 @@ class RunFacts:
     layer_times: tuple[LayerTime, ...] = ()
     tested: Tested | None = None
     device: str = ""
+    validation_images: int | None = None
 
     @property
     def latencies(self) -> tuple[tuple[Latency, Latency], ...]:
