@@ -50,9 +50,13 @@ class TrainingError(ReconvError):
     """Training that cannot go on: a loss that is not finite, a checkpoint that does not fit."""
 
 
+_LISTED = 30  # names in a message
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that no table knows, with the nearest ones offered."""
     names = sorted(set(known))
     near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-    offer = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:30])}."
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    offer = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:_LISTED])}{more}."
     return UnknownNameError(f"{kind}: {name!r} is not known; {offer}")
