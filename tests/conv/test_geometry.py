@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -74,3 +76,11 @@ def test_layers_without_a_known_operator_are_refused() -> None:
         ConvGeometry.of(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), 8)
     with pytest.raises(GeometryError, match="BatchNorm2d: not a layer"):
         ConvGeometry.of(nn.BatchNorm2d(1), 8)
+
+
+@pytest.mark.parametrize(
+    ("padding", "text"),
+    [(0, ""), (1, ", padding 1"), ((1, 0), ", padding 1x0"), (((0, 1), (0, 1)), ", padding (0, 1)x(0, 1)")],
+)
+def test_padding_is_written_in_few_signs(padding: Any, text: str) -> None:
+    assert str(ConvGeometry(8, 3, padding=padding)) == f"3x3 on 8x8{text}"

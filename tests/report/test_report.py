@@ -225,7 +225,7 @@ def test_numbers_read_well() -> None:
     assert numbers.duration(0.00321) == "3.21 ms"
     assert numbers.duration(75) == "1 min 15 s"
     assert numbers.duration(36_000) == "10 h 0 min"
-    assert numbers.ratio(4, 2) == "2×"
+    assert [numbers.ratio(n, 1) for n in (2, 12.34, 123.4)] == ["2.00×", "12.3×", "123×"]
     assert numbers.ratio(12_345, 1) == "12,300×"
     assert [numbers.counted(n, "epoch") for n in (0, 1, 2000)] == ["0 epochs", "1 epoch", "2,000 epochs"]
     assert numbers.ticks(0, 1) == [0.0, 0.5, 1.0] or numbers.ticks(0, 1)[1] in (0.2, 0.25)
@@ -278,9 +278,64 @@ def test_latencies_are_drawn_to_one_scale() -> None:
 def test_times_of_layers_are_drawn_to_the_slowest() -> None:
     times = [LayerTime("a", Latency(1, 1e-3, 0, 0, 1), Latency(1, 4e-3, 0, 0, 1))]
     bars = chart.time_bars(times, height=100)
-    assert bars.slowest == 4e-3
+    assert bars.top == 4e-3
+    assert not bars.cut_off
     assert (bars.pairs[0].before, bars.pairs[0].after) == pytest.approx((25, 100))
     assert chart.time_bars([]) == chart.TimeBars([], 0.0)
+
+
+def test_one_slow_layer_does_not_flatten_the_others() -> None:
+    steady = [LayerTime(str(i), Latency(1, 1e-3, 0, 0, 9), Latency(1, 8e-4, 0, 0, 9)) for i in range(19)]
+    slow = LayerTime("slow", Latency(1, 1.0, 0, 0, 9), Latency(1, 1e-3, 0, 0, 9))
+    bars = chart.time_bars([*steady, slow], height=100)
+    assert bars.pairs[0].before >= 25
+    assert [pair.cut_off for pair in bars.pairs] == [False] * 19 + [True]
+    assert all(0 <= pair.before <= 100 for pair in bars.pairs)
+    for times, told in (([*steady, slow], True), (steady, False)):
+        assert ("take longer" in render(replace(run_facts(), layer_times=tuple(times)))) is told
+
+
+@pytest.mark.parametrize(("layers", "shown"), [(5, True), (18, True), (60, True), (61, False)])
+def test_widths_stand_below_the_strip_where_there_is_room(layers: int, shown: bool) -> None:
+    facts = replace(run_facts(), layers=tuple(_layer(f"conv{i}", 16, 9 if i % 2 else 16) for i in range(layers)))
+    page = render(facts)
+    assert page.count("<span>16→9</span>") == (layers // 2 if shown else 0)
+    assert page.count("<span>16</span>") == (layers - layers // 2 if shown else 0)
+    assert page.count('aria-label="conv1: 16 → 9 channels"') == 1  # always, for who does not see it
+
+
+def test_no_cut_is_promised_where_none_is_drawn() -> None:
+    clear, mixed = _layer("clear", 16, 9), replace(_layer("mixed", 4, 2), kept=(True, False, True, False))
+    assert chart.score_bars(mixed).cut is None
+    for layer, rounds, text in (
+        (clear, (), None),
+        (mixed, (), "channels went together with others"),
+        (mixed, run_facts().rounds, "these are the scores of the first"),
+    ):
+        page = render(replace(run_facts(), layers=(layer,), rounds=rounds))
+        assert ("No one line parts" in page) is (text is not None)
+        assert text is None or text in page
+        assert ('class="cut"' in page) is (text is None)
+
+
+def test_tied_layers_are_drawn_together() -> None:
+    tied = ("conv1", *(f"layer1.{i}.conv2" for i in range(9)))
+    facts = replace(
+        run_facts(), layers=(replace(_layer("a", 16, 9), tied=tied),), untouched=(Untouched(tied, 16, "w"),)
+    )
+    assert render(facts).count("conv1, layer1.{0,1,2,3,4,5,6,7,8}.conv2") == 2
+
+
+def test_a_layer_left_whole_has_one_color_everywhere() -> None:
+    page = render(replace(run_facts(), layers=(_layer("whole", 16, 16),)))
+    assert 'class="still bars"' in page
+    assert 'class="kept bars"' not in page
+
+
+def test_options_are_code_that_does_not_break(facts: RunFacts) -> None:
+    page = render(replace(facts, notes=("use --coupled, or `x < y`; not a--b",), untouched=()))
+    assert 'use <code class="whole">--coupled</code>, or <code>x &lt; y</code>; not a--b' in page
+    assert page.index("How to reproduce") < page.index("use <code")
 
 
 def test_an_image_that_is_shown_is_the_one_that_is_told() -> None:
@@ -305,8 +360,17 @@ def test_an_image_that_is_shown_is_the_one_that_is_told() -> None:
     assert changed
     assert same
     assert [image.distance for image in every.changed] == [*sorted(changed)[::-1], *sorted(same)[::-1]]
-    assert every.is_any_answer_changed
-    assert not replace(every, changed=every.changed[len(changed) :]).is_any_answer_changed
+    assert every.answers_changed == len(changed)
+    shown = len(changed) + len(same)
+    for part, title in (
+        (
+            every.changed,
+            f"The {len(changed)} images whose answer changed, and {len(same)} whose probabilities moved most",
+        ),
+        (every.changed[: len(changed)], f"The {len(changed)} images whose answer changed most"),
+        (every.changed[len(changed) :], f"No answer changed; the {len(same)} images whose probabilities moved most"),
+    ):
+        assert title in render(replace(run_facts(), tested=replace(every, changed=part)))
 
 
 def _answers(right: int) -> Answers:
@@ -355,14 +419,14 @@ def test_a_busy_machine_is_told() -> None:
 
 
 def test_validation_accuracies_say_of_how_many_images() -> None:
-    page = render(replace(run_facts(), validation_images=5000))
+    page = render(run_facts())
     assert page.count("the validation split of 5,000 images") == 2  # of the rounds and of the stages
-    assert "the validation split of" not in render(run_facts())
+    assert "the validation split of" not in render(replace(run_facts(), validation_images=None))
 
 
 @pytest.mark.parametrize(
     ("before", "after", "text"),
-    [(4, 2, "2× fewer"), (2, 3, "1.5× more"), (3, 3, "the same"), (None, 3, ""), (3, None, ""), (0, 3, "")],
+    [(4, 2, "2.00× fewer"), (2, 3, "1.50× more"), (3, 3, "the same"), (None, 3, ""), (3, None, ""), (0, 3, "")],
 )
 def test_times_say_which_way(before: float | None, after: float | None, text: str) -> None:
     assert numbers.times(before, after, "fewer", "more") == text

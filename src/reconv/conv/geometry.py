@@ -144,7 +144,7 @@ class ConvGeometry:
         text = f"{_times(self.kernel)} on {_times(self.input_size)}"
         details = [
             f"stride {_times(self.stride)}" if self.stride != (1, 1) else "",
-            f"padding {self.padding}" if self.padding != ((0, 0), (0, 0)) else "",
+            f"padding {_padded(self.padding)}" if self.padding != ((0, 0), (0, 0)) else "",
             f"dilation {_times(self.dilation)}" if self.dilation != (1, 1) else "",
         ]
         return ", ".join([text, *filter(None, details)])
@@ -180,3 +180,10 @@ def _padding_of(module: nn.Conv1d | nn.Conv2d) -> tuple[Pair, ...]:
 
 def _times(pair: Pair) -> str:
     return f"{pair[0]}x{pair[1]}"
+
+
+def _padded(padding: tuple[Pair, Pair]) -> str:
+    """`1`; `1x0`, vertical and horizontal; `(0, 1)x(0, 1)`, before and after."""
+    if len({side for axis in padding for side in axis}) == 1:
+        return str(padding[0][0])
+    return "x".join(str(axis[0]) if axis[0] == axis[1] else str(axis) for axis in padding)

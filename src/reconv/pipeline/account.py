@@ -16,6 +16,7 @@ from reconv.machine import device_name, versions
 from reconv.pipeline.asked import asked
 from reconv.pipeline.config import RunConfig
 from reconv.pipeline.fingerprints import images_fingerprint
+from reconv.pipeline.scored import scored_by
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary
 from reconv.plan import Plan, unit_scores
@@ -84,6 +85,7 @@ def account(
         layer_times=measured.layer_times,
         tested=measured.tested,
         validation_images=None if data is None else len(data.validation),
+        scored_by=scored_by(cut.plan.criterion, config.cut.scores),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from reconv.artifacts import load, load_saliency
@@ -11,6 +12,7 @@ from reconv.graph import trace
 from reconv.pipeline.account import layers_of
 from reconv.pipeline.folder import RunFolder
 from reconv.pipeline.inputs import example_of
+from reconv.pipeline.scored import scored_by
 from reconv.plan import plan_from_json
 from reconv.report import RunFacts, built
 
@@ -33,9 +35,10 @@ def facts_of(folder: Path) -> RunFacts:
     values = read_json(place.metrics)
     if not isinstance(values, dict):
         raise ArtifactError(f"{place.metrics}: not what a run writes; run again with --overwrite.")
-    base = load(folder / "base")
-    graph = trace(base, example_of(place.config().data_set)[0])
+    base, config = load(folder / "base"), place.config()
+    graph = trace(base, example_of(config.data_set)[0])
     plan = plan_from_json(graph, read_json(place.plan))
     layers = layers_of(graph, load_saliency(place.scores), plan)
     facts = built(RunFacts, values | {"layers": []}, str(place.metrics))
-    return RunFacts(**(vars(facts) | {"layers": tuple(layers)}))
+    scores = facts.scored_by or scored_by(plan.criterion, config.cut.scores)  # which runs once did not write
+    return replace(facts, layers=tuple(layers), scored_by=scores)

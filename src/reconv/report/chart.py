@@ -57,7 +57,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Column:
-    """One layer in the strip: heights before and after on a common baseline, and its channels from the baseline up."""
+    """One layer in the strip: heights before and after on a common baseline, its channels from the baseline up, and its
+    widths as text."""
 
     x: float
     width: float
@@ -65,6 +66,11 @@ class Column:
     after: float
     layer: LayerFacts
     runs: tuple[Run, ...]
+
+    @property
+    def widths(self) -> str:
+        """'16→8', or '16' where nothing was cut."""
+        return str(self.layer.before) if self.layer.is_whole else f"{self.layer.before}→{self.layer.after}"
 
 
 def strip(layers: Sequence[LayerFacts], width: float = 1000, height: float = 150) -> list[Column]:
@@ -135,39 +141,50 @@ def spans(before: Latency, after: Latency, width: float = 440) -> tuple[Span, Sp
 
 @dataclass(frozen=True)
 class Pair:
-    """One layer's times before and after, as heights of two bars."""
+    """One layer's times before and after, as heights of two bars; `cut_off`: one of them is higher than the picture."""
 
     x: float
     width: float
     before: float
     after: float
     time: LayerTime
+    cut_off: bool
 
 
 @dataclass(frozen=True)
 class TimeBars:
-    """Times layer by layer, drawn to the slowest; that one's seconds."""
+    """Times layer by layer; `top`: the seconds that the picture's height stands for; `cut_off`: some take longer."""
 
     pairs: list[Pair]
-    slowest: float
+    top: float
+
+    @property
+    def cut_off(self) -> bool:
+        return any(pair.cut_off for pair in self.pairs)
 
 
 def time_bars(times: Sequence[LayerTime], width: float = 1000, height: float = 150) -> TimeBars:
-    """Two bars a layer, before and after."""
-    slowest = max((max(time.before.median, time.after.median) for time in times), default=0.0)
-    top = slowest or 1.0
+    """Two bars a layer, before and after; a few far slower than the others are cut off, so that these can be seen."""
+    known = sorted(seconds for time in times for seconds in (time.before.median, time.after.median)) or [0.0]
+    top, most = known[-1], known[int(0.9 * (len(known) - 1))]
+    top = 2 * most if top > 4 * most > 0 else top
     step = width / max(len(times), 1)
+
+    def tall(latency: Latency) -> float:
+        return height * min(latency.median / (top or 1.0), 1.0)
+
     pairs = [
         Pair(
             i * step + 0.1 * step,
             0.4 * step,
-            height * time.before.median / top,
-            height * time.after.median / top,
+            tall(time.before),
+            tall(time.after),
             time,
+            max(time.before.median, time.after.median) > top,
         )
         for i, time in enumerate(times)
     ]
-    return TimeBars(pairs, slowest)
+    return TimeBars(pairs, top)
 
 
 @dataclass(frozen=True)
@@ -194,7 +211,7 @@ class Chart:
     cut_off: bool
 
 
-def line_chart(curve: Curve, width: float = 360, height: float = 180) -> Chart:
+def line_chart(curve: Curve, width: float = 310, height: float = 180) -> Chart:
     """Epochs run from the left edge to the right one; a few values far above the others are cut off."""
     values = sorted(v for line in curve.values.values() for v in line if math.isfinite(v)) or [0.0, 1.0]
     low, high = values[0], values[-1]

@@ -142,6 +142,7 @@ class RunFacts:
         verified: largest difference between removed and zeroed, relative, in float64; None: not looked for.
         layer_times: of the layers, one by one, where they were measured. tested: both networks' answers to the test
             images; None where they were not asked. validation_images: that accuracies on the way are of.
+        scored_by: what the scores are, their unit, and from what they come.
     """
 
     title: str
@@ -162,6 +163,7 @@ class RunFacts:
     tested: Tested | None = None
     device: str = ""
     validation_images: int | None = None
+    scored_by: str = ""
 
     @property
     def latencies(self) -> tuple[tuple[Latency, Latency], ...]:

@@ -63,15 +63,15 @@ def duration(seconds: float) -> str:
 
 
 def ratio(before: float | None, after: float | None) -> str:
-    """How many times smaller `after` is: '2.01×'."""
+    """How many times smaller `after` is, in three digits: '2.01×', '2.00×', '12,300×'."""
     if not before or not after:
         return ""
-    number = f"{before / after:.3g}"
+    number = f"{before / after:#.3g}".rstrip(".")
     return f"{float(number):,.0f}×" if float(number) >= 1000 else f"{number}×"
 
 
 def times(before: float | None, after: float | None, less: str, more: str) -> str:
-    """How `after` stands to `before`: '2.01× fewer', or '1.5× more'."""
+    """How `after` stands to `before`: '2.01× fewer', or '1.50× more'."""
     if before == after:
         return "the same"
     if not before or not after:

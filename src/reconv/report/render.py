@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
+from reconv.plan import names_shown
 from reconv.report import chart, numbers, plots
 from reconv.report.facts import LayerFacts, RunFacts
 from reconv.report.forest import Forest, draw_forest
@@ -93,6 +96,19 @@ def _heat(images: int, found: Tested, truth: str) -> int:
     return round(100 * images / of_class) if of_class else 0
 
 
+_CODE = re.compile(r"`([^`]+)`|(?<![\w-])(--[a-z][a-z-]*)")
+
+
+def _coded(text: str) -> Markup:
+    """Text with its options and what stands in backticks as code; an option is never broken at its hyphens."""
+
+    def code(found: re.Match[str]) -> str:
+        quoted, option = found.groups()
+        return f"<code>{quoted}</code>" if quoted else f'<code class="whole">{option}</code>'
+
+    return Markup(_CODE.sub(code, escape(text)))  # what was escaped is put between tags
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("reconv.report"),
@@ -102,7 +118,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        count=numbers.count, size=numbers.size, percent=numbers.percent, duration=numbers.duration
+        coded=_coded,
+        names=names_shown,
+        count=numbers.count,
+        size=numbers.size,
+        percent=numbers.percent,
+        duration=numbers.duration,
     )
     environment.globals.update(
         ratio=numbers.ratio,

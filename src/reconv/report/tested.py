@@ -64,9 +64,9 @@ class Tested:
         return self.gain is not None and self.gain[0] <= 0 <= self.gain[1]
 
     @property
-    def is_any_answer_changed(self) -> bool:
-        """Whether an image that is shown got another answer."""
-        return any(image.before != image.after for image in self.changed)
+    def answers_changed(self) -> int:
+        """How many of the images that are shown got another answer."""
+        return sum(image.before != image.after for image in self.changed)
 
     def cell(self, truth: str, answer: str) -> Confusion | None:
         """The pair, if it occurs."""
