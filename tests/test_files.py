@@ -232,3 +232,11 @@ def test_a_fingerprint_sees_names_shapes_dtypes_and_bits_but_not_order() -> None
         {name: tensor for name, tensor in TENSORS.items() if name != "none"},
     ]
     assert len({whole, *map(files.tensors_fingerprint, others)}) == len(others) + 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.bool])
+def test_a_fingerprint_is_of_values_whatever_the_strides(dtype: torch.dtype) -> None:
+    wide = torch.arange(12).reshape(3, 4).to(dtype)
+    for view in (wide, wide.T, wide[:, :1], wide[:1, :1], wide[1:2, 3], wide[:0], wide[0, 0]):
+        plain = torch.tensor(view.tolist(), dtype=dtype).reshape(view.shape)
+        assert files.tensors_fingerprint({"a": view}) == files.tensors_fingerprint({"a": plain})
