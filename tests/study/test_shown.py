@@ -113,8 +113,8 @@ def _entry(seconds: float, **device: str) -> dict[str, Any]:
 
 def test_latency_is_shown_of_the_device_that_it_was_measured_on(tmp_path: Path) -> None:
     store = stored(asked("l1", "l2"), tmp_path / "s")
-    of_cpu = {latency_key(NETWORK.fingerprint, CUT_WIDTHS, "cpu"): _entry(0.5)}  # the first ones named no device
-    of_gpu = {latency_key(NETWORK.fingerprint, CUT_WIDTHS, "cuda"): _entry(0.8, device="cuda")}
+    of_cpu = {latency_key(NETWORK, CUT_WIDTHS, "cpu"): _entry(0.5)}  # the first ones named no device
+    of_gpu = {latency_key(NETWORK, CUT_WIDTHS, "cuda"): _entry(0.8, device="cuda")}
     for known, shown in (
         (of_cpu, {"EPYC": 50.0}),
         (of_gpu, {"H100": 80.0}),
@@ -129,7 +129,7 @@ def test_latency_is_shown_of_the_device_that_it_was_measured_on(tmp_path: Path) 
 
 
 def test_as_cut_is_timed_only_where_nothing_else_is(tmp_path: Path) -> None:
-    known = {latency_key(NETWORK.fingerprint, CUT_WIDTHS, "cpu"): _entry(0.5)}
+    known = {latency_key(NETWORK, CUT_WIDTHS, "cpu"): _entry(0.5)}
     for arms in (("as cut",), ("as cut", "recalibrated")):
         store = stored(asked("l1", "l2", arms=arms), tmp_path / arms[-1])
         write_json(store.path / LATENCY, known)
@@ -200,7 +200,7 @@ def test_kept_channels_are_pictured_of_the_budget_nearest_to_half_of_the_macs(tm
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_pictures_say_whose_images_they_are_of(split: str, tmp_path: Path) -> None:
     store = stored(replace(asked("l1", "l2"), split=split), tmp_path / "s")
-    write_json(store.path / LATENCY, {latency_key(NETWORK.fingerprint, CUT_WIDTHS, "cpu"): _entry(0.5)})
+    write_json(store.path / LATENCY, {latency_key(NETWORK, CUT_WIDTHS, "cpu"): _entry(0.5)})
     (section,) = study_facts(store)[0].sections
     assert len({plot.y_label for plot in (*section.plots, *section.speed)}) == 1
     assert f"{split} images" in section.plots[0].y_label

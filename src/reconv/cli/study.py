@@ -43,7 +43,9 @@ Budgets = Annotated[
 ]
 Schemes = Annotated[
     list[str] | None,
-    typer.Option("--scheme", help="uniform, global or allocated; several may be given.", rich_help_panel=_ASKED),
+    typer.Option(
+        "--scheme", help="uniform, global, knapsack or allocated; several may be given.", rich_help_panel=_ASKED
+    ),
 ]
 Arms = Annotated[
     list[str] | None,

@@ -10,6 +10,7 @@ from rich.markup import escape
 from reconv.cli import console
 from reconv.files import write_atomically, write_json
 from reconv.report import StudyFacts, numbers, render_study
+from reconv.report.study_facts import Entry
 from reconv.study import Cell, Finished, Progress, Store, as_csv, study_facts, summary_json, tidy
 
 
@@ -51,12 +52,13 @@ def say(done: Finished) -> None:
 
 def write(store: Store, *, pack: Path | None) -> None:
     """Tables, summary and report into the study's folder, and into the folder of a pack; prints what they say."""
-    if pack is not None and pack != store.path:
-        store.copy_to(pack)
     facts, summary, records = study_facts(store)
     rows = tidy(records)
     page = render_study(facts)
-    for place in filter(None, (store.path, pack)):
+    elsewhere = None if pack is None or pack.resolve() == store.path.resolve() else pack
+    for place in filter(None, (store.path, elsewhere)):
+        if place is elsewhere:
+            store.copy_to(place)
         write_atomically(place / "results.csv", as_csv(rows))
         write_json(place / "results.json", rows)
         write_json(place / "summary.json", summary_json(summary))
@@ -71,9 +73,18 @@ def _print(facts: StudyFacts) -> None:
     for section in facts.sections:
         for table in section.tables:
             title = f"{section.title}, {table.title}"
-            cells = [(name, *(" ".join(filter(None, (e.text, e.below))) for e in row)) for name, row in table.rows]
-            out.print(console.table(title, ("", *table.columns), cells))
+            out.print(
+                console.table(title, ("", *table.columns), [(name, *map(_entry, row)) for name, row in table.rows])
+            )
     for name, text in (*facts.arms.items(), *facts.review.items()):
         out.print(f"[bold]{escape(name)}[/bold]: {escape(text)}", soft_wrap=True)
+    out.print("* in a table: the difference is beyond noise", markup=False)
     for text in facts.findings:
         out.print(f"- {text}", markup=False, soft_wrap=True)
+    for text in facts.missing:
+        out.print(f"missing: {text}", markup=False, soft_wrap=True)
+
+
+def _entry(entry: Entry) -> str:
+    mark = "*" if entry.kind in ("better", "worse") else ""
+    return " ".join(filter(None, (entry.text, entry.below + mark)))

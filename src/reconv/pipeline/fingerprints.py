@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+
+import torch
+from torch import Tensor
+
 from reconv.data import DataSet
-from reconv.data.splits import TensorSplit
+from reconv.data.folder import FolderSplit
+from reconv.data.splits import Split, TensorSplit
 from reconv.files import tensors_fingerprint
+
+_READ = 10_000  # files of a split at most, evenly spaced; of a larger one, names and sizes tell of the rest
 
 
 def images_fingerprint(data: DataSet) -> tuple[str, str]:
-    """What is hashed of a data set's three splits, and its SHA-256: labels, and images too where they lie in memory."""
-    splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
-    labels = {f"{name} labels": split.labels for name, split in splits.items()}
-    images = {f"{name} images": split.images for name, split in splits.items() if isinstance(split, TensorSplit)}
-    what = "images and labels" if len(images) == len(splits) else "labels of the images"
-    return what, tensors_fingerprint(labels | images)
+    """What is hashed of a data set's three splits, and its SHA-256: labels and images, which may be files."""
+    found: dict[str, Tensor] = {}
+    for name in ("train", "validation", "test"):
+        split: Split = getattr(data, name)
+        found[f"{name} labels"] = split.labels
+        if isinstance(split, TensorSplit):
+            found[f"{name} images"] = split.images
+        elif isinstance(split, FolderSplit):
+            found[f"{name} files"] = _files(split)
+    return "files and labels" if "train files" in found else "images and labels", tensors_fingerprint(found)
+
+
+def _files(split: FolderSplit) -> Tensor:
+    """A hash, uint8 `[32]`, of the files' names in their folder, sizes and contents."""
+    digest = hashlib.sha256()
+    step = -(-len(split) // _READ)
+    for number, (name, path) in enumerate(zip(split.names, split.paths, strict=True)):
+        content = hashlib.sha256(path.read_bytes() if number % step == 0 else b"").hexdigest()
+        digest.update(f"{name} {path.stat().st_size} {content}\n".encode())
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)

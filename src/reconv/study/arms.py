@@ -89,16 +89,17 @@ UNTRAINED = tuple(name for name, arm in ARMS.items() if not arm.protocol)
 
 
 def arm_named(name: str, own: Mapping[str, Arm] | None = None) -> Arm:
-    """The arm of this name; hyphens count as spaces.
+    """The arm of this name, exactly or as a command line spells it: see `plain`.
 
     Raises:
         UnknownNameError: there is none.
     """
     table = ARMS | dict(own or {})
-    plain = {_plain(known): arm for known, arm in table.items()}
-    if _plain(name) not in plain:
+    by_plain = {plain(known): arm for known, arm in table.items()}
+    found = table.get(name) or by_plain.get(plain(name))
+    if found is None:
         raise unknown_name("arm", name, table)
-    return plain[_plain(name)]
+    return found
 
 
 def arm_from_table(name: str, table: Any) -> Arm:
@@ -107,9 +108,11 @@ def arm_from_table(name: str, table: Any) -> Arm:
     Raises:
         ConfigError, UnknownNameError: keys or values that an arm does not have.
     """
-    base = next((arm for arm in ARMS.values() if _plain(arm.name) == _plain(name)), Arm(name))
+    base = next((arm for arm in ARMS.values() if plain(arm.name) == plain(name)), Arm(name))
     return from_table(Arm, table, f"arms.{name}", defaults=asdict(base), hidden=("name",))
 
 
-def _plain(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
+def plain(name: str) -> str:
+    """A name without capitals, commas and apostrophes; hyphens and underscores are spaces."""
+    spaced = name.lower().translate(str.maketrans("-_", "  ", ",'"))
+    return " ".join(spaced.split())

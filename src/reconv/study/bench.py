@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from reconv.data import DataSet, calibration_images, load_data
+from reconv.data.splits import TensorSplit
 from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph, trace
 from reconv.pipeline import load_network
+from reconv.pipeline.fingerprints import images_fingerprint
 from reconv.pipeline.inputs import saved_model_in
 from reconv.plan import ALLOCATED, Budget, ErrorCurves, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
@@ -63,11 +65,10 @@ class Bench:
     @cached_property
     def identified(self) -> Network:
         """The network with the fingerprints that cells are known by."""
-        labels = {name: getattr(self.data, name).labels for name in ("train", "validation", "test")}
         return replace(
             self.network,
             fingerprint=tensors_fingerprint(self.model.state_dict()),
-            labels=tensors_fingerprint(labels),
+            labels=_data_fingerprint(self.data),
             architecture="" if saved_model_in(self.network.model) is None else _architecture(self.model),
             images=self.data.name,
         )
@@ -76,6 +77,12 @@ class Bench:
     def cuttable(self) -> frozenset[str]:
         """Layers whose output channels may go while residual streams stay whole."""
         groups = (group for group in self.graph.groups if not group.reason and not group.stream)
+        return frozenset(layer for group in groups for layer in group.producers)
+
+    @cached_property
+    def streams(self) -> frozenset[str]:
+        """Layers of residual streams, whose output channels may go where streams are cut too."""
+        groups = (group for group in self.graph.groups if not group.reason and group.stream)
         return frozenset(layer for group in groups for layer in group.producers)
 
     def _scores(self, criterion: str, seed: int) -> Saliency:
@@ -139,6 +146,14 @@ def bench_for(network: Network, device: str) -> Bench:
 @lru_cache(2)
 def _bench(network: Network, device: str) -> Bench:
     return Bench(network, device)
+
+
+def _data_fingerprint(data: DataSet) -> str:
+    """Of the labels where the images are known by the data set's name, else of the files too."""
+    splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
+    if all(isinstance(split, TensorSplit) for split in splits.values()):
+        return tensors_fingerprint({name: split.labels for name, split in splits.items()})
+    return images_fingerprint(data)[1]
 
 
 def forget_benches() -> None:

@@ -37,7 +37,8 @@ class Network:
     Args:
         name: as tables show it. model, weights, arguments: as `load_network` takes them; `with_weights` finds weights.
         data_set, data_root: as `load_data` takes them; a name that it knows becomes that, however it was spelled.
-        fingerprint: of the weights. labels: fingerprint of the data set's labels, split by split.
+        fingerprint: of the weights. labels: fingerprint of the data set's labels, split by split, and
+            of the files of a folder.
         architecture: of a saved model, by whatever path it was given. images: the data set's own name, where a path was
             given. These four are found out by loading.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,6 @@ from reconv.surgery import prune
 from reconv.threads import one_thread
 from reconv.training import Session, load_protocol, recalibrate, train
 from reconv.training.answers import answers
-from reconv.training.checkpoint import checkpoints_in
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def compute(cell: Cell, place: Place = Place()) -> dict[str, Any]:
         "widths": [layer.out_channels for layer in cost.layers],
         "history": history,
     }
+    if cell.arm.mend != "nothing":
+        outcome["images_for_mending"] = min(cell.arm.images, len(bench.data.train))
     seconds = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - cpu}
     return {
         "key": cell.key,
@@ -114,8 +116,7 @@ def _trained(bench: Bench, cell: Cell, small: nn.Module, place: Place) -> tuple[
     teacher = bench.model if cell.arm.distilled else None
     done = train(small, bench.data, protocol, seed=cell.seed, teacher=teacher, session=session)
     if folder is not None:
-        for file in checkpoints_in(folder):
-            file.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
     keep = ("epoch", "loss", "top1", "validation")
     return done.model, [{key: row.to_json().get(key) for key in keep} for row in done.history]
 

@@ -25,7 +25,7 @@ random_seeds = 5
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -38,7 +38,7 @@ from reconv.plan import ALLOCATED, SCHEMES, Budget
 from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.report.numbers import counted
 from reconv.saliency import criterion_named
-from reconv.study.arms import Arm, arm_from_table, arm_named
+from reconv.study.arms import Arm, arm_from_table, arm_named, plain
 from reconv.study.cell import PEER, RANDOM_WEIGHTS, Cell, Network, is_random
 from reconv.study.tabled import as_table, from_table
 
@@ -56,7 +56,7 @@ class Grid:
         networks: names in the study's table. criteria: of `CRITERIA`, or of `IMAGE_CRITERIA`, such as
             "reconstruction"; "torch-pruning:l1" and its like, which the peer cuts (uniform only).
         budgets: what may be left, such as "macs=0.5", or one of the paper's configurations, "cfg1".
-        schemes: "uniform", "global", "allocated". arms: names in the table of arms.
+        schemes: "uniform", "global", "knapsack", "allocated". arms: names in the table of arms.
         seeds: how many. random_seeds: how many for random criteria; None: as many.
         coupled: cut residual streams too.
     """
@@ -111,6 +111,7 @@ class Study:
         twice = next((name for name in known if known.count(name) > 1), None)
         if twice is not None:
             raise ConfigError(f"study: two networks are called {twice!r}; give each a name of its own")
+        _check_names([arm.name for arm in self.arms])
         for grid in self.grids:
             for name in grid.networks:
                 if name not in known:
@@ -125,12 +126,15 @@ class Study:
         return arm_named(name, {arm.name: arm for arm in self.arms})
 
     def cells(self) -> list[Cell]:
-        """All cells in order, each once: first the whole networks, then grid by grid, seed by seed."""
-        found: dict[str, Cell] = {}
+        """All cells in order: first the whole networks, then grid by grid, seed by seed.
+
+        Cells of other names of network or arm may be the same, by their hash: those are computed once, and shown each.
+        """
+        found: dict[tuple[str, str, str], Cell] = {}
         used = {name for grid in self.grids for name in grid.networks}
         wholes = (Cell(network, split=self.split) for network in self.networks if network.name in used)
         for cell in (*wholes, *(cell for grid in self.grids for cell in self._cells_of(grid))):
-            found.setdefault(cell.key, cell)
+            found.setdefault((cell.key, cell.network.name, cell.arm.name), cell)
         return list(found.values())
 
     def left_out(self) -> list[str]:
@@ -175,16 +179,30 @@ class Study:
         }
 
 
+def _check_names(arms: Sequence[str]) -> None:
+    """Refuse arms that a command line could not tell apart."""
+    by_plain: dict[str, str] = {}
+    for name in arms:
+        other = by_plain.setdefault(plain(name), name)
+        if other != name:
+            raise ConfigError(f"study: arms {other!r} and {name!r} differ in punctuation only; give them other names")
+
+
 def why_not(criterion: str, scheme: str, arm: Arm, budget: str, coupled: bool) -> str:
     """Why this combination is left out of a product; "" where it is not."""
     if criterion.startswith(PEER):
-        if scheme != "uniform" or coupled or budget.startswith("cfg"):
+        if scheme != "uniform" or coupled or not _is_share_of_macs(budget):
             return "the peer is asked for a share of MACs, uniform, residual streams whole"
         if arm.mend == "repair" or arm.fresh:
             return "a repair and fresh weights need a plan, which the peer does not give"
     if budget.startswith("cfg") and (scheme != "uniform" or coupled):
         return "a configuration says all widths"
     return ""
+
+
+def _is_share_of_macs(budget: str) -> bool:
+    limits = {} if budget.startswith("cfg") else Budget.parse([budget]).limits
+    return set(limits) == {"macs"} and limits["macs"] < 1
 
 
 def _criterion(name: str) -> str:
@@ -230,7 +248,7 @@ def read_study(path: PathLike, *, weights_root: Path | None = None, data_root: s
         "networks": networks,
         "grids": _grids(values.pop("grids", []), {"networks": tuple(network.name for network in networks)}),
     }
-    return from_table(Study, values, place.name, defaults={"title": place.stem, **parts}, hidden=tuple(parts))
+    return from_table(Study, values, place.name, defaults={"title": place.stem, **parts})
 
 
 def study_from_json(values: Mapping[str, Any]) -> Study:
@@ -261,7 +279,7 @@ def _grids(rows: Any, defaults: Mapping[str, Any] | None = None) -> tuple[Grid, 
 
 
 def _network(name: str, row: Any, root: Path, data_root: str | None) -> Network:
-    hidden = ("name", "fingerprint", "labels")
+    hidden = ("name", "fingerprint", "labels", "architecture", "images")
     network = from_table(Network, row, f"networks.{name}", defaults={"name": name, "model": name}, hidden=hidden)
     weights = network.weights
     if weights is not None and weights not in _NO_FILE and not Path(weights).is_absolute():

@@ -37,7 +37,7 @@ def describe_networks(study: Study, store: Store, device: str) -> None:
     for network in study.networks:
         entry, wanted = known.get(network.fingerprint, {}), criteria_of(study, network)
         before = entry.get("criteria", [])
-        if entry and set(wanted) <= set(before):
+        if "streams" in entry and set(wanted) <= set(before):
             continue
         bench, criteria = bench_for(network, device), list(dict.fromkeys([*before, *wanted]))
         with one_thread():
@@ -46,6 +46,7 @@ def describe_networks(study: Study, store: Store, device: str) -> None:
         known[network.fingerprint] = {
             "layers": layers,
             "cut": sorted(bench.cuttable),
+            "streams": sorted(bench.streams),
             "criteria": criteria,
             "tau": taus,
         }
@@ -85,21 +86,25 @@ def latencies(study: Study, cells: Iterable[Cell], store: Store, device: str, no
     """
     records, known = store.records(), store.read(LATENCY)
     kind = device_named(device).type
+    missing: dict[str, Cell] = {}
     for cell in cells:
         record = records.get(cell.key)
         if record is None or cell.is_whole or cell.criterion.startswith(PEER):
             continue
-        key = latency_key(cell.network.fingerprint, record["outcome"]["widths"], kind)
+        key = latency_key(cell.network, record["outcome"]["widths"], kind)
         if key not in known:
-            bench = bench_for(cell.network, device)
-            known[key] = _timed(bench, prune(bench.model, bench.plan_of(cell)))
-            write_json(store.path / LATENCY, known)
-            note(f"latency of {cell.network.name}, {cell.budget} {cell.scheme}")
+            missing.setdefault(key, cell)
+    for number, (key, cell) in enumerate(missing.items(), start=1):
+        bench = bench_for(cell.network, device)
+        known[key] = _timed(bench, prune(bench.model, bench.plan_of(cell)))
+        write_json(store.path / LATENCY, known)
+        words = f"{cell.network.name} {cell.criterion} {cell.budget} {cell.scheme}"
+        note(f"latency of {words} ({len(missing) - number} left)")
 
 
-def latency_key(fingerprint: str, widths: Iterable[int], device: str) -> str:
-    """By which a latency is kept: network, widths and kind of device, such as "cpu"."""
-    text = json.dumps([fingerprint, list(widths), device])
+def latency_key(network: Network, widths: Iterable[int], device: str) -> str:
+    """By which a latency is kept: network, its images, widths and kind of device, such as "cpu"."""
+    text = json.dumps([network.fingerprint, network.labels, list(widths), device])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -96,7 +96,7 @@ def speed_plots(
     """
     devices = sorted({device_of(entry) for entry in known.values()})
     plots = (
-        _speed_plot(panel, lines, base, known, network.fingerprint, device, split)
+        _speed_plot(panel, lines, base, known, network, device, split)
         for panel, lines in _pictured(panels).items()
         if _says_more_than_others(panel, panels)
         for device in devices
@@ -120,7 +120,7 @@ def _speed_plot(
     lines: Sequence[Line],
     base: Mapping[str, Any],
     known: Mapping[str, Any],
-    fingerprint: str,
+    network: Network,
     device: str,
     split: str,
     batch: int = 64,
@@ -129,7 +129,7 @@ def _speed_plot(
     for criterion, mine in _by_criterion(lines).items():
         points = []
         for line in mine:
-            entry = known.get(latency_key(fingerprint, line.widths, device), {})
+            entry = known.get(latency_key(network, line.widths, device), {})
             times = speedup(entry, batch)
             if times:
                 machines.add(machine_of(entry))

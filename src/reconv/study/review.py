@@ -10,19 +10,13 @@ from reconv.report import numbers
 from reconv.significance import LEVEL, REPLICATES
 from reconv.study.cell import Cell, is_random
 from reconv.study.design import Study
-from reconv.study.tables import Record, Summary
+from reconv.study.tables import Record, Summary, images_for_mending
 from reconv.study.words import arm_rank
 
 
 def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[str, str]:
     """What a careful reviewer asks for."""
-    base = "; ".join(
-        f"{name} {numbers.percent(record['outcome']['accuracy'])} of {record['outcome']['images']:,} "
-        f"{study.split} images ({numbers.count(record['outcome']['macs'][0])} MACs, "
-        f"{numbers.count(record['outcome']['parameters'][0])} parameters, weights "
-        f"{record['cell']['network']['weights'][:12]})"
-        for name, record in summary.base.items()
-    )
+    base = "; ".join(_base(name, record, study.split) for name, record in summary.base.items())
     settings = [line for line in summary.lines if line.difference is not None]
     noise = sum(not line.difference.excludes_zero for line in settings if line.difference)
     cpu = sum(record["made"]["processor_seconds"] for record in records)
@@ -36,9 +30,9 @@ def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict
         "seeds": "a seed draws random scores, calibration images, the order of a training, and fresh weights; scores "
         "of the other criteria are not random",
         "intervals": f"{100 * LEVEL:g} %, percentile bootstrap of {REPLICATES:,} replicates over the images (the "
-        "same for all networks) and, where there are several, over seeds; of a line with one seed it lacks the noise "
-        "of the images drawn for statistics and repair. They say nothing about other trained networks or data sets"
-        + _by_chance(len(settings)),
+        "same for all cells of a data set) and, where there are several, over seeds; of a line with one seed it lacks "
+        "the noise of the images drawn for statistics and repair. They say nothing about other trained networks or "
+        "data sets" + _by_chance(len(settings)),
         "within noise": f"{noise} of {len(settings)} differences to {study.reference}"
         if settings
         else _why_no_differences(summary, study.reference),
@@ -46,13 +40,23 @@ def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict
     }
 
 
+def _base(name: str, record: Record, split: str) -> str:
+    outcome, network = record["outcome"], record["cell"]["network"]
+    return (
+        f"{name} {numbers.percent(outcome['accuracy'])} of {outcome['images']:,} {split} images of "
+        f"{network['data_set']} ({numbers.count(outcome['macs'][0])} MACs, "
+        f"{numbers.count(outcome['parameters'][0])} parameters, weights {network['weights'][:12]})"
+    )
+
+
 def arms_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[str, str]:
     """What each arm does after the cut, and over how many seeds it was tried, in the order of arms."""
-    epochs = {
-        record["arm"]: (record["cell"]["arm"]["protocol"] or {}).get("epochs")
-        for record in records
-        if record["cell"]["criterion"]
-    }
+    epochs: dict[str, int | None] = {}
+    images: dict[str, set[int]] = {}
+    for record in records:
+        if record["cell"]["criterion"]:
+            epochs[record["arm"]] = (record["cell"]["arm"]["protocol"] or {}).get("epochs")
+            images.setdefault(record["arm"], set()).add(images_for_mending(record))
     seeds: dict[tuple[str, bool], set[int]] = defaultdict(set)
     for line in summary.lines:
         seeds[line.setting.arm, is_random(line.criterion)].add(len(line.seeds))
@@ -61,7 +65,10 @@ def arms_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[s
         usual, drawn = seeds.get((arm, False), set()), seeds.get((arm, True), set())
         told = [_seeds(usual)] if usual else []
         told += [f"random scores {_seeds(drawn)}"] if drawn and drawn != usual else []
-        words[arm] = f"{replace(study.arm(arm), epochs=epochs[arm])}; {', '.join(told)}"
+        known = replace(study.arm(arm), epochs=epochs[arm])
+        if known.mend != "nothing":
+            known = replace(known, images=max(images[arm]))
+        words[arm] = f"{known}; {', '.join(told)}"
     return words
 
 

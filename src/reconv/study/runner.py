@@ -87,8 +87,9 @@ def run_study(
         progress.note(text)
     cells = known_study.cells()
     records = store.records()
-    missing = [cell for cell in cells if cell.key not in records]
-    progress.begin(len(cells) - len(missing), len(missing))
+    once = {cell.key: cell for cell in cells}
+    missing = [cell for key, cell in once.items() if key not in records]
+    progress.begin(len(once) - len(missing), len(missing))
     describe_networks(known_study, store, device)
     failed = []
     with closing(run(missing, Place(device, store.trainings), jobs)) as results:
@@ -102,14 +103,14 @@ def run_study(
                 progress.done(cell, result["outcome"]["accuracy"], result["made"]["seconds"], "")
     if study.latency:
         latencies(known_study, cells, store, device, progress.note)
-    not_there = {cell for cell, _ in failed}
+    not_there = {cell.key for cell, _ in failed}
     return Finished(
         store,
-        len(cells) - len(missing),
+        len(once) - len(missing),
         len(missing) - len(failed),
         tuple(failed),
         time.perf_counter() - start,
-        all(cell.is_whole or cell in not_there for cell in cells),
+        all(cell.is_whole or cell.key in not_there for cell in cells),
     )
 
 

@@ -45,7 +45,8 @@ def _agreement(described: Mapping[str, Any], asked: Collection[str]) -> Matrix |
         return None
     return Matrix(
         "How alike the criteria rank channels",
-        "Kendall's tau of two criteria's scores, mean over the layers that may be cut: 1 is the same order, 0 none.",
+        "Kendall's tau of two criteria's scores, mean over the layers that may be cut: 1 is the same order, 0 none. "
+        "Of criteria that look at weights alone.",
         tuple(names[i] for i in order),
         tuple(tuple(described["tau"][i][j] for j in order) for i in order),
     )

@@ -135,7 +135,11 @@ class Store:
 
     def _alone(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for file in sorted((self.path / _CELLS).glob("*.json")):
-            record = checked(read_json(file), str(file))
+            try:
+                known = read_json(file)
+            except ArtifactError:
+                known = None
+            record = checked(known, str(file))
             if record["key"] != file.stem:
                 raise ArtifactError(f"{file}: holds another cell than it is named by; delete it.")
             yield str(file), record

@@ -121,7 +121,7 @@ def tidy(records: Iterable[Record]) -> list[dict[str, Any]]:
                 "coupled": cell["coupled"],
                 "arm": record["arm"],
                 "epochs": protocol.get("epochs", 0),
-                "images_for_mending": cell["arm"].get("images", 0) if cell["arm"]["mend"] != "nothing" else 0,
+                "images_for_mending": images_for_mending(record),
                 "seed": cell["seed"],
                 "accuracy": outcome["accuracy"],
                 "images": outcome["images"],
@@ -139,6 +139,13 @@ def tidy(records: Iterable[Record]) -> list[dict[str, Any]]:
         )
     order = ("network", "arm", "scheme", "budget", "criterion", "seed")
     return sorted(rows, key=lambda row: tuple(row[key] for key in order))
+
+
+def images_for_mending(record: Record) -> int:
+    """How many images an arm mended by: as many as it asks for, or all that there are; 0 where it mends nothing."""
+    arm = record["cell"]["arm"]
+    asked = arm.get("images", 0) if arm["mend"] != "nothing" else 0
+    return int(record["outcome"].get("images_for_mending", asked))
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
