@@ -3,7 +3,7 @@
 The test accuracy is measured on the file as it is shipped. Result and command go into the TOML file beside it, and as
 JSON, with the history of the training, into benchmarks/results/.
 
-    reconv train --model resnet20 --data-set CIFAR10 --protocol fast --epochs 30 --save-path P
+    reconv train --model resnet20 --data-set CIFAR10 --protocol fast --epochs 24 --save-path P
     python benchmarks/accuracy/shipped_net.py P
 """
 

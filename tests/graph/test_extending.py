@@ -42,9 +42,9 @@ def test_the_page_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
     __import__("page_on_extending")
     before, after = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  stem"))
     assert before.startswith(
-        "  stem: 16 channels of 1 layers; mine.gated is not followed (gated at page_on_extending.py"
+        "  stem: 16 channels of 1 layer; mine.gated is not followed (gated at page_on_extending.py"
     )
-    assert after == "  stem: 16 channels of 1 layers; free"
+    assert after == "  stem: 16 channels of 1 layer; free"
 
 
 def test_a_rule_by_the_name_of_another_operator() -> None:

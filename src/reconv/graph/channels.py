@@ -226,7 +226,8 @@ class ChannelGraph:
     def __str__(self) -> str:
         lines = [f"{len(self.layers)} layers, {len(self.groups)} groups of channels"]
         for group in self.groups:
-            lines.append(f"  {group.name}: {group.size} channels of {len(group.producers)} layers; {group.state}")
+            layers = f"{len(group.producers)} layer{'s' * (len(group.producers) != 1)}"
+            lines.append(f"  {group.name}: {group.size} channels of {layers}; {group.state}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
