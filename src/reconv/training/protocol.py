@@ -236,10 +236,16 @@ def _shipped(name: str, data_set: str) -> str:
     """The protocol of the package that a name stands for."""
     key = name.lower()
     if key in _ALIASES:
-        key = _ALIASES[key].get(data_set.lower(), _ALIASES[key][""])
+        key = _ALIASES[key].get(_kind(data_set), _ALIASES[key][""])
     if key not in protocol_names():
         raise unknown_name("protocol", name, (*protocol_names(), *_ALIASES))
     return key
+
+
+def _kind(data_set: str) -> str:
+    """The data set that a protocol is for; a folder's images are photographs, as ImageNet's are."""
+    name = data_set.lower().replace("-", "")
+    return name if name in ("", "digits", "cifar10", "cifar100") else "imagenet"
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
