@@ -12,7 +12,7 @@ from typing import Any
 from reconv.errors import ConfigError, unknown_name
 from reconv.pipeline import Cut, Schooling, example_of
 from reconv.pipeline.config import ALL_SCHEMES
-from reconv.pipeline.inputs import SHIPPED
+from reconv.pipeline.inputs import RANDOM, SHIPPED
 from reconv.plan import NORMALIZATIONS, Budget, Limits
 from reconv.refit import IMAGE_CRITERIA
 from reconv.saliency import criterion_named
@@ -133,7 +133,7 @@ def starting_weights(
 
 def given_weights(given: Path | None) -> str | None:
     """The weights that were given; None for "none" and "scratch", which ask for random ones."""
-    return None if given is None or str(given).lower() in ("none", "scratch") else str(given)
+    return None if given is None or str(given).lower() in RANDOM else str(given)
 
 
 def text(path: Path | None) -> str | None:

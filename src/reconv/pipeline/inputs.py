@@ -21,6 +21,7 @@ from reconv.zoo import TrainedNet, find_trained, load_model
 from reconv.zoo.registry import resolve
 
 PRETRAINED, SHIPPED = "pretrained", "shipped"  # in place of a file of weights
+RANDOM = ("none", "scratch")  # the same: ask for random ones
 RECIPE, MODEL, BASE = "recipe.json", "model", "base"
 
 # Image shape and classes of the data sets that have one, for what needs no images.

@@ -11,7 +11,7 @@ from typing import Any
 
 from reconv.data import data_set_names
 from reconv.errors import ConfigError
-from reconv.pipeline.inputs import saved_model_in
+from reconv.pipeline.inputs import RANDOM, saved_model_in
 from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.study.arms import Arm
 from reconv.training import load_protocol
@@ -20,7 +20,6 @@ from reconv.zoo import find_trained
 # Raised by hand whenever a change of the code changes what a cell computes: every older cell is then computed again.
 RESULTS_VERSION = 1
 
-RANDOM_WEIGHTS = ("none", "scratch")  # in place of a file
 WHOLE = Arm("whole")  # of a network that is not cut
 PEER = "torch-pruning:"  # begins the name of a criterion that another library cuts by
 
@@ -68,7 +67,7 @@ class Network:
             ConfigError: none comes with reconv.
         """
         if self.weights is not None:
-            return replace(self, weights=None if self.weights.lower() in RANDOM_WEIGHTS else self.weights)
+            return replace(self, weights=None if self.weights.lower() in RANDOM else self.weights)
         if saved_model_in(self.model) is not None:
             return self
         shipped = None if self.arguments else find_trained(self.model, self.data_set)

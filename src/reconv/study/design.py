@@ -33,19 +33,19 @@ from typing import Any
 
 from reconv.errors import ConfigError, unknown_name
 from reconv.files import PathLike, read_toml
-from reconv.pipeline.inputs import PRETRAINED
+from reconv.pipeline.inputs import PRETRAINED, RANDOM
 from reconv.plan import ALLOCATED, SCHEMES, Budget
 from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.report.numbers import counted
 from reconv.saliency import criterion_named
 from reconv.study.arms import Arm, arm_from_table, arm_named, plain
-from reconv.study.cell import PEER, RANDOM_WEIGHTS, Cell, Network, is_random
+from reconv.study.cell import PEER, Cell, Network, is_random
 from reconv.study.tabled import as_table, from_table
 
 RECONSTRUCTION = "reconstruction"
 STUDY_SCHEMES = (*SCHEMES, ALLOCATED)
 _SPLITS = ("test", "validation")
-_NO_FILE = (*RANDOM_WEIGHTS, PRETRAINED)
+_NO_FILE = (*RANDOM, PRETRAINED)
 
 
 @dataclass(frozen=True)
