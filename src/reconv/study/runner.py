@@ -13,6 +13,7 @@ from reconv.study.bench import bench_for
 from reconv.study.cell import Cell
 from reconv.study.compute import Place
 from reconv.study.design import Study
+from reconv.study.epochs import EpochsTold
 from reconv.study.executors import executor_named
 from reconv.study.measures import describe_networks, latencies
 from reconv.study.store import Store
@@ -92,7 +93,9 @@ def run_study(
     progress.begin(len(once) - len(missing), len(missing))
     describe_networks(known_study, store, device)
     failed = []
-    with closing(run(missing, Place(device, store.trainings), jobs)) as results:
+    trained = {cell.key: cell for cell in missing if cell.arm.protocol}
+    told = EpochsTold(trained, store.trainings, progress.note)
+    with told, closing(run(missing, Place(device, store.trainings), jobs)) as results:
         for cell, result in results:
             if isinstance(result, ReconvError):
                 failed.append((cell, str(result)))

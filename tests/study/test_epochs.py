@@ -1,0 +1,57 @@
+"""Epochs of a cell's training are told while it runs, each once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from made import asked
+
+from reconv.study import Arm, Grid, Network, Progress, Study, epochs, run_study
+from reconv.study.epochs import EpochsTold
+
+
+def _write(folder: Path, key: str, *numbers: int, more: str = "") -> None:
+    (folder / key).mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps({"epoch": n, "loss": 1 / n}) + "\n" for n in numbers)
+    (folder / key / "metrics.jsonl").write_text(lines + more)
+
+
+def test_the_latest_whole_epoch_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epochs, "SECONDS", 1000)
+    cells = {cell.key: cell for cell in asked("l1", "l2", arms=("short fine-tune",)).cells() if not cell.is_whole}
+    one, other = cells
+    told: list[str] = []
+    _write(tmp_path, one, 1)
+    _write(tmp_path, "of another study", 7)
+    with EpochsTold(cells, tmp_path, told.append) as watch:
+        watch.look()
+        assert told == []  # an earlier try's
+        _write(tmp_path, one, 1, 2, more='{"epoch": 3, "lo')
+        _write(tmp_path, other, more='{"epoch"')
+        watch.look()
+        watch.look()
+        assert [line.strip() for line in told] == [f"{cells[one]}: epoch 2 of 2, training loss 0.5"]
+        _write(tmp_path, other, 1)
+        (tmp_path / one / "metrics.jsonl").unlink()
+        watch.look()
+        assert len(told) == 2
+        assert str(cells[other]) in told[1]
+
+
+class _Notes(Progress):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_study_tells_them(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epochs, "SECONDS", 0.01)
+    arm = Arm("mine", protocol="digits-short", epochs=2)
+    study = Study("t", (network,), (Grid(("net",), ("l1",), ("macs=0.5",), arms=("mine",)),), (arm,))
+    progress = _Notes()
+    run_study(study, tmp_path / "s", progress=progress)
+    assert any("net l1 macs=0.5 uniform, mine, seed 0: epoch 1 of 2" in text for text in progress.notes)
