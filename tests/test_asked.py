@@ -100,3 +100,8 @@ def test_limits_and_streams_are_told(plan: Plan) -> None:
     )
     assert told["scheme"] == "uniform: the same share of every layer, residual streams too"
     assert "limits" not in asked(RunConfig(cut=Cut("l1", budget=Budget(macs=0.5))), plan)
+
+
+def test_a_protocol_is_of_the_images_wherever_they_lie(plan: Plan) -> None:
+    told = asked(RunConfig(data_set="some/where/else"), plan, load_data("digits"))
+    assert told["fine-tuning"].startswith("protocol digits-finetune")

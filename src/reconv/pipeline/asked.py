@@ -33,19 +33,20 @@ def asked(config: RunConfig, plan: Plan, data: DataSet | None = None) -> dict[st
         config: of the run. plan: that came of it. data: its images, where they were loaded.
     """
     choice, limits = config.cut, config.cut.limits
+    data_set = config.data_set if data is None else data.name  # by which protocols are chosen, wherever images lie
     amount = f"the paper's configuration {choice.recipe}" if choice.budget is None else _amount(choice.budget)
     told = {
         "network": _network(config),
         "images": str(data or config.data_set),
-        "base training": "" if is_trained(config) else _described(config.base, config),
+        "base training": "" if is_trained(config) else _described(config.base, data_set),
         "criterion": _criterion(choice, plan),
         "amount": amount,
         "scheme": _scheme(plan.scheme) + (", residual streams too" if choice.coupled else ""),
         "limits": _limits(limits) if limits != Limits() else "",
-        "rounds": f"{config.rounds}, {_described(config.between, config)} between them" if config.rounds > 1 else "",
+        "rounds": f"{config.rounds}, {_described(config.between, data_set)} between them" if config.rounds > 1 else "",
         "BatchNorm": f"statistics of {config.recalibrate:,} training images" if config.recalibrate else "",
         "repair": _repair(config) if config.repair else "none",
-        "fine-tuning": _described(config.finetune, config),
+        "fine-tuning": _described(config.finetune, data_set),
         "proof": "" if config.verify is None else "asked for" if config.verify else "left out",
         "seed": str(config.seed),
     }
@@ -92,11 +93,11 @@ def _criterion(cut: Cut, plan: Plan) -> str:
     return ", ".join(filter(None, [*told, "by the dense algorithm" if cut.exact else ""]))
 
 
-def _described(schooling: Schooling, config: RunConfig) -> str:
+def _described(schooling: Schooling, data_set: str) -> str:
     """A training by the name that its protocol has in the end, with all that was changed in it."""
     if schooling.epochs == 0:
         return "none"
-    protocol = load_protocol(schooling.protocol, config.data_set, schooling.overrides)
+    protocol = load_protocol(schooling.protocol, data_set, schooling.overrides)
     told = [f"protocol {protocol.name}", counted(protocol.epochs, "epoch")]
     told += [f"batches of {schooling.batch_size}"] if schooling.batch_size else []
     told += [f"{key}={value}" for key, value in schooling.changes.items()]
