@@ -1,12 +1,14 @@
 """`python -m reconv` is the command line; launchers such as `torchrun -m reconv` start it this way."""
 
+import os
 import sys
 
 from reconv.cli.app import main
-from reconv.training.processes import leave, process_count
 
 if __name__ == "__main__":
     code = main()
-    if process_count() > 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from reconv.training.processes import leave  # loads torch, which `--help` and `--version` do not need
+
         leave(code)
     sys.exit(code)

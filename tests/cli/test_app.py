@@ -29,6 +29,17 @@ assert time.process_time() < 1.5, time.process_time()
 sys.exit(code)
 """
 
+_MODULE = """
+import runpy, sys
+sys.argv = ["reconv", {word!r}]
+try:
+    runpy.run_module("reconv", run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    assert not end.code, end.code
+assert "torch" not in sys.modules
+assert "numpy" not in sys.modules
+"""
+
 
 def _alone(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -58,6 +69,14 @@ def test_answers_without_torch(words: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "reconv" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("word", ["--version", "--help"])
+def test_the_module_loads_no_more_than_the_script(word: str) -> None:
+    code = _MODULE.format(word=word)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "reconv" in done.stdout
 
 
 def test_completion_offers_commands_options_and_names_without_torch() -> None:
