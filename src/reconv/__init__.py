@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from reconv.refit import moments_from_weights as moments_from_weights
     from reconv.refit import repair as repair
     from reconv.refit import repair_from_weights as repair_from_weights
+    from reconv.registry import register as register
     from reconv.saliency import Criterion as Criterion
     from reconv.saliency import Saliency as Saliency
     from reconv.saliency import register_criterion as register_criterion
@@ -64,6 +65,7 @@ _HOME = {
         *("curves_of", "dead_leaves", "error_curves", "gather_moments", "moments_from_weights", "repair"),
         "repair_from_weights",
     ),
+    "registry": ("register",),
     "saliency": ("Criterion", "Saliency", "register_criterion", "score", "score_all"),
     "surgery": ("prune", "verify"),
     "zoo": ("load_model", "load_recipe"),

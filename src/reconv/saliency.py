@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from reconv.conv.norms import ChannelNorms, ConvProblem, channel_norms_of_layers, is_finite
 from reconv.errors import ConfigError, GeometryError, WeightsError, unknown_name
-from reconv.extensions import load_extensions
 from reconv.files import tensors_fingerprint
 from reconv.graph.channels import ChannelGraph, Layer
 from reconv.graph.twins import parameters_and_buffers
+from reconv.registry import load_extensions
 
 Direction: TypeAlias = Literal["forward", "backward"]
 

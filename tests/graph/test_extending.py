@@ -12,7 +12,7 @@ import torch
 from nets import NETS, Net, conv, head
 from torch import nn
 
-from reconv import extensions
+from reconv import registry
 from reconv.errors import ConfigError, UnknownNameError
 from reconv.graph import trace
 from reconv.graph.rules import RULES, register_rule
@@ -32,7 +32,7 @@ def tables_as_they_were() -> Iterator[None]:
     CRITERIA.clear()
     CRITERIA.update(criteria)
     SIZES[:] = sizes
-    extensions.load_extensions.cache_clear()
+    registry.load_extensions.cache_clear()
 
 
 def test_the_page_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +81,9 @@ def test_ties_and_freezes_that_cannot_be() -> None:
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    point = EntryPoint("mine", value, extensions.GROUP)
-    monkeypatch.setattr(extensions, "entry_points", lambda group: [point] if group == extensions.GROUP else [])
-    extensions.load_extensions.cache_clear()
+    point = EntryPoint("mine", value, registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.GROUP else [])
+    registry.load_extensions.cache_clear()
 
 
 def add_a_criterion() -> None:

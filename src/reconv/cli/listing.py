@@ -46,8 +46,8 @@ def _trained() -> list[tuple[str, str]]:
 
 
 def _criteria() -> list[tuple[str, str]]:
-    from reconv.extensions import load_extensions
     from reconv.refit import IMAGE_CRITERIA
+    from reconv.registry import load_extensions
     from reconv.saliency import CRITERIA
 
     load_extensions()

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from reconv.errors import ConfigError, GraphError
-from reconv.extensions import load_extensions
 from reconv.graph.channels import ChannelGraph
 from reconv.graph.mend import Mender
 from reconv.graph.questions import reads_sizes_of_layers
@@ -22,6 +21,7 @@ from reconv.graph.settle import Answers, settle
 from reconv.graph.stated import Member, state
 from reconv.graph.trace import Recording, record_forward
 from reconv.graph.trial import Failure, try_out
+from reconv.registry import load_extensions
 
 TRIALS = 60
 
