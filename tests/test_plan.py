@@ -20,8 +20,8 @@ from circle import Circle
 from reconv.errors import ArtifactError, BudgetError, ConfigError, UnknownNameError
 from reconv.graph import trace
 from reconv.plan import (
-    NORMALIZATIONS,
     NOT_NEEDED,
+    RESCALINGS,
     STREAM,
     Budget,
     Limits,
@@ -65,13 +65,13 @@ SCORES = score(GRAPH, "l2")
     limit=st.sampled_from(("macs", "params", "channels")),
     scheme=st.sampled_from(SCHEMES),
     coupled=st.booleans(),
-    keep_lowest=st.booleans(),
+    reverse=st.booleans(),
 )
 def test_a_budget_is_met_and_no_removal_is_wasted(
-    share: float, limit: str, scheme: str, coupled: bool, keep_lowest: bool
+    share: float, limit: str, scheme: str, coupled: bool, reverse: bool
 ) -> None:
     budget = Budget(**{limit: share})
-    plan = choose(GRAPH, SCORES, budget, scheme=scheme, coupled=coupled, keep_lowest=keep_lowest)  # type: ignore[arg-type]
+    plan = choose(GRAPH, SCORES, budget, scheme=scheme, coupled=coupled, reverse=reverse)  # type: ignore[arg-type]
     before, after = {"macs": plan.macs, "params": plan.params, "channels": channels(plan)}[limit]
     assert after <= share * before
     assert all(len(row.kept) >= 1 for row in plan.groups)
@@ -105,7 +105,7 @@ def test_a_smaller_budget_keeps_a_subset(scheme: str, limit: str) -> None:
 
 def test_the_lowest_scores_go_or_the_highest() -> None:
     inner = SCORES.values["inner"].argsort().tolist()
-    low, high = (choose(GRAPH, SCORES, Budget(channels=0.5), keep_lowest=flag) for flag in (False, True))
+    low, high = (choose(GRAPH, SCORES, Budget(channels=0.5), reverse=flag) for flag in (False, True))
     kept = next(row.kept for row in low.groups if row.name == "inner")
     for cell in range(4):
         within = [i for i in inner if i // 5 == cell]
@@ -298,7 +298,7 @@ def test_a_group_that_the_budget_does_not_need_says_so() -> None:
     assert {row.name: row.why for row in plan.groups}["grouped"] == NOT_NEEDED
 
 
-# --- budgets of bytes, units, what is left over, normalization, knapsack ----------------------------------------
+# --- budgets of bytes, units, what is left over, rescale, knapsack ----------------------------------------
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -343,19 +343,19 @@ def test_limits_from_text() -> None:
             Limits.parse(1, 1, [text], [])
 
 
-@pytest.mark.parametrize("name", NORMALIZATIONS)
-def test_normalizations_keep_the_order_and_are_stated(name: str) -> None:
+@pytest.mark.parametrize("name", RESCALINGS)
+def test_rescalings_keep_the_order_and_are_stated(name: str) -> None:
     values = np.array([3.0, 1.0, 2.0, 8.0])
-    assert np.argsort(NORMALIZATIONS[name].function(values)).tolist() == [1, 2, 0, 3]
-    plan = choose(GRAPH, SCORES, Budget(macs=0.6), scheme="global", normalization=name, coupled=True)
-    assert NORMALIZATIONS[name].words in plan.scheme
+    assert np.argsort(RESCALINGS[name].function(values)).tolist() == [1, 2, 0, 3]
+    plan = choose(GRAPH, SCORES, Budget(macs=0.6), scheme="global", rescale=name, coupled=True)
+    assert RESCALINGS[name].words in plan.scheme
 
 
-def test_normalizations_that_cannot_be() -> None:
-    with pytest.raises(UnknownNameError, match="normalization: 'men' is not known; did you mean mean"):
-        choose(GRAPH, SCORES, Budget(macs=0.5), scheme="global", normalization="men")
-    with pytest.raises(ConfigError, match="normalization: 'max' has no say in a uniform plan"):
-        choose(GRAPH, SCORES, Budget(macs=0.5), normalization="max")
+def test_rescalings_that_cannot_be() -> None:
+    with pytest.raises(UnknownNameError, match="rescale: 'men' is not known; did you mean mean"):
+        choose(GRAPH, SCORES, Budget(macs=0.5), scheme="global", rescale="men")
+    with pytest.raises(ConfigError, match="rescale: 'max' has no say in a uniform plan"):
+        choose(GRAPH, SCORES, Budget(macs=0.5), rescale="max")
 
 
 CIRCLE = trace(Circle(5, 6, 4), torch.randn(1, 2, 4, 4))
@@ -368,7 +368,7 @@ CIRCLE = trace(Circle(5, 6, 4), torch.randn(1, 2, 4, 4))
 def test_no_plan_beats_the_stated_gap(seed: int, budget: Budget) -> None:
     saliency = score(CIRCLE, "random", seed=seed)
     scores = unit_scores(CIRCLE, saliency)
-    plan = choose(CIRCLE, saliency, budget, scheme="knapsack", normalization="none")
+    plan = choose(CIRCLE, saliency, budget, scheme="knapsack", rescale="none")
     free = [(group, np.sort(scores[group.name])) for group in CIRCLE.groups if not group.reason]
     total, best = sum(float(values[:-1].sum()) for _, values in free), 0.0
     for widths in itertools.product(*(range(1, group.size + 1) for group, _ in free)):
@@ -412,7 +412,7 @@ def test_widths_are_what_was_asked_for() -> None:
     assert {row.name: len(row.kept) for row in plan.groups} == {"stem": 7, "inner": 8, "grouped": 16, "head": 4}
     order = np.argsort(unit_scores(GRAPH, SCORES)["stem"])
     assert set(plan.groups[0].kept) == set(order[5:].tolist())
-    assert set(choose_widths(GRAPH, SCORES, {"stem": 7}, keep_lowest=True).groups[0].kept) == set(order[:7].tolist())
+    assert set(choose_widths(GRAPH, SCORES, {"stem": 7}, reverse=True).groups[0].kept) == set(order[:7].tolist())
     assert plan.groups[2].why == "not asked for"
 
 

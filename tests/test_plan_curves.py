@@ -208,10 +208,10 @@ def test_curves_that_do_not_fit_are_refused() -> None:
         with pytest.raises(kind, match=said):
             choose(graph, ErrorCurves("made up", given), Budget(macs=0.9))
     curves = ErrorCurves("made up", {"into.1": curve})
-    with pytest.raises(ConfigError, match="curves: keep_lowest is for scores"):
-        choose(graph, curves, Budget(macs=0.9), keep_lowest=True)
-    with pytest.raises(ConfigError, match="curves: normalization='max' is for scores"):
-        choose(graph, curves, Budget(macs=0.9), scheme="global", normalization="max")
+    with pytest.raises(ConfigError, match="curves: reverse is for scores"):
+        choose(graph, curves, Budget(macs=0.9), reverse=True)
+    with pytest.raises(ConfigError, match="curves: rescale='max' is for scores"):
+        choose(graph, curves, Budget(macs=0.9), scheme="global", rescale="max")
     with pytest.raises(BudgetError, match=r"have to stay; ask for macs=0\.\d+"):
         choose(graph, curves, Budget(macs=0.01))
 

@@ -1,4 +1,4 @@
-"""Limits, normalizations and budgets on the command line, and what `inspect` says of every group."""
+"""Limits, rescalings and budgets on the command line, and what `inspect` says of every group."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cli_call import Call
         (["--limit", "layer3.*"], ["layer3.*", "share"]),
         (["--limit", "layer3.*=2"], ["layer3.*=2", "between 0 and 1"]),
         (["--exclude", "layr3.*"], ["layr3.*", "not known"]),
-        (["--normalization", "men", "--scheme", "global"], ["men", "mean"]),
-        (["--normalization", "max"], ["--normalization max", "uniform"]),
+        (["--rescale", "men", "--scheme", "global"], ["men", "mean"]),
+        (["--rescale", "max"], ["--rescale max", "uniform"]),
         (["--prune-cfg", "1", "--multiple", "8"], ["limits", "budget"]),
         (["--budget", "latency=3"], ["latency=3", "unit"]),
         (["--budget", "size=1kB"], ["size", "have to stay", "ask for"]),

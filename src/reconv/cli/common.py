@@ -13,7 +13,7 @@ from reconv.errors import ConfigError, unknown_name
 from reconv.pipeline import Cut, Schooling, example_of
 from reconv.pipeline.config import ALL_SCHEMES
 from reconv.pipeline.inputs import RANDOM, SHIPPED
-from reconv.plan import NORMALIZATIONS, Budget, Limits
+from reconv.plan import RESCALINGS, Budget, Limits
 from reconv.refit import IMAGE_CRITERIA
 from reconv.saliency import criterion_named
 from reconv.training import parse_overrides, process_count
@@ -34,8 +34,8 @@ class CutOptions:
     prune_cfg: int | None
     scheme: str
     coupled: bool
-    rev: bool
-    normalization: str = "mean"
+    reverse: bool
+    rescale: str = "mean"
     minimum: int = 1
     multiple: int = 1
     limit: Sequence[str] | None = None
@@ -57,11 +57,11 @@ class CutOptions:
             raise unknown_name("direction", self.direction, ("forward", "backward"))
         if self.scheme not in ALL_SCHEMES:
             raise unknown_name("scheme", self.scheme, ALL_SCHEMES)
-        if self.normalization not in NORMALIZATIONS:
-            raise unknown_name("normalization", self.normalization, NORMALIZATIONS)
-        if self.normalization != "mean" and self.scheme not in ("global", "knapsack"):
+        if self.rescale not in RESCALINGS:
+            raise unknown_name("rescale", self.rescale, RESCALINGS)
+        if self.rescale != "mean" and self.scheme not in ("global", "knapsack"):
             raise ConfigError(
-                f"--normalization {self.normalization}: {self.scheme} compares no scores of different layers; "
+                f"--rescale {self.rescale}: {self.scheme} compares no scores of different layers; "
                 "give --scheme global or knapsack, or leave it out"
             )
         if self.prune_cfg is not None and self.coupled:
@@ -75,9 +75,9 @@ class CutOptions:
             recipe=self.prune_cfg,
             scheme=self.scheme,
             coupled=self.coupled,
-            keep_lowest=self.rev,
+            reverse=self.reverse,
             limits=Limits.parse(self.minimum, self.multiple, self.limit or (), self.exclude or ()),
-            normalization=self.normalization,
+            rescale=self.rescale,
         )
 
 

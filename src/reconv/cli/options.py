@@ -111,10 +111,10 @@ Scheme = Annotated[
         rich_help_panel=_CUT,
     ),
 ]
-Normalization = Annotated[
+Rescale = Annotated[
     str,
     typer.Option(
-        "--normalization",
+        "--rescale",
         help="How global and knapsack make scores of different layers comparable: divided by their mean, max, l2 norm "
         "or sum, replaced by their rank, or none.",
         rich_help_panel=_CUT,
@@ -141,8 +141,14 @@ Exclude = Annotated[
 Coupled = Annotated[
     bool, typer.Option("--coupled", help="Cut residual streams too, all their layers together.", rich_help_panel=_CUT)
 ]
-Rev = Annotated[
-    bool, typer.Option("--rev", help="Keep the lowest scores instead of the highest (ablation).", rich_help_panel=_CUT)
+Reverse = Annotated[
+    bool,
+    typer.Option(
+        "--reverse",
+        "--rev",
+        help="Keep the lowest scores instead of the highest (ablation).",
+        rich_help_panel=_CUT,
+    ),
 ]
 Verify = Annotated[
     bool | None,

@@ -38,13 +38,13 @@ def command(
     budget: options.BudgetOption = None,
     prune_cfg: options.PruneCfg = None,
     scheme: options.Scheme = "uniform",
-    normalization: options.Normalization = "mean",
+    rescale: options.Rescale = "mean",
     coupled: options.Coupled = False,
     minimum: options.Minimum = 1,
     multiple: options.Multiple = 1,
     limit: options.Limit = None,
     exclude: options.Exclude = None,
-    rev: options.Rev = False,
+    reverse: options.Reverse = False,
     verify: options.Verify = None,
     recalibrate: options.Recalibrate = 0,
     repair: options.Repair = None,
@@ -72,8 +72,8 @@ def command(
     wanted = data_set.lower() != "imagenet" if finetune is None else finetune
     if not wanted and epochs:
         raise ConfigError(f"--epochs {epochs}: nothing is fine-tuned here; give --finetune, or leave --epochs out")
-    limited = (normalization, minimum, multiple, limit, exclude)
-    cut = common.CutOptions(metric, direction, exact, scores, budget, prune_cfg, scheme, coupled, rev, *limited)
+    limited = (rescale, minimum, multiple, limit, exclude)
+    cut = common.CutOptions(metric, direction, exact, scores, budget, prune_cfg, scheme, coupled, reverse, *limited)
     config = pipeline.RunConfig(
         model=model,
         weights=common.starting_weights(weights, model, data_set, common.model_arguments(shortcut)),

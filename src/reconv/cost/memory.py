@@ -17,7 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from reconv.cost.activations import FAILS, peak_memory
+from reconv.cost.lifetimes import FAILS, peak_memory
 from reconv.errors import GraphError
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.hollow import hollow_cut

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from reconv.cost.activations import activations
+from reconv.cost.lifetimes import activations
 from reconv.graph.channels import ChannelGraph, Layer, Mask
 from reconv.graph.labels import Plane, axes_of
 from reconv.graph.twins import parameters_and_buffers

@@ -45,7 +45,7 @@ def choose(
         limits: minimum widths, multiples, layers that keep more.
         latency: timings of the layers; None: they are measured, where the budget asks for it.
         timer: microseconds of two networks on one input; None: medians of passes in turns.
-        options: `scheme`, `normalization`, `coupled`, `keep_lowest`, as `reconv.plan.choose` takes them.
+        options: `scheme`, `rescale`, `coupled`, `reverse`, as `reconv.plan.choose` takes them.
 
     Returns:
         The plan. Of a latency it states what was measured: at most 3 % above the budget.

@@ -27,9 +27,9 @@ class Cut:
         recipe: number of the paper's configuration for this model, instead of a budget.
         scheme: how a budget is shared among layers, one of `ALL_SCHEMES`; "allocated" by error curves from images.
         coupled: cut residual streams too.
-        keep_lowest: remove the highest scores instead (a control).
+        reverse: remove the highest scores instead (a control).
         limits: minimum widths, multiples, layers that keep more.
-        normalization: how scores of different layers are made comparable, a name in `reconv.plan.NORMALIZATIONS`.
+        rescale: how scores of different layers are made comparable, a name in `reconv.plan.RESCALINGS`.
     """
 
     criterion: str = "nuclear"
@@ -40,9 +40,9 @@ class Cut:
     recipe: int | None = None
     scheme: str = "uniform"
     coupled: bool = False
-    keep_lowest: bool = False
+    reverse: bool = False
     limits: Limits = field(default_factory=Limits)
-    normalization: str = "mean"
+    rescale: str = "mean"
 
     def __post_init__(self) -> None:
         if (self.budget is None) == (self.recipe is None):

@@ -93,7 +93,7 @@ def choose_plan(
     if cut.scheme == ALLOCATED:
         assert moments is not None  # see Cut.looks_at_images
         assert cut.budget is not None  # Cut sees to it
-        curves = curves_of(graph, saliency, moments, coupled=cut.coupled, keep_lowest=cut.keep_lowest)
+        curves = curves_of(graph, saliency, moments, coupled=cut.coupled, reverse=cut.reverse)
         return choose(graph, curves, cut.budget, coupled=cut.coupled, limits=cut.limits)
     if cut.recipe is None:
         assert cut.budget is not None  # Cut holds exactly one of them
@@ -103,12 +103,12 @@ def choose_plan(
             cut.budget,
             scheme=cast(Scheme, cut.scheme),
             coupled=cut.coupled,
-            keep_lowest=cut.keep_lowest,
-            normalization=cut.normalization,
+            reverse=cut.reverse,
+            rescale=cut.rescale,
             limits=cut.limits,
         )
     widths = _recipe_widths(graph, cut.recipe)
-    return choose_widths(graph, saliency, widths, keep_lowest=cut.keep_lowest)
+    return choose_widths(graph, saliency, widths, reverse=cut.reverse)
 
 
 def _recipe_widths(graph: ChannelGraph, number: int) -> dict[str, int]:

@@ -9,12 +9,12 @@ from reconv.plan.choice import choose as choose
 from reconv.plan.curves import Curve as Curve
 from reconv.plan.curves import ErrorCurves as ErrorCurves
 from reconv.plan.limits import Limits as Limits
-from reconv.plan.normalize import NORMALIZATIONS as NORMALIZATIONS
 from reconv.plan.plans import GroupPlan as GroupPlan
 from reconv.plan.plans import Plan as Plan
 from reconv.plan.plans import names_shown as names_shown
 from reconv.plan.plans import plan_from_json as plan_from_json
 from reconv.plan.plans import plan_keeping as plan_keeping
 from reconv.plan.queues import STREAM as STREAM
+from reconv.plan.rescale import RESCALINGS as RESCALINGS
 from reconv.plan.scores import unit_scores as unit_scores
 from reconv.plan.widths import choose_widths as choose_widths

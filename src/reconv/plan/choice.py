@@ -21,10 +21,10 @@ from reconv.plan.budget import Budget
 from reconv.plan.curves import ErrorCurves
 from reconv.plan.knapsack import Solution, least_lost
 from reconv.plan.limits import Limits
-from reconv.plan.normalize import NORMALIZATIONS
 from reconv.plan.plans import Plan, finished, planned_row
 from reconv.plan.queues import Queue, equal_keys, left_alone, masked, queue_of, why_kept
 from reconv.plan.rankings import MEAN, Rankings, rankings_of
+from reconv.plan.rescale import RESCALINGS
 from reconv.plan.spending import TOLERANCE, Spending
 from reconv.saliency import Saliency
 
@@ -42,9 +42,9 @@ def choose(
     budget: Budget,
     *,
     scheme: Scheme | None = None,
-    normalization: str = MEAN,
+    rescale: str = MEAN,
     coupled: bool = False,
-    keep_lowest: bool = False,
+    reverse: bool = False,
     limits: Limits = NO_LIMITS,
     latency: LatencyModel | None = None,
 ) -> Plan:
@@ -56,11 +56,11 @@ def choose(
             sum is what a plan loses.
         budget: what may be left at most. It is never exceeded; what is left is the next smaller step.
         scheme: "uniform" takes the same share of every group; "global" takes what costs least of all groups, by
-            normalized scores or by rise of error; "knapsack" loses as little normalized score, or error, as the
+            rescaled scores or by rise of error; "knapsack" loses as little rescaled score, or error, as the
             budget allows. None: "uniform" for scores, "knapsack" for curves.
-        normalization: how the scores of groups are made comparable, a name in `NORMALIZATIONS`.
+        rescale: how the scores of groups are made comparable, a name in `RESCALINGS`.
         coupled: cut residual streams too.
-        keep_lowest: remove the highest scores instead (a control).
+        reverse: remove the highest scores instead (a control).
         limits: minimum widths, multiples, layers that keep more.
         latency: predicts the time of a cut network, where the budget limits it.
 
@@ -68,15 +68,15 @@ def choose(
         The plan; every group keeps at least one channel (one of every cell where a grouped operator asks for it).
 
     Raises:
-        BudgetError: it cannot be met; says what is possible. UnknownNameError: no such scheme or normalization, a
+        BudgetError: it cannot be met; says what is possible. UnknownNameError: no such scheme or rescale, a
             pattern of the limits that fits no layer, or a curve of no group. ConfigError: an option that has no use
-            (a normalization for "uniform" or for curves), curves that do not fit, or a budget of latency without its
+            (a rescale for "uniform" or for curves), curves that do not fit, or a budget of latency without its
             model.
     """
     scheme = scheme or ("uniform" if isinstance(saliency, Saliency) else "knapsack")
-    _check_options(scheme, normalization)
+    _check_options(scheme, rescale)
     limits.check_patterns(layer.name for layer in graph.layers)
-    rankings = rankings_of(graph, saliency, normalization, keep_lowest)
+    rankings = rankings_of(graph, saliency, rescale, reverse)
     queues = _queues(graph, rankings, limits, coupled=coupled, equal_shares=scheme == "uniform")
     least = masked(graph.classes, queues, {name: len(queue.ends) for name, queue in queues.items()})
     spending = Spending(graph, budget, least, latency)
@@ -106,14 +106,14 @@ def choose(
     return finished(graph, rows, f"keep {budget}", rankings.criterion, words, notes=tuple(notes), latency=seen)
 
 
-def _check_options(scheme: str, normalization: str) -> None:
+def _check_options(scheme: str, rescale: str) -> None:
     if scheme not in SCHEMES:
         raise unknown_name("scheme", scheme, SCHEMES)
-    if normalization not in NORMALIZATIONS:
-        raise unknown_name("normalization", normalization, NORMALIZATIONS)
-    if scheme == "uniform" and normalization != MEAN:
+    if rescale not in RESCALINGS:
+        raise unknown_name("rescale", rescale, RESCALINGS)
+    if scheme == "uniform" and rescale != MEAN:
         raise ConfigError(
-            f"normalization: {normalization!r} has no say in a uniform plan, which compares no scores of different "
+            f"rescale: {rescale!r} has no say in a uniform plan, which compares no scores of different "
             "layers; choose the scheme global or knapsack, or leave it out"
         )
 

@@ -12,7 +12,7 @@ from reconv.errors import ConfigError
 from reconv.graph.channels import ChannelGraph
 from reconv.graph.labels import Plane
 from reconv.plan.curves import Curve, ErrorCurves
-from reconv.plan.normalize import NORMALIZATIONS
+from reconv.plan.rescale import RESCALINGS
 from reconv.plan.scores import Scores, described, removal_order, unit_scores
 from reconv.saliency import Saliency
 
@@ -53,28 +53,26 @@ class Rankings:
     curves: bool
 
 
-def rankings_of(
-    graph: ChannelGraph, saliency: Saliency | ErrorCurves, normalization: str, keep_lowest: bool
-) -> Rankings:
-    """Rankings by scores, the lowest first, each unit at the cost of its normalized score; or by error curves, in
+def rankings_of(graph: ChannelGraph, saliency: Saliency | ErrorCurves, rescale: str, reverse: bool) -> Rankings:
+    """Rankings by scores, the lowest first, each unit at the cost of its rescaled score; or by error curves, in
     their order, each unit at the cost of what the error rises by.
 
     Args:
-        graph, saliency: of the same model. normalization, keep_lowest: of scores, as for `choose`.
+        graph, saliency: of the same model. rescale, reverse: of scores, as for `choose`.
 
     Raises:
         ConfigError: curves that do not fit, or options that they have no use for.
         UnknownNameError: a curve of no group.
     """
     if isinstance(saliency, Saliency):
-        scores, scale = unit_scores(graph, saliency), NORMALIZATIONS[normalization]
+        scores, scale = unit_scores(graph, saliency), RESCALINGS[rescale]
         found = {
-            name: Ranking(removal_order(values, keep_lowest), (-1.0 if keep_lowest else 1.0) * scale.function(values))
+            name: Ranking(removal_order(values, reverse), (-1.0 if reverse else 1.0) * scale.function(values))
             for name, values in scores.items()
         }
-        return Rankings(found, described(saliency, keep_lowest), f"scores {scale.words}", NO_SCORE, scores, False)
-    if keep_lowest or normalization != MEAN:
-        name = "keep_lowest" if keep_lowest else f"normalization={normalization!r}"
+        return Rankings(found, described(saliency, reverse), f"scores {scale.words}", NO_SCORE, scores, False)
+    if reverse or rescale != MEAN:
+        name = "reverse" if reverse else f"rescale={rescale!r}"
         raise ConfigError(
             f"curves: {name} is for scores; errors are comparable as they are, and their order is made with the curves"
         )

@@ -39,14 +39,14 @@ def unit_scores(graph: ChannelGraph, saliency: Saliency) -> dict[str, npt.NDArra
     return result
 
 
-def removal_order(scores: npt.NDArray[np.float64], keep_lowest: bool) -> Plane:
+def removal_order(scores: npt.NDArray[np.float64], reverse: bool) -> Plane:
     """Positions, first to go first."""
-    return np.argsort(-scores if keep_lowest else scores, kind="stable")
+    return np.argsort(-scores if reverse else scores, kind="stable")
 
 
-def described(saliency: Saliency, keep_lowest: bool) -> str:
+def described(saliency: Saliency, reverse: bool) -> str:
     """The criterion in words."""
     words = [saliency.criterion]
     words += ["backward"] if saliency.direction == "backward" else []
-    words += ["reversed"] if keep_lowest else []
+    words += ["reversed"] if reverse else []
     return ", ".join(words)

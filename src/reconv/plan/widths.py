@@ -13,16 +13,14 @@ from reconv.plan.scores import Scores, described, removal_order, unit_scores
 from reconv.saliency import Saliency
 
 
-def choose_widths(
-    graph: ChannelGraph, saliency: Saliency, widths: Mapping[str, int], *, keep_lowest: bool = False
-) -> Plan:
+def choose_widths(graph: ChannelGraph, saliency: Saliency, widths: Mapping[str, int], *, reverse: bool = False) -> Plan:
     """Choose channels so that the layers named keep so many output channels, and all others all.
 
     Args:
         graph, saliency: of the same model.
         widths: layer name -> channels kept, such as a recipe gives. A group of tied channels is named by any of
             its layers.
-        keep_lowest: remove the highest scores instead (a control).
+        reverse: remove the highest scores instead (a control).
 
     Raises:
         UnknownNameError: a layer that the model has not. ConfigError: a width outside 1..channels.
@@ -46,18 +44,18 @@ def choose_widths(
         keep = np.ones(group.size, dtype=np.bool_)
         removed = group.size - asked.get(group.name, group.size)
         if removed:
-            rows.append(planned_row(group, _narrowed(group, scores, removed, keep_lowest), scores, ""))
+            rows.append(planned_row(group, _narrowed(group, scores, removed, reverse), scores, ""))
         else:
             rows.append(
                 planned_row(group, keep, scores, "" if group.name in asked else group.reason or "not asked for")
             )
-    return finished(graph, rows, f"{len(widths)} widths", described(saliency, keep_lowest), "recipe")
+    return finished(graph, rows, f"{len(widths)} widths", described(saliency, reverse), "recipe")
 
 
-def _narrowed(group: ChannelGroup, scores: Scores, removed: int, keep_lowest: bool) -> Mask:
+def _narrowed(group: ChannelGroup, scores: Scores, removed: int, reverse: bool) -> Mask:
     if group.name not in scores:
         raise BudgetError(f"{group.name}: the criterion gives it no score; choose another criterion")
-    steps = group.steps(removal_order(scores[group.name], keep_lowest))
+    steps = group.steps(removal_order(scores[group.name], reverse))
     cells = len(np.unique(group.cells))
     most = len(steps) - (len(steps) * cells == group.size)  # of a group that is all free, something stays
     if removed % cells or removed // cells > most:

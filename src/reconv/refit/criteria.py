@@ -60,16 +60,16 @@ def curves_of(
     moments: Mapping[str, Moments],
     *,
     coupled: bool = False,
-    keep_lowest: bool = False,
+    reverse: bool = False,
 ) -> ErrorCurves:
     """Error curves for channels that go in the order of their scores, under any criterion.
 
     Args:
         graph, saliency, moments: of the same network.
-        coupled: residual streams too. keep_lowest: the highest scores go first.
+        coupled: residual streams too. reverse: the highest scores go first.
     """
-    orders = {name: removal_order(scores, keep_lowest) for name, scores in unit_scores(graph, saliency).items()}
-    return error_curves(graph, moments, orders=orders, coupled=coupled, criterion=described(saliency, keep_lowest))
+    orders = {name: removal_order(scores, reverse) for name, scores in unit_scores(graph, saliency).items()}
+    return error_curves(graph, moments, orders=orders, coupled=coupled, criterion=described(saliency, reverse))
 
 
 def _of_elimination(

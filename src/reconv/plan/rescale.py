@@ -12,7 +12,7 @@ Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Normalization:
+class Rescaling:
     """A way to bring the scores of one group of channels to a common scale.
 
     Args:
@@ -31,11 +31,11 @@ def _ranks(scores: Values) -> Values:
     return (np.argsort(np.argsort(scores, kind="stable")) + 1) / len(scores)
 
 
-NORMALIZATIONS = {
-    "mean": Normalization("divided by their mean", _over(lambda x: float(x.mean()))),
-    "max": Normalization("divided by their largest", _over(lambda x: float(x.max()))),
-    "l2": Normalization("divided by their Euclidean norm", _over(lambda x: float(np.sqrt((x * x).sum())))),
-    "sum": Normalization("divided by their sum", _over(lambda x: float(x.sum()))),
-    "rank": Normalization("replaced by their rank among them, from 0 to 1", _ranks),
-    "none": Normalization("as they are", lambda scores: scores),
+RESCALINGS = {
+    "mean": Rescaling("divided by their mean", _over(lambda x: float(x.mean()))),
+    "max": Rescaling("divided by their largest", _over(lambda x: float(x.max()))),
+    "l2": Rescaling("divided by their Euclidean norm", _over(lambda x: float(np.sqrt((x * x).sum())))),
+    "sum": Rescaling("divided by their sum", _over(lambda x: float(x.sum()))),
+    "rank": Rescaling("replaced by their rank among them, from 0 to 1", _ranks),
+    "none": Rescaling("as they are", lambda scores: scores),
 }
