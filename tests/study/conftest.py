@@ -20,5 +20,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
 
 @pytest.fixture
 def study(network: Network) -> Study:
-    grid = Grid(("net",), ("l1", "random"), ("macs=0.5",), ("uniform",), ("as cut", "recalibrated"), random_seeds=2)
+    grid = Grid(
+        ("net",), ("l1", "random"), ("macs=0.5",), ("uniform",), ("pruned only", "recalibrated"), random_seeds=2
+    )
     return Study("small", (network,), (grid,))

@@ -18,25 +18,25 @@ IMAGES = 400
 
 def asked(*criteria: str, **changes: Any) -> Study:
     """One network, these criteria, one budget, as cut, unless said otherwise."""
-    settings: dict[str, Any] = {"budgets": ("macs=0.5",), "arms": ("as cut",)} | changes
+    settings: dict[str, Any] = {"budgets": ("macs=0.5",), "arms": ("pruned only",)} | changes
     return Study("t", (NETWORK,), (Grid(("net",), criteria, **settings),))
 
 
 def accuracy_by_seed(cell: Cell) -> float:
     """What a cell is right on: less with every seed."""
-    return 0.9 if cell.is_whole else 0.8 - 0.05 * cell.seed
+    return 0.9 if cell.is_unpruned else 0.8 - 0.05 * cell.seed
 
 
 def record(cell: Cell, accuracy: float) -> dict[str, Any]:
     """A cell's record; all are right on the first images."""
-    widths = WHOLE_WIDTHS if cell.is_whole else CUT_WIDTHS
+    widths = WHOLE_WIDTHS if cell.is_unpruned else CUT_WIDTHS
     outcome = {
         "accuracy": accuracy,
         "images": IMAGES,
         "loss": 1.0,
         "correct": pack(np.arange(IMAGES) < round(accuracy * IMAGES)),
-        "macs": [100, 100 if cell.is_whole else 50],
-        "parameters": [100, 100 if cell.is_whole else 50],
+        "macs": [100, 100 if cell.is_unpruned else 50],
+        "parameters": [100, 100 if cell.is_unpruned else 50],
         "widths": widths,
         "history": [],
     }

@@ -13,7 +13,7 @@ from reconv.errors import ConfigError
 from reconv.report import render_study
 from reconv.study import Arm, Grid, Network, Study, run_study, study_facts
 from reconv.study.arms import arm_named
-from reconv.study.bench import Bench, forget_benches
+from reconv.study.context import NetworkContext, clear_contexts
 from reconv.study.measures import NETWORKS, latency_key
 from reconv.study.review import arms_of, missing_of
 from reconv.study.tables import summarize, tidy
@@ -31,9 +31,9 @@ def _pictures(root: Path, shade: int) -> Path:
 
 
 def _identified(data_set: Path) -> Network:
-    forget_benches()
+    clear_contexts()
     network = Network("net", "resnet20", None, {"num_classes": 2}, str(data_set))
-    return Bench(network).identified
+    return NetworkContext(network).fingerprinted
 
 
 def test_a_folder_of_other_pictures_is_another_data_set(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_other_names_of_the_same_are_computed_once_and_shown_each(tmp_path: Path
     assert {(line.setting.network, line.setting.arm) for line in summary.lines} == {
         (name, arm) for name in ("net", "twin") for arm in ("recalibrated", "mine")
     }
-    assert len(tidy(records)) == len(done.store.asked.cells()) == 6
+    assert len(tidy(records)) == len(done.store.requested.cells()) == 6
     assert facts.missing == ()
     assert [section.title for section in facts.sections] == ["net", "twin"]
 

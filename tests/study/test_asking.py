@@ -15,14 +15,14 @@ import reconv
 from reconv.cli.app import main
 from reconv.errors import ConfigError, ReconvError
 from reconv.study import Arm, Grid, Network, Store, Study, read_study, run_study, study_facts
-from reconv.study.bench import Bench, random_twin
-from reconv.study.runner import identified
+from reconv.study.context import NetworkContext, with_random_weights
+from reconv.study.runner import identify
 
-_COMMAND = ["study", "--model", "resnet20", "--data-set", "digits", "-b", "macs=0.5", "--arm", "as-cut"]
+_COMMAND = ["study", "--model", "resnet20", "--data-set", "digits", "-b", "macs=0.5", "--arm", "pruned-only"]
 
 
 def _study(network: Network, **changes: Any) -> Study:
-    settings: dict[str, Any] = {"criteria": ("l1",), "budgets": ("macs=0.5",), "arms": ("as cut",)} | changes
+    settings: dict[str, Any] = {"criteria": ("l1",), "budgets": ("macs=0.5",), "arms": ("pruned only",)} | changes
     return Study("t", (network,), (Grid((network.name,), **settings),))
 
 
@@ -120,11 +120,11 @@ def test_where_a_saved_model_lies_is_no_setting(tmp_path: Path, monkeypatch: pyt
     shutil.copytree(tmp_path / "base", tmp_path / "elsewhere" / "other")
     monkeypatch.chdir(tmp_path)
     places = ("base", str(tmp_path / "base"), str(tmp_path / "elsewhere" / "other"))
-    known = [identified(_study(Network("n", place, data_set="digits"))) for place in places]
+    known = [identify(_study(Network("n", place, data_set="digits"))) for place in places]
     assert len({study.cells()[1].key for study in known}) == 1
     assert str(tmp_path) not in str(known[1].to_json())
     reconv.save(reconv.load_model("resnet20", in_channels=1, shortcut="stride"), tmp_path / "stride")
-    other = identified(_study(Network("n", "stride", data_set="digits")))
+    other = identify(_study(Network("n", "stride", data_set="digits")))
     assert other.networks[0].architecture != known[0].networks[0].architecture
 
 
@@ -141,7 +141,7 @@ def test_a_report_made_again_keeps_the_command(
     call(*words, "--pack", str(pack))
     for again in (["report", str(folder)], ["study", "--tables", "-o", str(folder)], ["report", str(pack)]):
         call(*again)
-        assert "reconv study --model resnet20 --data-set digits -b macs=0.5 --arm as-cut" in (
+        assert "reconv study --model resnet20 --data-set digits -b macs=0.5 --arm pruned-only" in (
             ((pack if str(pack) in again else folder) / "report.html").read_text()
         )
 
@@ -159,14 +159,14 @@ def test_the_same_command_twice_computes_once(
 def test_fresh_weights_of_a_saved_model_are_not_those_that_were_saved(tmp_path: Path) -> None:
     model = reconv.load_model("resnet20", in_channels=1, shortcut="stride")
     reconv.save(model, tmp_path / "base")
-    bench = Bench(Network("n", str(tmp_path / "base"), data_set="digits"))
-    twin = random_twin(bench, 7).state_dict()
+    context = NetworkContext(Network("n", str(tmp_path / "base"), data_set="digits"))
+    twin = with_random_weights(context, 7).state_dict()
     assert {name: value.shape for name, value in twin.items()} == {
         name: value.shape for name, value in model.state_dict().items()
     }
     assert not twin["conv1.weight"].equal(model.state_dict()["conv1.weight"])
-    graph = bench.graph
-    small = reconv.prune(bench.model, reconv.choose(graph, reconv.score(graph, "l1"), reconv.Budget(macs=0.5)))
+    graph = context.graph
+    small = reconv.prune(context.model, reconv.choose(graph, reconv.score(graph, "l1"), reconv.Budget(macs=0.5)))
     reconv.save(small, tmp_path / "small")
     with pytest.raises(ReconvError, match="cut before"):
-        random_twin(Bench(Network("n", str(tmp_path / "small"), data_set="digits")), 0)
+        with_random_weights(NetworkContext(Network("n", str(tmp_path / "small"), data_set="digits")), 0)

@@ -14,7 +14,7 @@ from reconv.study import ARMS, Arm, Cell, Grid, Network, Study, read_study
 from reconv.study.record import pack, unpack
 
 NETWORK = Network("n", "resnet20", "/a/w.safetensors", {}, "digits", None, "f" * 64, "l" * 64)
-CELL = Cell(NETWORK, "nuclear", "macs=0.5", "uniform", False, ARMS["as cut"])
+CELL = Cell(NETWORK, "nuclear", "macs=0.5", "uniform", False, ARMS["pruned only"])
 
 
 def test_where_files_lie_is_not_part_of_a_cell() -> None:
@@ -74,13 +74,13 @@ def test_the_identity_is_plain_json() -> None:
 
 
 def _study(**changes: object) -> Study:
-    grid = Grid(("n",), ("nuc", "l1", "random"), ("macs=0.5",), arms=("as cut", "recalibrated"))
+    grid = Grid(("n",), ("nuc", "l1", "random"), ("macs=0.5",), arms=("pruned only", "recalibrated"))
     return Study("t", (NETWORK,), (replace(grid, **changes),))  # type: ignore[arg-type]
 
 
 def test_a_grid_is_a_product_with_the_whole_network_first() -> None:
     cells = _study().cells()
-    assert cells[0].is_whole
+    assert cells[0].is_unpruned
     assert len(cells) == 1 + 3 * 2
     grown = _study(seeds=2).cells()
     # As cut, only the random criterion has a second seed.
@@ -109,7 +109,7 @@ def test_combinations_that_mean_nothing_are_left_out() -> None:
         ({"budgets": ("macs=1.5",)}, "0.5"),
         ({"budgets": ()}, "budgets"),
         ({"schemes": ("unifrom",)}, "uniform"),
-        ({"arms": ("as cat",)}, "as cut"),
+        ({"arms": ("as cat",)}, "pruned only"),
         ({"networks": ("m",)}, "'m'"),
         ({"seeds": 0}, "at least 1"),
     ],
@@ -145,7 +145,7 @@ epochs = 1
 [[grids]]
 criteria = ["nuc", "l1"]
 budgets = ["macs=0.5"]
-arms = ["as-cut", "short fine-tune"]
+arms = ["pruned-only", "short fine-tune"]
 """
 
 
@@ -170,8 +170,8 @@ def test_a_study_from_a_file(tmp_path: Path) -> None:
         ('title = "t"', "title = 3", "text"),
         ('criteria = ["nuc", "l1"]', 'criteria = "l1"', "a list of texts"),
         ('criteria = ["nuc", "l1"]', "criteria = [1]", "a list of texts"),
-        ('arms = ["as-cut", "short fine-tune"]', "seeds = 1.5", "seeds = 1.5; give an integer"),
-        ('arms = ["as-cut", "short fine-tune"]', 'coupled = "no"', "true or false"),
+        ('arms = ["pruned-only", "short fine-tune"]', "seeds = 1.5", "seeds = 1.5; give an integer"),
+        ('arms = ["pruned-only", "short fine-tune"]', 'coupled = "no"', "true or false"),
         ('weights = "w.safetensors"', "weights = 3", "text"),
         ('weights = "w.safetensors"', 'fingerprint = "f"', "fingerprint"),
         ('"macs=0.5"', '"latency=0.5"', "depends on the machine"),
@@ -184,7 +184,7 @@ def test_a_study_from_a_file(tmp_path: Path) -> None:
         ('data_set = "digits"', "data_root = 3", "text"),
         ('data_set = "digits"', 'arguments = "x"', "a table"),
         ('title = "t"', 'description = ["a"]', "text"),
-        ('arms = ["as-cut", "short fine-tune"]', "seeds = true", "an integer"),
+        ('arms = ["pruned-only", "short fine-tune"]', "seeds = true", "an integer"),
         ("[[grids]]", "[grids]", r"write \[\[grids\]\]"),
     ],
 )

@@ -20,7 +20,7 @@ def _write(folder: Path, key: str, *numbers: int, more: str = "") -> None:
 
 def test_the_latest_whole_epoch_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epochs, "SECONDS", 1000)
-    cells = {cell.key: cell for cell in asked("l1", "l2", arms=("short fine-tune",)).cells() if not cell.is_whole}
+    cells = {cell.key: cell for cell in asked("l1", "l2", arms=("short fine-tune",)).cells() if not cell.is_unpruned}
     one, other = cells
     told: list[str] = []
     _write(tmp_path, one, 1)

@@ -15,25 +15,25 @@ from made import asked
 
 from reconv.errors import ConfigError, ReconvError
 from reconv.study import Cell, executors
-from reconv.study.compute import Place
+from reconv.study.compute import ComputeOptions
 from reconv.training import Interrupted
 from reconv.training.interrupt import StopRequest
 
 _CELLS = asked("l1", "l2").cells()
 
 
-def _sleeps(cell: Cell, place: Place) -> dict[str, Any]:
+def _sleeps(cell: Cell, place: ComputeOptions) -> dict[str, Any]:
     """The whole network at once; any other keeps its process busy."""
-    if not cell.is_whole:
+    if not cell.is_unpruned:
         assert place.folder is not None
         (place.folder / str(os.getpid())).touch()
         time.sleep(300)
     return {}
 
 
-def _listens(cell: Cell, place: Place) -> dict[str, Any]:
+def _listens(cell: Cell, place: ComputeOptions) -> dict[str, Any]:
     """The whole network at once; any other notices that it is told to stop, as a training does."""
-    if not cell.is_whole:
+    if not cell.is_unpruned:
         assert place.folder is not None
         with StopRequest() as stop:
             (place.folder / f"{cell.criterion} {os.getpid()}").touch()
@@ -58,8 +58,8 @@ def _wait_for(is_so: Callable[[], Any], seconds: float = 60) -> None:
 
 def test_a_long_training_is_not_waited_for_at_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_attempt", _sleeps)
-    results = executors.in_processes(_CELLS, Place("cpu", tmp_path), 2)
-    assert next(results)[0].is_whole
+    results = executors.in_processes(_CELLS, ComputeOptions("cpu", tmp_path), 2)
+    assert next(results)[0].is_unpruned
     _wait_for(lambda: list(tmp_path.iterdir()))
     (pid, *_) = (int(file.name) for file in tmp_path.iterdir())
     assert _is_running(pid)
@@ -73,40 +73,40 @@ def test_a_training_that_is_told_to_stop_is_followed_by_no_other(
 ) -> None:
     monkeypatch.setattr(executors, "_attempt", _listens)
     cells = asked("l1", "l2", "spectral", "nuclear", "frobenius", "fpgm").cells()
-    results = executors.in_processes(cells, Place("cpu", tmp_path), 2)
-    assert next(results)[0].is_whole
+    results = executors.in_processes(cells, ComputeOptions("cpu", tmp_path), 2)
+    assert next(results)[0].is_unpruned
     _wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
-    begun = {file.name for file in tmp_path.iterdir()}
+    begin_study = {file.name for file in tmp_path.iterdir()}
     results.close()
-    workers = [int(name.split()[1]) for name in begun]
+    workers = [int(name.split()[1]) for name in begin_study]
     _wait_for(lambda: not any(map(_is_running, workers)))
     assert not any(map(_is_running, workers))
-    assert {file.name for file in tmp_path.iterdir()} == begun
+    assert {file.name for file in tmp_path.iterdir()} == begin_study
 
 
 def test_workers_may_die_as_long_as_cells_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = asked("random", seeds=10).cells()
 
-    def one_and_dies(cells: Any, place: Place, jobs: int) -> Any:
+    def one_and_dies(cells: Any, place: ComputeOptions, jobs: int) -> Any:
         yield cells[0], {}
         if len(cells) > 1:
             raise BrokenProcessPool
 
     monkeypatch.setattr(executors, "_in_a_pool", one_and_dies)
-    assert [cell for cell, _ in executors.in_processes(cells, Place(), 2)] == cells
+    assert [cell for cell, _ in executors.in_processes(cells, ComputeOptions(), 2)] == cells
 
 
 def test_workers_that_only_die_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
-    def dies(cells: Any, place: Place, jobs: int) -> Any:
+    def dies(cells: Any, place: ComputeOptions, jobs: int) -> Any:
         started.append(jobs)
         raise BrokenProcessPool
         yield
 
     monkeypatch.setattr(executors, "_in_a_pool", dies)
     with pytest.raises(ConfigError, match="fewer jobs"):
-        list(executors.in_processes(_CELLS, Place(), 2))
+        list(executors.in_processes(_CELLS, ComputeOptions(), 2))
     assert len(started) == 1 + executors._RETRIES
 
 
@@ -147,7 +147,7 @@ class _Ray:
 
 def test_a_cell_whose_workers_die_on_ray_is_its_own_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_ray", lambda: _Ray(_RayError("The worker died.\nThe whole log.")))
-    found = {cell.criterion: result for cell, result in executors.on_ray(_CELLS, Place(), 1)}
+    found = {cell.criterion: result for cell, result in executors.on_ray(_CELLS, ComputeOptions(), 1)}
     assert isinstance(found["l1"], ReconvError)
     assert "The worker died." in str(found["l1"])
     assert "\n" not in str(found["l1"])
@@ -157,4 +157,4 @@ def test_a_cell_whose_workers_die_on_ray_is_its_own_failure(monkeypatch: pytest.
 def test_a_fault_of_ours_keeps_its_traceback_on_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_ray", lambda: _Ray(_RayTaskError("KeyError")))
     with pytest.raises(_RayTaskError):
-        list(executors.on_ray(_CELLS, Place(), 1))
+        list(executors.on_ray(_CELLS, ComputeOptions(), 1))

@@ -14,10 +14,10 @@ from outcome import outcomes
 from reconv.errors import ReconvError
 from reconv.files import write_json
 from reconv.study import ARMS, Cell, Network, Progress, Store, Study, measures, run_study, study_facts
-from reconv.study.bench import forget_benches
 from reconv.study.compute import compute
+from reconv.study.context import clear_contexts
 from reconv.study.design import study_from_json
-from reconv.study.runner import identified
+from reconv.study.runner import identify
 from reconv.study.tables import current, summarize, tidy
 from reconv.training import device_named
 
@@ -36,7 +36,9 @@ class _StopAfter(Progress):
 def finished(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Store:
     from reconv.study import Grid
 
-    grid = Grid(("net",), ("l1", "random"), ("macs=0.5",), ("uniform",), ("as cut", "recalibrated"), random_seeds=2)
+    grid = Grid(
+        ("net",), ("l1", "random"), ("macs=0.5",), ("uniform",), ("pruned only", "recalibrated"), random_seeds=2
+    )
     return run_study(Study("small", (network,), (grid,)), tmp_path_factory.mktemp("s") / "study").store
 
 
@@ -61,8 +63,8 @@ def test_a_grown_study_computes_only_what_is_new(study: Study, finished: Store, 
 
 def test_sharing_work_does_not_change_results(study: Study, finished: Store) -> None:
     known = finished.records()
-    for cell in identified(study).cells()[:-4:-1]:
-        forget_benches()
+    for cell in identify(study).cells()[:-4:-1]:
+        clear_contexts()
         assert compute(cell)["outcome"] == known[cell.key]["outcome"]
 
 
@@ -73,7 +75,7 @@ def test_processes_give_the_same(study: Study, finished: Store, tmp_path: Path) 
 
 
 def test_what_cannot_be_is_told_and_the_rest_goes_on(study: Study, tmp_path: Path) -> None:
-    grid = replace(study.grids[0], criteria=("l1",), budgets=("macs=0.001", "macs=0.6"), arms=("as cut",))
+    grid = replace(study.grids[0], criteria=("l1",), budgets=("macs=0.001", "macs=0.6"), arms=("pruned only",))
     done = run_study(replace(study, grids=(grid,)), tmp_path / "s")
     assert [cell.budget for cell, _ in done.failed] == ["macs=0.001"]
     assert "have to stay" in done.failed[0][1]
@@ -81,7 +83,7 @@ def test_what_cannot_be_is_told_and_the_rest_goes_on(study: Study, tmp_path: Pat
 
 
 def test_files_that_are_not_the_studys_are_refused(network: Network) -> None:
-    known = identified(_one(network)).networks[0]
+    known = identify(_one(network)).networks[0]
     with pytest.raises(ReconvError, match="not those of the study"):
         compute(Cell(replace(known, fingerprint="0" * 64)))
 
@@ -123,7 +125,7 @@ def test_every_arm(arm: str, network: Network) -> None:
     changed = replace(ARMS[arm], images=32)
     if changed.protocol:
         changed = replace(changed, protocol="digits-finetune", epochs=1)
-    known = identified(_one(network))
+    known = identify(_one(network))
     criterion = "activation" if arm == "repaired" else "nuclear"
     cell = Cell(known.networks[0], criterion, "macs=0.5", "allocated", False, changed)
     outcome = compute(cell)["outcome"]
@@ -138,9 +140,11 @@ def test_every_arm(arm: str, network: Network) -> None:
 @pytest.mark.slow
 def test_the_peer_meets_the_budget_by_our_count(network: Network) -> None:
     pytest.importorskip("torch_pruning")
-    known = identified(_one(network))
+    known = identify(_one(network))
     for criterion in ("torch-pruning:l1", "torch-pruning:random"):
-        outcome = compute(Cell(known.networks[0], criterion, "macs=0.5", "uniform", False, ARMS["as cut"]))["outcome"]
+        outcome = compute(Cell(known.networks[0], criterion, "macs=0.5", "uniform", False, ARMS["pruned only"]))[
+            "outcome"
+        ]
         assert outcome["macs"][1] <= 0.5 * outcome["macs"][0]
         assert outcome["images"] == 360
 
@@ -157,12 +161,12 @@ def test_tables_have_every_seed_and_the_summary_its_intervals(finished: Store) -
     assert len(rows) == len(records)
     assert sorted({row["seed"] for row in rows if row["criterion"] == "random"}) == [0, 1]
     summary = summarize(records, "l1")
-    drawn = next(x for x in summary.lines if x.criterion == "random" and x.setting.arm == "as cut")
-    seeds = [row["accuracy"] for row in rows if row["criterion"] == "random" and row["arm"] == "as cut"]
+    drawn = next(x for x in summary.lines if x.criterion == "random" and x.setting.arm == "pruned only")
+    seeds = [row["accuracy"] for row in rows if row["criterion"] == "random" and row["arm"] == "pruned only"]
     assert drawn.accuracy.value == pytest.approx(sum(seeds) / 2)
     assert drawn.seeds == (0, 1)
     assert drawn.difference is not None
-    reference = next(row for row in rows if row["criterion"] == "l1" and row["arm"] == "as cut")
+    reference = next(row for row in rows if row["criterion"] == "l1" and row["arm"] == "pruned only")
     assert drawn.difference.value == pytest.approx(sum(seeds) / 2 - reference["accuracy"])
     assert drawn.difference.low <= drawn.difference.value <= drawn.difference.high
 
@@ -177,19 +181,19 @@ def test_all_that_was_done_without_training_stands_in_one_table(finished: Store)
         for row in tidy(records):
             if row["criterion"] == criterion:
                 found[row["arm"]].append(100 * row["accuracy"])
-        means = [sum(found[arm]) / len(found[arm]) for arm in ("as cut", "recalibrated")]
+        means = [sum(found[arm]) / len(found[arm]) for arm in ("pruned only", "recalibrated")]
         assert [float(text) for text in entry.text.split(" / ")] == pytest.approx(means, abs=0.051)
 
 
 def test_networks_are_described_once(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored: list[list[str]] = []
     real = measures._taus
-    monkeypatch.setattr(measures, "_taus", lambda bench, criteria: scored.append(criteria) or real(bench, criteria))
+    monkeypatch.setattr(measures, "_taus", lambda context, criteria: scored.append(criteria) or real(context, criteria))
     store = Store(tmp_path)
 
     def describe(*criteria: str) -> dict[str, Any]:
         grids = (replace(study.grids[0], criteria=criteria),)
-        measures.describe_networks(identified(replace(study, grids=grids)), store, "cpu")
+        measures.describe_networks(identify(replace(study, grids=grids)), store, "cpu")
         return store.read(measures.NETWORKS)
 
     (entry,) = describe("l1", "random").values()
@@ -207,7 +211,7 @@ def test_a_latency_is_known_by_the_device_whatever_it_was_called(
 ) -> None:
     monkeypatch.setattr(measures, "_SECONDS", 0.01)
     device = str(device_named("auto"))
-    timed, grid = replace(study, latency=True), replace(study.grids[0], criteria=("l1",), arms=("as cut",))
+    timed, grid = replace(study, latency=True), replace(study.grids[0], criteria=("l1",), arms=("pruned only",))
     found = []
     for name in (device, "auto"):
         run_study(replace(timed, grids=(grid,)), tmp_path, device=name)
@@ -221,7 +225,7 @@ def test_random_weights_are_told(study: Study, tmp_path: Path) -> None:
     progress = Progress()
     progress.note = told.append  # type: ignore[method-assign]
     untrained = replace(study.networks[0], weights=None)
-    grid = replace(study.grids[0], criteria=("l1",), arms=("as cut",))
+    grid = replace(study.grids[0], criteria=("l1",), arms=("pruned only",))
     for network in (study.networks[0], untrained):
         run_study(replace(study, networks=(network,), grids=(grid,)), tmp_path / str(len(told)), progress=progress)
     assert len(told) == 1
@@ -243,10 +247,22 @@ def test_the_command_writes_tables_and_report(
     from reconv.cli.app import main
 
     words: list[Any] = ["study", "--model", "resnet20", "--weights", network.weights, "--data-set", "digits"]
-    words += ["-c", "nuc", "-c", "l1", "-b", "macs=0.5", "--arm", "as-cut", "--latency", "--save-path", tmp_path / "s"]
+    words += [
+        "-c",
+        "nuc",
+        "-c",
+        "l1",
+        "-b",
+        "macs=0.5",
+        "--arm",
+        "pruned-only",
+        "--latency",
+        "--save-path",
+        tmp_path / "s",
+    ]
     assert main([*map(str, words), "--pack", str(tmp_path / "packed")]) == 0
     out = capsys.readouterr().out
-    for text in ("as cut: weights as cut; 1 seed", "base accuracy", "within noise", "report"):
+    for text in ("pruned only: weights as cut; 1 seed", "base accuracy", "within noise", "report"):
         assert text in out
     with (tmp_path / "s" / "results.csv").open() as lines:
         assert len(list(csv.DictReader(lines))) == 3

@@ -16,12 +16,12 @@ from reconv.report.plots import COLORS, SHAPES, WHOLE, Plot, Series, draw
 from reconv.saliency import CRITERIA
 from reconv.significance import Interval
 from reconv.study import Arm, Cell, Grid, Study, points_of_network, study_facts
+from reconv.study.findings import findings
+from reconv.study.labels import bounds, budget_rank, panel_title, style, verdict
 from reconv.study.measures import LATENCY, NETWORKS, latency_key
-from reconv.study.panels import Panel
+from reconv.study.peers import is_peer
 from reconv.study.review import arms_of, review_of
-from reconv.study.story import findings
-from reconv.study.tables import Pooled, Summary, current, summarize, tidy
-from reconv.study.words import bounds, budget_rank, is_peer, style, verdict
+from reconv.study.tables import Pooled, Setting, Summary, current, summarize, tidy
 
 MINE = Arm("mine", mend="recalibrate", images=50)
 
@@ -130,17 +130,17 @@ def test_latency_is_shown_of_the_device_that_it_was_measured_on(tmp_path: Path) 
 
 def test_as_cut_is_timed_only_where_nothing_else_is(tmp_path: Path) -> None:
     known = {latency_key(NETWORK, CUT_WIDTHS, "cpu"): _entry(0.5)}
-    for arms in (("as cut",), ("as cut", "recalibrated")):
+    for arms in (("pruned only",), ("pruned only", "recalibrated")):
         store = stored(asked("l1", "l2", arms=arms), tmp_path / arms[-1])
         write_json(store.path / LATENCY, known)
         assert [plot.title.split(";")[0] for plot in study_facts(store)[0].sections[0].speed] == [arms[-1]]
 
 
 def test_pictures_and_a_runs_series_come_in_the_same_order(tmp_path: Path) -> None:
-    arms, schemes = ("repaired", "as cut"), ("allocated", "uniform")
+    arms, schemes = ("repaired", "pruned only"), ("allocated", "uniform")
     store = stored(asked("l1", "l2", arms=arms, schemes=schemes), tmp_path / "s")
     titles = [plot.title for plot in study_facts(store)[0].sections[0].plots]
-    assert titles == [str(Panel(arm, scheme, False)) for arm in arms[::-1] for scheme in schemes[::-1]]
+    assert titles == [panel_title(Setting("", arm, scheme, "")) for arm in arms[::-1] for scheme in schemes[::-1]]
     assert titles == [series.name for series in points_of_network(store, NETWORK.fingerprint)]
 
 
@@ -163,7 +163,7 @@ def test_random_is_random_whoever_draws() -> None:
     assert [cell.is_random for cell in cells] == [True, True, False]
     study = asked("torch-pruning:random", random_seeds=3)
     records = [record(cell, 0.5) for cell in study.cells()]
-    assert arms_of(study, records, summarize(records, "l1")) == {"as cut": "weights as cut; random scores 3 seeds"}
+    assert arms_of(study, records, summarize(records, "l1")) == {"pruned only": "weights as cut; random scores 3 seeds"}
 
 
 @pytest.mark.parametrize("criterion", ["l1", "random"])
@@ -233,30 +233,49 @@ def test_seeds_that_are_not_the_same_are_no_pairs() -> None:
     assert others.low < 0 < others.high
 
 
-def test_the_papers_claim_is_counted_and_every_difference_is_told_with_its_interval() -> None:
-    better, worse, noise = Interval(0.02, 0.01, 0.03), Interval(-0.04, -0.05, -0.03), Interval(0.001, -0.06, 0.06)
-    found = {
-        ("as cut", "spectral"): better,
-        ("as cut", "nuclear"): better,
-        ("recalibrated", "spectral"): better,
-        ("recalibrated", "nuclear"): worse,
-        ("repaired", "frobenius"): noise,
-        ("repaired", "random"): worse,
-        ("repaired", "l2"): better,  # not of the paper
-        ("short fine-tune", "random"): worse,
-    }
-    pooled = tuple(Pooled("net", arm, criterion, where, 1, 0, 0) for (arm, criterion), where in found.items())
-    claim, *texts = findings(Summary((), pooled, {}), asked("l1"))
-    assert claim.startswith("In 1 of 3 combinations of network and arm, all of the paper's norms")
-    assert "beat L1; in 1 some do, in 1 none does." in claim
+_BETTER, _WORSE, _NOISE = Interval(0.02, 0.01, 0.03), Interval(-0.04, -0.05, -0.03), Interval(0.001, -0.06, 0.06)
+
+
+def _pooled(verdicts: dict[tuple[str, str], Interval]) -> Summary:
+    rows = (Pooled("net", arm, criterion, difference, 1, 0, 0) for (arm, criterion), difference in verdicts.items())
+    return Summary((), tuple(rows), {})
+
+
+def test_findings_name_every_criterion_best_first_and_none_that_was_not_tried() -> None:
+    summary = _pooled(
+        {
+            ("pruned only", "nuclear"): _BETTER,
+            ("pruned only", "activation"): Interval(0.24, 0.2, 0.3),
+            ("recalibrated", "random"): _WORSE,
+            ("recalibrated", "mine"): _NOISE,
+            ("recalibrated", "nuclear"): _BETTER,
+        }
+    )
+    claim, lead, *texts = findings(summary, asked("l1"))
+    assert claim == (
+        "In 2 of 2 combinations of network and arm, the paper's norm that was tried (nuclear) beats L1 beyond noise."
+    )
+    assert lead == "Differences to l1 in points of accuracy, means over budgets and schemes, best first:"
     assert texts == [
-        "net, as cut: spectral +2.00 [+1.00, +3.00] and nuclear +2.00 [+1.00, +3.00] above l1.",
-        "net, recalibrated: spectral +2.00 [+1.00, +3.00] above l1; nuclear −4.00 [−5.00, −3.00] below l1.",
-        "net, repaired: random −4.00 [−5.00, −3.00] below l1; frobenius +0.10 [−6.00, +6.00] within noise of l1.",
-        "net, short fine-tune: random −4.00 [−5.00, −3.00] below l1.",
+        "net, pruned only: activation +24.00 [+20.00, +30.00] and nuclear +2.00 [+1.00, +3.00] above l1.",
+        "net, recalibrated: nuclear +2.00 [+1.00, +3.00] above l1; "
+        "mine +0.10 [−6.00, +6.00] within noise of l1; random −4.00 [−5.00, −3.00] below l1.",
     ]
-    other = findings(Summary((), pooled, {}), replace(asked("l2"), reference="l2"))
-    assert [text.replace(" l2", " l1") for text in other] == texts  # no claim of the paper's is about another one
+    other = findings(summary, replace(asked("l2"), reference="l2"))
+    assert [text.replace(" l2", " l1") for text in other] == [
+        lead,
+        *texts,
+    ]  # no claim of the paper's is about another one
+    assert len(findings(_pooled({("repaired", "l2"): _BETTER}), asked("l1"))) == 2
+
+
+def test_the_papers_claim_is_counted() -> None:
+    arms = {"a": (_BETTER, _BETTER), "b": (_BETTER, _WORSE), "c": (_NOISE, _WORSE)}
+    rows = {(arm, name): row for arm, pair in arms.items() for name, row in zip(("spectral", "nuclear"), pair)}
+    assert findings(_pooled(rows), asked("l1"))[0] == (
+        "In 1 of 3 combinations of network and arm, each of the paper's norms that were tried there (spectral and "
+        "nuclear) beats L1 beyond noise; in 1 some do, in 1 none does."
+    )
 
 
 @pytest.mark.parametrize(
@@ -278,18 +297,18 @@ def test_what_chance_would_bring_is_told(budgets: tuple[str, ...], told: str) ->
 
 
 def test_an_arm_is_told_with_its_epochs_and_seeds() -> None:
-    study = asked("l1", "random", arms=("short fine-tune", "as cut"), seeds=2, random_seeds=3)
+    study = asked("l1", "random", arms=("short fine-tune", "pruned only"), seeds=2, random_seeds=3)
     records = [record(cell, 0.5) for cell in study.cells()]
     assert arms_of(study, records, summarize(records, "l1")) == {
-        "as cut": "weights as cut; 1 seed, random scores 3 seeds",
+        "pruned only": "weights as cut; 1 seed, random scores 3 seeds",
         "short fine-tune": "weights as cut, trained by the protocol short for 2 epochs; 2 seeds, random scores 3 seeds",
     }
 
 
 def test_panels_of_one_budget_are_pictured_only_where_no_other_has_more(tmp_path: Path) -> None:
-    for budgets, titles in (((), ["as cut", "repaired"]), (("macs=0.6",), ["as cut"])):
+    for budgets, titles in (((), ["pruned only", "repaired"]), (("macs=0.6",), ["pruned only"])):
         grids = (
-            Grid(("net",), ("l1", "l2"), ("macs=0.5", *budgets), arms=("as cut",)),
+            Grid(("net",), ("l1", "l2"), ("macs=0.5", *budgets), arms=("pruned only",)),
             Grid(("net",), ("l1", "l2"), ("macs=0.5",), arms=("repaired",)),
         )
         store = stored(replace(asked("l1"), grids=grids), tmp_path / str(len(budgets)))
@@ -300,15 +319,15 @@ def test_panels_of_one_budget_are_pictured_only_where_no_other_has_more(tmp_path
 def test_every_line_stands_beside_the_control_of_its_own_setting(tmp_path: Path) -> None:
     control = Arm("control", protocol="short", fresh=True)
     grids = (
-        Grid(("net",), ("l1", "l2"), ("macs=0.5", "macs=0.6"), arms=("as cut", "recalibrated")),
+        Grid(("net",), ("l1", "l2"), ("macs=0.5", "macs=0.6"), arms=("pruned only", "recalibrated")),
         Grid(("net",), ("l1",), ("macs=0.5",), arms=("control",), seeds=2),
     )
     study = replace(asked("l1"), grids=grids, arms=(control,))
-    accuracies = {"whole": 0.95, "as cut": 0.5, "recalibrated": 0.9, "control": 0.8}
+    accuracies = {"whole": 0.95, "pruned only": 0.5, "recalibrated": 0.9, "control": 0.8}
     store = stored(study, tmp_path / "s", lambda cell: accuracies[cell.arm.name])
     facts, summary, _ = study_facts(store)
     found = {(row.setting.budget, row.setting.arm, row.criterion): row for row in summary.controls}
-    assert set(found) == {("macs=0.5", arm, name) for arm in ("as cut", "recalibrated") for name in ("l1", "l2")}
+    assert set(found) == {("macs=0.5", arm, name) for arm in ("pruned only", "recalibrated") for name in ("l1", "l2")}
     for (_, arm, _), row in found.items():
         assert (row.arm, row.accuracy.value) == ("control", pytest.approx(0.8))
         assert row.difference.value == pytest.approx(accuracies[arm] - 0.8)
@@ -317,25 +336,25 @@ def test_every_line_stands_beside_the_control_of_its_own_setting(tmp_path: Path)
         assert row.difference.excludes_zero
     told = facts.findings[-1]
     assert told.startswith(
-        "net, −50 % MACs, uniform, the control: control comes to 80.00 %; against it, l1 as cut −30.00 ["
+        "net, −50 % MACs, uniform, the control: control comes to 80.00 %; against it, l1 pruned only −30.00 ["
     )
     assert "recalibrated +10.00 [" in told
     table = next(table for table in facts.sections[0].tables if "difference to control" in table.title)
-    assert (table.columns, [name for name, _ in table.rows]) == (("as cut", "recalibrated"), ["l1", "l2"])
+    assert (table.columns, [name for name, _ in table.rows]) == (("pruned only", "recalibrated"), ["l1", "l2"])
     assert [entry.kind for entry in table.rows[0][1]] == ["worse", "better"]
 
 
 def test_a_line_stands_beside_its_own_criterions_control_if_there_is_one(tmp_path: Path) -> None:
     control = Arm("control", protocol="short", fresh=True)
     grids = (
-        Grid(("net",), ("l1", "l2", "fpgm"), ("macs=0.5",), arms=("as cut",)),
+        Grid(("net",), ("l1", "l2", "fpgm"), ("macs=0.5",), arms=("pruned only",)),
         Grid(("net",), ("l1", "l2"), ("macs=0.5",), arms=("control",)),
     )
     by_name = {"l1": 0.8, "l2": 0.7, "fpgm": 0.0, "": 0.9}
     store = stored(
         replace(asked("l1"), grids=grids, arms=(control,)),
         tmp_path / "s",
-        lambda cell: by_name[cell.criterion] if cell.arm is control or cell.is_whole else 0.5,
+        lambda cell: by_name[cell.criterion] if cell.arm is control or cell.is_unpruned else 0.5,
     )
     facts, summary, _ = study_facts(store)
     assert {row.criterion: row.difference.value for row in summary.controls} == pytest.approx(
@@ -353,9 +372,9 @@ def test_without_a_control_none_is_told_of(tmp_path: Path) -> None:
 
 def test_a_claim_is_pictured_arm_by_arm_with_the_table_s_numbers(tmp_path: Path) -> None:
     by_name = {"l1": 0.7, "l2": 0.65, "nuclear": 0.75, "": 0.9}
-    study = asked("l1", "nuclear", "l2", arms=("as cut", "recalibrated"))
+    study = asked("l1", "nuclear", "l2", arms=("pruned only", "recalibrated"))
     (claim,) = study_facts(stored(study, tmp_path / "s", lambda cell: by_name[cell.criterion]))[0].claims
-    assert tuple(picture.title for picture in claim.pictures) == claim.table.columns == ("as cut", "recalibrated")
+    assert tuple(picture.title for picture in claim.pictures) == claim.table.columns == ("pruned only", "recalibrated")
     for picture in claim.pictures:
         assert [row.name for row in picture.rows] == [name for name, _ in claim.table.rows] == ["nuclear", "l2"]
         assert [row.value for row in picture.rows] == pytest.approx([5, -5])

@@ -21,9 +21,9 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_executors
 from reconv.study import executors
-from reconv.study.compute import Place
+from reconv.study.compute import ComputeOptions
 executors._attempt = test_executors._sleeps
-list(executors.in_processes(test_executors._CELLS, Place("cpu", Path(sys.argv[2])), 2))
+list(executors.in_processes(test_executors._CELLS, ComputeOptions("cpu", Path(sys.argv[2])), 2))
 """
 
 

@@ -141,7 +141,7 @@ def _images(
 def _show(found: Comparison) -> None:
     from reconv.cli import console
     from reconv.report import numbers
-    from reconv.study import words
+    from reconv.study import labels
 
     out, a, b = console.stdout(), found.a, found.b
     count, counted, percent, duration = numbers.count, numbers.counted, numbers.percent, numbers.duration
@@ -173,8 +173,8 @@ def _show(found: Comparison) -> None:
     d = found.difference
     verdict = {"better": "B is better, beyond noise", "worse": "B is worse, beyond noise", "noise": "within noise"}
     out.print(
-        f"Accuracy of B less that of A: {numbers.in_points(d.value)} points {words.bounds(d)}, a 95 % interval by the "
-        f"paired bootstrap: {verdict[words.verdict(d)]}. Only A was right on {counted(found.only_a, 'image')}, only B "
+        f"Accuracy of B less that of A: {numbers.in_points(d.value)} points {labels.bounds(d)}, a 95 % interval by the "
+        f"paired bootstrap: {verdict[labels.verdict(d)]}. Only A was right on {counted(found.only_a, 'image')}, only B "
         f"on {found.only_b:,}; McNemar's exact test: p = {found.p_value:.2g}.",
         soft_wrap=True,
         markup=False,

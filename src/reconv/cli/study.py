@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "reconv study benchmarks/studies/cifar10.toml --weights-root W --data-root D --save-path P",
-    "reconv study --model resnet20 --weights W.safetensors --data-set CIFAR10 -c nuc -c l1 -b macs=0.5 --arm as-cut",
+    "reconv study --model resnet20 --weights W.safetensors -d CIFAR10 -c nuc -c l1 -b macs=0.5 --arm pruned-only",
     "reconv study STUDY.toml --save-path P --jobs 2",
     "reconv study --tables --save-path P",
 )
@@ -51,7 +51,7 @@ Arms = Annotated[
     list[str] | None,
     typer.Option(
         "--arm",
-        help="as-cut, recalibrated, repaired, short-fine-tune, papers-protocol, from-scratch; several may be given.",
+        help="pruned-only, recalibrated, repaired, short-fine-tune, papers-protocol, from-scratch; or several.",
         rich_help_panel=_ASKED,
     ),
 ]
@@ -171,7 +171,7 @@ def command(
     if only_tables:
         store = studies.Store(_finished(save_path))
         if study is not None:
-            studies.begun(study, store, device, command.replace(" --tables", ""))
+            studies.begin_study(study, store, device, command.replace(" --tables", ""))
     elif study is None:
         raise ConfigError("reconv study: nothing asked; give a TOML file, or --model and what else is asked")
     else:
@@ -213,7 +213,7 @@ def _asked(
         criteria=tuple(given.get("metric", ("nuc", "l1", "random"))),
         budgets=tuple(given.get("budget", ("macs=0.5",))),
         schemes=tuple(given.get("scheme", ("uniform",))),
-        arms=tuple(given.get("arm", ("as cut", "recalibrated"))),
+        arms=tuple(given.get("arm", ("pruned only", "recalibrated"))),
         seeds=given.get("seeds", 1),
         random_seeds=given.get("random_seeds"),
         coupled=given.get("coupled", False),
@@ -248,7 +248,7 @@ def _folder(study: Study, name: str) -> Path:
 
     new = common.output_path(None, False, "study", name)
     stores = [Store(path) for path in new.parent.glob("study-*")]
-    last = max((store for store in stores if store.title == study.title), key=Store.last_asked, default=None)
+    last = max((store for store in stores if store.title == study.title), key=Store.last_requested, default=None)
     return new if last is None else last.path
 
 

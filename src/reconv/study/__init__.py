@@ -4,11 +4,11 @@ from reconv.study.arms import ARMS, Arm
 from reconv.study.cell import Cell, Network
 from reconv.study.design import Grid, Study, read_study
 from reconv.study.executors import EXECUTORS, executor_named
+from reconv.study.findings import study_facts
 from reconv.study.pictures import points_of_network
-from reconv.study.runner import Finished, Progress, begun, run_study
+from reconv.study.runner import Finished, Progress, begin_study, run_study
 from reconv.study.stopping import sigterm_is_ctrl_c
 from reconv.study.store import Store
-from reconv.study.story import study_facts
 from reconv.study.tables import as_csv, summary_json, tidy
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "Store",
     "Study",
     "as_csv",
-    "begun",
+    "begin_study",
     "executor_named",
     "points_of_network",
     "read_study",

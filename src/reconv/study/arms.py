@@ -75,7 +75,7 @@ class Arm:
 ARMS: dict[str, Arm] = {
     row.name: row
     for row in (
-        Arm("as cut"),
+        Arm("pruned only"),
         Arm("recalibrated", mend="recalibrate"),
         Arm("repaired", mend="repair"),
         Arm("short fine-tune", protocol="short", epochs=2),
@@ -85,6 +85,7 @@ ARMS: dict[str, Arm] = {
     )
 }
 
+ALIASES = {"as cut": "pruned only"}  # of earlier versions
 UNTRAINED = tuple(name for name, arm in ARMS.items() if not arm.protocol)
 
 
@@ -95,11 +96,14 @@ def arm_named(name: str, own: Mapping[str, Arm] | None = None) -> Arm:
         UnknownNameError: there is none.
     """
     table = ARMS | dict(own or {})
-    by_plain = {plain(known): arm for known, arm in table.items()}
-    found = table.get(name) or by_plain.get(plain(name))
-    if found is None:
+    if name in table:
+        return table[name]
+    by_plain = {plain(other): arm for other, arm in table.items()}
+    plain_name = plain(name)
+    arm = by_plain.get(ALIASES.get(plain_name, plain_name))
+    if arm is None:
         raise unknown_name("arm", name, table)
-    return found
+    return arm
 
 
 def arm_from_table(name: str, table: Any) -> Arm:

@@ -14,6 +14,7 @@ from reconv.errors import ConfigError
 from reconv.pipeline.inputs import RANDOM, saved_model_in
 from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.study.arms import Arm
+from reconv.study.peers import PEER
 from reconv.training import load_protocol
 from reconv.zoo import find_trained
 
@@ -21,7 +22,6 @@ from reconv.zoo import find_trained
 RESULTS_VERSION = 1
 
 WHOLE = Arm("whole")  # of a network that is not cut
-PEER = "torch-pruning:"  # begins the name of a criterion that another library cuts by
 
 
 def is_random(criterion: str) -> bool:
@@ -117,7 +117,7 @@ class Cell:
     seed: int = 0
 
     @property
-    def is_whole(self) -> bool:
+    def is_unpruned(self) -> bool:
         """Whether nothing is cut."""
         return not self.criterion
 
@@ -164,7 +164,7 @@ class Cell:
 
     def __str__(self) -> str:
         """One line, for progress."""
-        if self.is_whole:
+        if self.is_unpruned:
             return f"{self.network.name}, whole"
         return (
             f"{self.network.name} {self.criterion} {self.budget} {self.scheme}"

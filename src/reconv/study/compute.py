@@ -6,7 +6,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -18,17 +18,20 @@ from reconv.plan import Plan
 from reconv.provenance import Provenance, attach, provenance_of
 from reconv.refit import Settings as RepairSettings
 from reconv.refit import repair
-from reconv.study.bench import Bench, bench_for, random_twin
-from reconv.study.cell import PEER, Cell
+from reconv.study.cell import Cell
+from reconv.study.context import NetworkContext, context_for, with_random_weights
+from reconv.study.peers import is_peer, prune_by_peer
 from reconv.study.record import pack
 from reconv.surgery import prune
 from reconv.threads import one_thread
 from reconv.training import Session, load_protocol, recalibrate, train
 from reconv.training.answers import answers
 
+Finished: TypeAlias = tuple[nn.Module, list[dict[str, Any]]]  # a network, and the epochs of its training
+
 
 @dataclass(frozen=True)
-class Place:
+class ComputeOptions:
     """Where a cell is computed, which does not change its result.
 
     Args:
@@ -39,19 +42,19 @@ class Place:
     folder: Path | None = None
 
 
-def compute(cell: Cell, place: Place = Place()) -> dict[str, Any]:
+def compute(cell: Cell, place: ComputeOptions = ComputeOptions()) -> dict[str, Any]:
     """A cell's record: its settings, its outcome, and what it was computed with.
 
     On a CPU the outcome is the same to the bit wherever and whenever it is computed with the same libraries: one thread
     does the arithmetic.
     """
     start, cpu = time.perf_counter(), time.process_time()
-    bench = bench_for(cell.network, place.device)
+    context = context_for(cell.network, place.device)
     with one_thread():
-        small, history = finished_network(bench, cell, place)
-        found = answers(small, bench.data, cell.split)  # type: ignore[arg-type]  # checked by Study
-    cost = profile(trace(small, bench.data.example().to(bench.device)))
-    whole = profile(bench.graph)
+        small, history = finished_network(context, cell, place)
+        found = answers(small, context.data, cell.split)  # type: ignore[arg-type]  # checked by Study
+    cost = profile(trace(small, context.data.example().to(context.device)))
+    whole = profile(context.graph)
     outcome = {
         "accuracy": found.top1,
         "images": len(found.labels),
@@ -63,7 +66,7 @@ def compute(cell: Cell, place: Place = Place()) -> dict[str, Any]:
         "history": history,
     }
     if cell.arm.mend != "nothing":
-        outcome["images_for_mending"] = min(cell.arm.images, len(bench.data.train))
+        outcome["images_for_mending"] = min(cell.arm.images, len(context.data.train))
     seconds = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - cpu}
     return {
         "key": cell.key,
@@ -71,50 +74,52 @@ def compute(cell: Cell, place: Place = Place()) -> dict[str, Any]:
         "arm": cell.arm.name,
         "cell": cell.identity,
         "outcome": outcome,
-        "made": {**seconds, "device": str(bench.device), "versions": _versions()},
+        "made": {**seconds, "device": str(context.device), "versions": _versions()},
     }
 
 
-def finished_network(bench: Bench, cell: Cell, place: Place = Place()) -> tuple[nn.Module, list[dict[str, Any]]]:
+def finished_network(
+    context: NetworkContext, cell: Cell, place: ComputeOptions = ComputeOptions()
+) -> tuple[nn.Module, list[dict[str, Any]]]:
     """The network that a cell is about, and the epochs of its training."""
-    if cell.is_whole:
-        return bench.model, []
-    if cell.criterion.startswith(PEER):
-        from reconv.study.peers import cut_by_peer
-
-        small: nn.Module = cut_by_peer(bench, cell)
-        small = _mended(bench, cell, small, None)
+    if cell.is_unpruned:
+        return context.model, []
+    if is_peer(cell.criterion):
+        small = prune_by_peer(context.graph, cell.criterion, cell.budget, context.prunable, cell.seed)
+        small = _mended(context, cell, small, None)
     else:
-        plan = bench.plan_of(cell)
-        twin = random_twin(bench, cell.seed) if cell.arm.fresh else bench.model
+        plan = context.plan_of(cell)
+        twin = with_random_weights(context, cell.seed) if cell.arm.fresh else context.model
         small = prune(twin, plan)
-        small = _mended(bench, cell, small, plan)
-    return _trained(bench, cell, small, place)
+        small = _mended(context, cell, small, plan)
+    return _trained(context, cell, small, place)
 
 
-def _mended(bench: Bench, cell: Cell, small: nn.Module, plan: Plan | None) -> nn.Module:
+def _mended(context: NetworkContext, cell: Cell, small: nn.Module, plan: Plan | None) -> nn.Module:
     if cell.arm.mend == "nothing":
         return small
-    images = bench.images(cell.arm.images, cell.seed)
+    images = context.images(cell.arm.images, cell.seed)
     if cell.arm.mend == "recalibrate":
         return recalibrate(small, images)
     assert plan is not None  # a peer's network is not repaired
     settings = RepairSettings(seed=cell.seed)
-    return repair(small, plan=plan, reference=bench.model, images=images, settings=settings)
+    return repair(small, plan=plan, reference=context.model, images=images, settings=settings)
 
 
-def _trained(bench: Bench, cell: Cell, small: nn.Module, place: Place) -> tuple[nn.Module, list[dict[str, Any]]]:
+def _trained(
+    context: NetworkContext, cell: Cell, small: nn.Module, place: ComputeOptions
+) -> tuple[nn.Module, list[dict[str, Any]]]:
     if not cell.arm.protocol:
         return small, []
     changed = {} if cell.arm.epochs is None else {"epochs": cell.arm.epochs}
-    protocol = load_protocol(cell.arm.protocol, bench.data.name, changed)
+    protocol = load_protocol(cell.arm.protocol, context.data.name, changed)
     if cell.arm.fresh:  # as every network of this study sees its images
         known = provenance_of(small)
-        attach(small, Provenance(known.spec, known.edits, provenance_of(bench.model).normalization, known.notes))
+        attach(small, Provenance(known.spec, known.edits, provenance_of(context.model).normalization, known.notes))
     folder = None if place.folder is None else place.folder / cell.key
-    session = Session(folder, resume=folder is not None, device=str(bench.device), progress=False)
-    teacher = bench.model if cell.arm.distilled else None
-    done = train(small, bench.data, protocol, seed=cell.seed, teacher=teacher, session=session)
+    session = Session(folder, resume=folder is not None, device=str(context.device), progress=False)
+    teacher = context.model if cell.arm.distilled else None
+    done = train(small, context.data, protocol, seed=cell.seed, teacher=teacher, session=session)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
     keep = ("epoch", "loss", "top1", "validation")

@@ -18,7 +18,7 @@ networks = ["resnet20"]
 criteria = ["nuclear", "l1", "random"]
 budgets = ["macs=0.5"]
 schemes = ["uniform", "allocated"]
-arms = ["as cut", "recalibrated"]
+arms = ["pruned only", "recalibrated"]
 seeds = 1
 random_seeds = 5
 """
@@ -39,10 +39,10 @@ from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.report.numbers import counted
 from reconv.saliency import criterion_named
 from reconv.study.arms import Arm, arm_from_table, arm_named, plain
-from reconv.study.cell import PEER, Cell, Network, is_random
+from reconv.study.cell import Cell, Network, is_random
+from reconv.study.peers import is_peer, peer_named, share_of_macs
 from reconv.study.tabled import as_table, from_table
 
-RECONSTRUCTION = "reconstruction"
 STUDY_SCHEMES = (*SCHEMES, ALLOCATED)
 _SPLITS = ("test", "validation")
 _NO_FILE = (*RANDOM, PRETRAINED)
@@ -65,7 +65,7 @@ class Grid:
     criteria: tuple[str, ...]
     budgets: tuple[str, ...]
     schemes: tuple[str, ...] = ("uniform",)
-    arms: tuple[str, ...] = ("as cut", "recalibrated")
+    arms: tuple[str, ...] = ("pruned only", "recalibrated")
     seeds: int = 1
     random_seeds: int | None = None
     coupled: bool = False
@@ -190,8 +190,8 @@ def _check_names(arms: Sequence[str]) -> None:
 
 def why_not(criterion: str, scheme: str, arm: Arm, budget: str, coupled: bool) -> str:
     """Why this combination is left out of a product; "" where it is not."""
-    if criterion.startswith(PEER):
-        if scheme != "uniform" or coupled or not _is_share_of_macs(budget):
+    if is_peer(criterion):
+        if scheme != "uniform" or coupled or share_of_macs(budget) is None:
             return "the peer is asked for a share of MACs, uniform, residual streams whole"
         if arm.mend == "repair" or arm.fresh:
             return "a repair and fresh weights need a plan, which the peer does not give"
@@ -200,17 +200,10 @@ def why_not(criterion: str, scheme: str, arm: Arm, budget: str, coupled: bool) -
     return ""
 
 
-def _is_share_of_macs(budget: str) -> bool:
-    limits = {} if budget.startswith("cfg") else Budget.parse([budget]).limits
-    return set(limits) == {"macs"} and limits["macs"] < 1
-
-
 def _criterion(name: str) -> str:
     if name.lower() in IMAGE_CRITERIA:
         return name.lower()
-    if name.lower().startswith(PEER):
-        from reconv.study.peers import peer_named
-
+    if is_peer(name.lower()):
         return peer_named(name)
     return criterion_named(name).name
 

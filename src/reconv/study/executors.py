@@ -12,20 +12,20 @@ from typing import Any, TypeAlias
 
 from reconv.errors import ConfigError, ReconvError, unknown_name
 from reconv.study.cell import Cell
-from reconv.study.compute import Place, compute
+from reconv.study.compute import ComputeOptions, compute
 from reconv.study.stopping import end_with_parent
 
 Record: TypeAlias = dict[str, Any]
 Outcome: TypeAlias = Record | ReconvError
 Result: TypeAlias = tuple[Cell, Outcome]
 Results: TypeAlias = Generator[Result, None, None]
-Executor: TypeAlias = Callable[[Iterable[Cell], Place, int], Results]
+Executor: TypeAlias = Callable[[Iterable[Cell], ComputeOptions, int], Results]
 
 _AHEAD = 2  # cells a worker that are handed out in advance
 _RETRIES = 3  # after workers died, without a cell done in between; on Ray, of a cell
 
 
-def _attempt(cell: Cell, place: Place) -> Outcome:
+def _attempt(cell: Cell, place: ComputeOptions) -> Outcome:
     """What a user can cause comes back as a value, so that one cell's failure is not the study's."""
     try:
         return compute(cell, place)
@@ -33,7 +33,7 @@ def _attempt(cell: Cell, place: Place) -> Outcome:
         return error
 
 
-def _in_worker(attempt: Callable[[Cell, Place], Outcome], cell: Cell, place: Place) -> Outcome:
+def _in_worker(attempt: Callable[[Cell, ComputeOptions], Outcome], cell: Cell, place: ComputeOptions) -> Outcome:
     """In a process of a pool. One that is told to stop ends here: the pool would give it the next cell instead."""
     try:
         return attempt(cell, place)
@@ -41,7 +41,7 @@ def _in_worker(attempt: Callable[[Cell, Place], Outcome], cell: Cell, place: Pla
         os._exit(1)
 
 
-def in_processes(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
+def in_processes(cells: Iterable[Cell], place: ComputeOptions, jobs: int) -> Results:
     """On this machine, `jobs` processes at a time; one: in this process. A cell whose process died is tried again."""
     if jobs == 1:
         for cell in cells:
@@ -60,7 +60,7 @@ def in_processes(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
     raise ConfigError(f"--jobs {jobs}: worker processes die again and again (too little memory?); give fewer jobs")
 
 
-def _in_a_pool(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
+def _in_a_pool(cells: Iterable[Cell], place: ComputeOptions, jobs: int) -> Results:
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent)
     waiting: dict[Future[Outcome], Cell] = {}
     queue = iter(cells)
@@ -80,7 +80,7 @@ def _in_a_pool(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
                 process.terminate()
 
 
-def on_ray(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
+def on_ray(cells: Iterable[Cell], place: ComputeOptions, jobs: int) -> Results:
     """As Ray tasks, on the cluster that `RAY_ADDRESS` names or that this process is connected to, else on this machine.
 
     A task whose worker or node dies is run again elsewhere, and is a failure of its cell where that does not help.
@@ -91,7 +91,7 @@ def on_ray(cells: Iterable[Cell], place: Place, jobs: int) -> Results:
         ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
     options = {"num_cpus": 1, "max_retries": _RETRIES, "num_gpus": 1 if "cuda" in place.device else 0}
     task = ray.remote(_attempt).options(**options)
-    elsewhere = Place(place.device, None)  # no folder is known to be shared
+    elsewhere = ComputeOptions(place.device, None)  # no folder is known to be shared
     at_once = max(jobs, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD
     waiting: dict[Any, Cell] = {}
     queue = iter(cells)

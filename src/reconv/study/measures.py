@@ -16,9 +16,10 @@ from reconv.machine import device_name, versions
 from reconv.pipeline.stages import BATCHES, timed_in_turns
 from reconv.rank import kendall_tau
 from reconv.saliency import CRITERIA
-from reconv.study.bench import Bench, bench_for
-from reconv.study.cell import PEER, Cell, Network
+from reconv.study.cell import Cell, Network
+from reconv.study.context import NetworkContext, context_for
 from reconv.study.design import Study
+from reconv.study.peers import is_peer
 from reconv.study.store import LATENCY, NETWORKS, Store
 from reconv.surgery import prune
 from reconv.threads import one_thread
@@ -39,24 +40,18 @@ def describe_networks(study: Study, store: Store, device: str) -> None:
         before = entry.get("criteria", [])
         if "streams" in entry and set(wanted) <= set(before):
             continue
-        bench, criteria = bench_for(network, device), list(dict.fromkeys([*before, *wanted]))
+        context, criteria = context_for(network, device), list(dict.fromkeys([*before, *wanted]))
         with one_thread():
-            taus = _taus(bench, criteria)
-        layers = [layer.name for layer in bench.graph.layers]
+            taus = _taus(context, criteria)
+        layers = [layer.name for layer in context.graph.layers]
         known[network.fingerprint] = {
             "layers": layers,
-            "cut": sorted(bench.cuttable),
-            "streams": sorted(bench.streams),
+            "cut": sorted(context.prunable),
+            "streams": sorted(context.streams),
             "criteria": criteria,
             "tau": taus,
         }
         write_json(store.path / NETWORKS, known)
-
-
-def described(known: Mapping[str, Any], network: Network) -> Mapping[str, Any]:
-    """What `describe_networks` kept of a network."""
-    found: Mapping[str, Any] = known.get(network.fingerprint, {})
-    return found
 
 
 def criteria_of(study: Study, network: Network) -> list[str]:
@@ -65,13 +60,13 @@ def criteria_of(study: Study, network: Network) -> list[str]:
     return list(dict.fromkeys(name for grid in grids for name in grid.criteria if name in CRITERIA))
 
 
-def _taus(bench: Bench, criteria: list[str]) -> list[list[float | None]]:
-    scores = [bench.scores(name, 0).values for name in criteria]
+def _taus(context: NetworkContext, criteria: list[str]) -> list[list[float | None]]:
+    scores = [context.scores(name, 0).values for name in criteria]
     table: list[list[float | None]] = []
     for one in scores:
         row: list[float | None] = []
         for other in scores:
-            both = bench.cuttable & set(one) & set(other)
+            both = context.prunable & set(one) & set(other)
             taus = [kendall_tau(one[layer], other[layer]) for layer in one if layer in both]
             taus = [tau for tau in taus if not math.isnan(tau)]
             row.append(sum(taus) / len(taus) if taus else None)
@@ -89,14 +84,14 @@ def latencies(study: Study, cells: Iterable[Cell], store: Store, device: str, no
     missing: dict[str, Cell] = {}
     for cell in cells:
         record = records.get(cell.key)
-        if record is None or cell.is_whole or cell.criterion.startswith(PEER):
+        if record is None or cell.is_unpruned or is_peer(cell.criterion):
             continue
         key = latency_key(cell.network, record["outcome"]["widths"], kind)
         if key not in known:
             missing.setdefault(key, cell)
     for number, (key, cell) in enumerate(missing.items(), start=1):
-        bench = bench_for(cell.network, device)
-        known[key] = _timed(bench, prune(bench.model, bench.plan_of(cell)))
+        context = context_for(cell.network, device)
+        known[key] = _timed(context, prune(context.model, context.plan_of(cell)))
         write_json(store.path / LATENCY, known)
         words = f"{cell.network.name} {cell.criterion} {cell.budget} {cell.scheme}"
         note(f"latency of {words} ({len(missing) - number} left)")
@@ -108,16 +103,18 @@ def latency_key(network: Network, widths: Iterable[int], device: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _timed(bench: Bench, small: nn.Module) -> dict[str, Any]:
+def _timed(context: NetworkContext, small: nn.Module) -> dict[str, Any]:
     rows = []
     with one_thread():
-        known, kind = versions(), bench.device.type
+        known, kind = versions(), context.device.type
         for batch in BATCHES:
-            before, after = timed_in_turns((bench.model, small), bench.data, batch, bench.device, seconds=_SECONDS)
+            before, after = timed_in_turns(
+                (context.model, small), context.data, batch, context.device, seconds=_SECONDS
+            )
             rows.append({"batch": batch, "before": asdict(before), "after": asdict(after)})
     machine = {key: known[key] for key in ("torch", "processor", "accelerator")}
     if kind != _CPU:
-        machine["accelerator"] = device_name(bench.device)
+        machine["accelerator"] = device_name(context.device)
     return {"rows": rows, "device": kind, "machine": machine}
 
 

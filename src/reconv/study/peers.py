@@ -1,8 +1,7 @@
-"""Other libraries' cuts, at the same budget and on the same layers, for comparison: Torch-Pruning.
+"""Pruning by another library at the same budget, on the same layers, for comparison: Torch-Pruning.
 
-Its network is taken as it comes and measured by our own counting and evaluation. It is asked for the same share of
-every layer that `choose` may cut (inner channels; residual streams stay), and the share is bisected until the budget
-is met.
+Its network is counted and evaluated by our own functions. It is given one share for every prunable layer, which is
+bisected until the budget is met; the residual streams stay whole.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import copy
 import importlib
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -17,12 +17,11 @@ from torch import nn
 
 from reconv.cost import profile
 from reconv.errors import BudgetError, ConfigError, unknown_name
-from reconv.graph import trace
+from reconv.graph import ChannelGraph, trace
 from reconv.plan import Budget
 from reconv.provenance import Provenance, attach, provenance_of
-from reconv.study.bench import Bench
-from reconv.study.cell import PEER, Cell
 
+PEER = "torch-pruning:"  # prefix of the names of the peer's criteria
 _BISECTIONS = 10
 
 # Name here -> class and arguments of its importance.
@@ -33,6 +32,11 @@ IMPORTANCES: dict[str, tuple[str, dict[str, Any]]] = {
     "fpgm": ("FPGMImportance", {}),
     "random": ("RandomImportance", {}),
 }
+
+
+def is_peer(criterion: str) -> bool:
+    """Whether another library prunes by this criterion."""
+    return criterion.startswith(PEER)
 
 
 def peer_named(name: str) -> str:
@@ -47,42 +51,54 @@ def peer_named(name: str) -> str:
     return name.lower()
 
 
-def cut_by_peer(bench: Bench, cell: Cell) -> nn.Module:
-    """The network as Torch-Pruning cuts it to a cell's budget.
+def share_of_macs(budget: str) -> float | None:
+    """The share of MACs that a budget asks for; None where it is another one, which the peer cannot meet."""
+    limits = {} if budget.startswith("cfg") else Budget.parse([budget]).limits
+    return limits["macs"] if set(limits) == {"macs"} and limits["macs"] < 1 else None
+
+
+def prune_by_peer(
+    graph: ChannelGraph, criterion: str, budget: str, prunable: Collection[str], seed: int = 0
+) -> nn.Module:
+    """The network as Torch-Pruning prunes it to a budget.
+
+    Args:
+        graph: of the network. criterion: as `peer_named` gives it. budget: a share of MACs, such as "macs=0.5".
+        prunable: names of the layers whose output channels may go. seed: of random scores.
 
     Raises:
-        ConfigError: the library is not installed, or the budget is not of MACs. BudgetError: it cannot be met.
+        ConfigError: the library is not installed, or the budget is not one of MACs. BudgetError: it cannot be met.
     """
-    library = _library()
-    limits = Budget.parse([cell.budget]).limits
-    share = limits.get("macs")
-    if share is None or len(limits) != 1 or share >= 1:
-        raise ConfigError(f"{cell.criterion}: {cell.budget}; the peer is asked for a share of MACs, such as macs=0.5")
-    limit = share * profile(bench.graph).macs
+    library, share = _library(), share_of_macs(budget)
+    if share is None:
+        raise ConfigError(f"{criterion}: {budget}; the peer takes a share of MACs only; give macs=0.5 or the like")
+    limit = share * profile(graph).macs
     low, high, best = 0.0, 1.0, None
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        small = _cut(library, bench, cell, middle)
-        if profile(trace(small, bench.data.example().to(bench.device))).macs <= limit:
+        small = _pruned(library, graph, criterion, prunable, seed, middle)
+        if profile(trace(small, graph.inputs)).macs <= limit:
             high, best = middle, small
         else:
             low = middle
     if best is None:
-        raise BudgetError(f"{cell.criterion}: {cell.budget} is not reached by any share; ask for more MACs")
-    # Not an architecture that a recipe could rebuild, but the same input.
-    return attach(best, Provenance(None, {}, provenance_of(bench.model).normalization))
+        raise BudgetError(f"{criterion}: {budget} is not reached by any share; give a larger budget")
+    # Not an architecture that a manifest could rebuild, but the same input.
+    return attach(best, Provenance(None, {}, provenance_of(graph.model).normalization))
 
 
-def _cut(library: Any, bench: Bench, cell: Cell, share: float) -> nn.Module:
-    model = copy.deepcopy(bench.model)
-    kind, arguments = IMPORTANCES[cell.criterion.removeprefix(PEER)]
-    ignored = [model.get_submodule(layer.name) for layer in bench.graph.layers if layer.name not in bench.cuttable]
+def _pruned(
+    library: Any, graph: ChannelGraph, criterion: str, prunable: Collection[str], seed: int, share: float
+) -> nn.Module:
+    model = copy.deepcopy(graph.model)
+    kind, arguments = IMPORTANCES[criterion.removeprefix(PEER)]
+    ignored = [model.get_submodule(layer.name) for layer in graph.layers if layer.name not in prunable]
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.enable_grad():
         warnings.simplefilter("ignore")
-        torch.manual_seed(cell.seed)
+        torch.manual_seed(seed)
         pruner = library.pruner.MagnitudePruner(
             model,
-            bench.data.example().to(bench.device),
+            graph.inputs,
             importance=getattr(library.importance, kind)(**arguments),
             pruning_ratio=share,
             ignored_layers=ignored,

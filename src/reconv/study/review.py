@@ -1,4 +1,4 @@
-"""What was compared, what a careful reviewer asks for, and what is not there yet."""
+"""What was compared, what a careful reviewer asks for, and which cells are missing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from reconv.report import numbers
 from reconv.significance import LEVEL, REPLICATES
 from reconv.study.cell import Cell, is_random
 from reconv.study.design import Study
+from reconv.study.labels import arm_rank
 from reconv.study.tables import Record, Summary, images_for_mending
-from reconv.study.words import arm_rank
 
 
 def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[str, str]:
@@ -36,7 +36,7 @@ def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict
         "within noise": f"{noise} of {len(settings)} differences to {study.reference}"
         if settings
         else _why_no_differences(summary, study.reference),
-        "computed": f"{numbers.counted(len(records), 'cell')} in {numbers.duration(cpu)} of processor time",
+        "computed": f"{numbers.counted(len(records), 'cell')} in {numbers.duration(cpu)} of CPU time",
     }
 
 
@@ -60,16 +60,16 @@ def arms_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[s
     seeds: dict[tuple[str, bool], set[int]] = defaultdict(set)
     for line in summary.lines:
         seeds[line.setting.arm, is_random(line.criterion)].add(len(line.seeds))
-    words = {}
-    for arm in sorted(epochs, key=lambda arm: (arm_rank(arm), arm)):
+    texts = {}
+    for arm in sorted(epochs, key=arm_rank):
         usual, drawn = seeds.get((arm, False), set()), seeds.get((arm, True), set())
-        told = [_seeds(usual)] if usual else []
-        told += [f"random scores {_seeds(drawn)}"] if drawn and drawn != usual else []
-        known = replace(study.arm(arm), epochs=epochs[arm])
-        if known.mend != "nothing":
-            known = replace(known, images=max(images[arm]))
-        words[arm] = f"{known}; {', '.join(told)}"
-    return words
+        counts = [_seeds(usual)] if usual else []
+        counts += [f"random scores {_seeds(drawn)}"] if drawn and drawn != usual else []
+        actual = replace(study.arm(arm), epochs=epochs[arm])
+        if actual.mend != "nothing":
+            actual = replace(actual, images=max(images[arm]))
+        texts[arm] = f"{actual}; {', '.join(counts)}"
+    return texts
 
 
 def _seeds(numbers_: set[int]) -> str:
@@ -96,29 +96,29 @@ def _why_no_differences(summary: Summary, reference: str) -> str:
 
 
 def missing_of(cells: Sequence[Cell], records: Sequence[Record], failed: Mapping[str, str]) -> list[str]:
-    """How many of the cells that were asked are not there, by network and arm; of those that failed, why the first."""
+    """How many of the requested cells are missing, by network and arm; of those that failed, why the first did."""
     have = {record["key"] for record in records}
-    asked: Counter[tuple[str, str]] = Counter()
+    requested: Counter[tuple[str, str]] = Counter()
     missing: Counter[tuple[str, str]] = Counter()
     reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in cells:
-        place = cell.network.name, cell.arm.name
-        asked[place] += 1
-        missing[place] += cell.key not in have
+        group = cell.network.name, cell.arm.name
+        requested[group] += 1
+        missing[group] += cell.key not in have
         if cell.key not in have and cell.key in failed:
-            reasons[place].append(f"{cell}: {failed[cell.key]}")
+            reasons[group].append(f"{cell}: {failed[cell.key]}")
     return [
         f"{network}, {arm}: {missing[network, arm]:,} of {number:,} cells are missing"
         + (f"; {len(why):,} could not be computed, such as {why[0]}" if (why := reasons[network, arm]) else "")
-        for (network, arm), number in asked.items()
+        for (network, arm), number in requested.items()
         if missing[network, arm]
     ]
 
 
 def versions_of(records: Sequence[Record]) -> dict[str, str]:
-    found: dict[str, set[str]] = defaultdict(set)
+    """All versions of software and hardware that cells were computed with, by name."""
+    versions: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        for name, version in record["made"]["versions"].items():
-            found[name].add(str(version))
-        found["device"].add(str(record["made"]["device"]))
-    return {name: ", ".join(sorted(values)) for name, values in found.items()}
+        for name, version in {**record["made"]["versions"], "device": record["made"]["device"]}.items():
+            versions[name].add(str(version))
+    return {name: ", ".join(sorted(values)) for name, values in versions.items()}

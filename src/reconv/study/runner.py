@@ -9,9 +9,9 @@ from pathlib import Path
 
 from reconv.errors import ConfigError, ReconvError
 from reconv.pipeline.inputs import saved_model_in
-from reconv.study.bench import bench_for
 from reconv.study.cell import Cell
-from reconv.study.compute import Place
+from reconv.study.compute import ComputeOptions
+from reconv.study.context import context_for
 from reconv.study.design import Study
 from reconv.study.epochs import EpochsTold
 from reconv.study.executors import executor_named
@@ -80,7 +80,7 @@ def run_study(
     run = executor_named(executor)
     store = Store(Path(folder))
     store.check()
-    known_study = begun(study, store, device, command)
+    known_study = begin_study(study, store, device, command)
     for network in known_study.networks:
         if network.weights is None and saved_model_in(network.model) is None:
             progress.note(f"{network.name}: no weights given; the network's are random.")
@@ -95,7 +95,7 @@ def run_study(
     failed = []
     trained = {cell.key: cell for cell in missing if cell.arm.protocol}
     told = EpochsTold(trained, store.trainings, progress.note)
-    with told, closing(run(missing, Place(device, store.trainings), jobs)) as results:
+    with told, closing(run(missing, ComputeOptions(device, store.trainings), jobs)) as results:
         for cell, result in results:
             if isinstance(result, ReconvError):
                 failed.append((cell, str(result)))
@@ -113,30 +113,30 @@ def run_study(
         len(missing) - len(failed),
         tuple(failed),
         time.perf_counter() - start,
-        all(cell.is_whole or cell.key in not_there for cell in cells),
+        all(cell.is_unpruned or cell.key in not_there for cell in cells),
     )
 
 
-def begun(study: Study, store: Store, device: str = "cpu", command: str = "") -> Study:
+def begin_study(study: Study, store: Store, device: str = "cpu", command: str = "") -> Study:
     """The study, identified, as what the store was asked last by this command; written when all of it is known.
 
     Raises:
         ReconvError: a network, data set or protocol that cannot be loaded, damaged cells, nothing to compare, or a
             folder of something else.
     """
-    known = identified(study, device)
+    known = identify(study, device)
     cells = known.cells()
-    if all(cell.is_whole for cell in cells):
+    if all(cell.is_unpruned for cell in cells):
         raise ConfigError(f"study: nothing is left to compute ({'; '.join(known.left_out())}); ask other combinations")
     store.records()
     store.begin(known.to_json() | ({"command": command} if command else {}))
     return known
 
 
-def identified(study: Study, device: str = "cpu") -> Study:
+def identify(study: Study, device: str = "cpu") -> Study:
     """The study with the fingerprints of its networks' weights and labels; loads each once.
 
     Raises:
         ReconvError: a network or data set that cannot be loaded.
     """
-    return replace(study, networks=tuple(bench_for(network, device).identified for network in study.networks))
+    return replace(study, networks=tuple(context_for(network, device).fingerprinted for network in study.networks))

@@ -71,7 +71,7 @@ class Store:
         return self.read(_STUDY)
 
     @property
-    def asked(self) -> Study:
+    def requested(self) -> Study:
         """What was asked last, as a study.
 
         Raises:
@@ -97,7 +97,7 @@ class Store:
             return str(self.study.get("title"))
         return None
 
-    def last_asked(self) -> float:
+    def last_requested(self) -> float:
         """When, in seconds since the epoch."""
         return (self.path / _STUDY).stat().st_mtime
 

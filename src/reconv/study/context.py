@@ -27,15 +27,15 @@ from reconv.refit import Settings as RepairSettings
 from reconv.refit.criteria import IMAGE_CRITERIA, image_saliency
 from reconv.saliency import Saliency, score
 from reconv.study.cell import Cell, Network, hash_of, is_random
-from reconv.study.design import RECONSTRUCTION
 from reconv.training import device_named
 from reconv.training.evaluate import check_fits, normalization_for
 from reconv.zoo import load_recipe
 
+_RECONSTRUCTION = "reconstruction"
 _KEPT = 16  # of each kind; scores and curves are small
 
 
-class Bench:
+class NetworkContext:
     """One network on one device, with everything that several cells need.
 
     Args:
@@ -63,7 +63,7 @@ class Bench:
         self.plan = lru_cache(4)(self._plan)
 
     @cached_property
-    def identified(self) -> Network:
+    def fingerprinted(self) -> Network:
         """The network with the fingerprints that cells are known by."""
         return replace(
             self.network,
@@ -74,7 +74,7 @@ class Bench:
         )
 
     @cached_property
-    def cuttable(self) -> frozenset[str]:
+    def prunable(self) -> frozenset[str]:
         """Layers whose output channels may go while residual streams stay whole."""
         groups = (group for group in self.graph.groups if not group.reason and not group.stream)
         return frozenset(layer for group in groups for layer in group.producers)
@@ -105,7 +105,7 @@ class Bench:
     def _curves(self, criterion: str, number: int, seed: int, coupled: bool) -> ErrorCurves:
         """Predicted error of each group as its channels go in the criterion's order."""
         moments = self._moments(number, seed)
-        if criterion == RECONSTRUCTION:
+        if criterion == _RECONSTRUCTION:
             return error_curves(self.graph, moments, coupled=coupled)
         return curves_of(self.graph, self._scores_of(criterion, number, seed), moments, coupled=coupled)
 
@@ -128,24 +128,24 @@ class Bench:
         return choose(self.graph, scores, Budget.parse([budget]), scheme=scheme, coupled=coupled)  # type: ignore[arg-type]
 
 
-def bench_for(network: Network, device: str) -> Bench:
-    """The bench of a network in this process; the last two are kept.
+def context_for(network: Network, device: str) -> NetworkContext:
+    """The context of a network in this process; the last two are kept.
 
     Raises:
         ConfigError: the files here are not those that the network was identified by.
     """
-    bench = _bench(replace(network, fingerprint="", labels="", architecture="", images=""), device)
-    found = bench.identified
+    context = _context(replace(network, fingerprint="", labels="", architecture="", images=""), device)
+    found = context.fingerprinted
     if network.fingerprint and (network.fingerprint, network.labels) != (found.fingerprint, found.labels):
         raise ConfigError(
             f"{network.name}: the weights or images here are not those of the study; give the same files everywhere"
         )
-    return bench
+    return context
 
 
 @lru_cache(2)
-def _bench(network: Network, device: str) -> Bench:
-    return Bench(network, device)
+def _context(network: Network, device: str) -> NetworkContext:
+    return NetworkContext(network, device)
 
 
 def _data_fingerprint(data: DataSet) -> str:
@@ -156,9 +156,9 @@ def _data_fingerprint(data: DataSet) -> str:
     return images_fingerprint(data)[1]
 
 
-def forget_benches() -> None:
+def clear_contexts() -> None:
     """Drop what this process keeps."""
-    _bench.cache_clear()
+    _context.cache_clear()
 
 
 def _architecture(model: torch.nn.Module) -> str:
@@ -168,13 +168,13 @@ def _architecture(model: torch.nn.Module) -> str:
     return f"{name}, saved, {hash_of({key: value for key, value in description.items() if key != 'notes'})[:16]}"
 
 
-def random_twin(bench: Bench, seed: int) -> torch.nn.Module:
+def with_random_weights(context: NetworkContext, seed: int) -> torch.nn.Module:
     """The same architecture, whole, with random weights.
 
     Raises:
         ConfigError: a saved model that was cut before, which no name builds.
     """
-    data, network, provenance = bench.data, bench.network, provenance_of(bench.model)
+    data, network, provenance = context.data, context.network, provenance_of(context.model)
     if provenance.edits:
         raise ConfigError(
             f"{network.name}: fresh weights of a network that was cut before; give the whole one, or leave the arm out"
@@ -182,16 +182,16 @@ def random_twin(bench: Bench, seed: int) -> torch.nn.Module:
     fresh = load_network(
         provenance.spec.name if provenance.spec else network.model,
         None,
-        {**_arguments(bench), **network.arguments},
+        {**_arguments(context), **network.arguments},
         channels=data.input_size[0],
         classes=data.num_classes,
         seed=seed,
     )
-    return fresh.to(bench.device)
+    return fresh.to(context.device)
 
 
-def _arguments(bench: Bench) -> dict[str, object]:
+def _arguments(context: NetworkContext) -> dict[str, object]:
     """What the weights said about the architecture, such as the kind of shortcut."""
-    spec = provenance_of(bench.model).spec
+    spec = provenance_of(context.model).spec
     left_out = ("num_classes", "in_channels", "in_chans")
     return {} if spec is None else {key: value for key, value in spec.arguments.items() if key not in left_out}
