@@ -36,7 +36,7 @@ def test_images_come_with_their_labels(tmp_path: Path) -> None:
     assert (len(data.train), len(data.validation), len(data.test)) == (15, 3, 18)
     assert data.validation.labels.tolist() == [0, 1, 2]
     for split in (data.train, data.validation, data.test):
-        for images in split.stream([torch.arange(len(split))], torch.device("cpu")):
+        for images, _ in split.stream([torch.arange(len(split))], torch.device("cpu")):
             assert images.shape == (len(split), 3, 16, 16)
             assert images.dtype == torch.uint8
             # Blue is channel 2 and label 0.
@@ -70,7 +70,7 @@ def test_random_crops_depend_on_the_seed_alone(tmp_path: Path) -> None:
     parts = list(torch.arange(18).split(6))
 
     def read(seed: int | None, workers: int = 0) -> torch.Tensor:
-        return torch.cat(list(split.stream(parts, torch.device("cpu"), crop_seed=seed, workers=workers)))
+        return torch.cat([images for images, _ in split.stream(parts, torch.device("cpu"), seed=seed, workers=workers)])
 
     assert torch.equal(read(1), read(1, workers=2))
     assert not torch.equal(read(1), read(2))
@@ -198,5 +198,5 @@ def test_an_image_that_breaks_later_is_named_and_left_blank_in_training_only(tmp
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         alone = list(data.train.stream([torch.tensor([9])], torch.device("cpu"), blank_faults=True))
-    assert alone[0].shape == (1, 3, 16, 16)
-    assert not alone[0].any()
+    assert alone[0][0].shape == (1, 3, 16, 16)
+    assert not alone[0][0].any()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny import assert_same_weights, tiny_data, tiny_net
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from reconv.data import DataSet, TensorSplit, load_data
-from reconv.errors import ConfigError, DataError
+from reconv.data import DataSet, TensorSplit, load_data, normalize
+from reconv.errors import ConfigError, DataError, ReconvError
 from reconv.provenance import Normalization, Provenance, attach
-from reconv.training import evaluate, recalibrate
+from reconv.training import Evaluation, Metric, evaluate, recalibrate
 
 
 class Pixels(nn.Module):
@@ -64,8 +66,8 @@ def test_the_model_and_the_global_state_stay() -> None:
     ("model", "message"),
     [
         (tiny_net(channels=3), r"rows: the model does not take its 1x6x6 images \(.*channels"),
-        (tiny_net(classes=10), r"rows: it has 3 classes, but the model gives \(10,\) an image; .*num_classes=3"),
-        (nn.Identity(), r"rows: it has 3 classes, but the model gives \(1, 6, 6\) an image"),
+        (tiny_net(classes=10), r"rows: it has 3 classes, but the model gives \(10,\) per image; .*num_classes=3"),
+        (nn.Identity(), r"rows: it has 3 classes, but the model gives \(1, 6, 6\) per image"),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused(model: nn.Module, message: str) -> None:
@@ -133,3 +135,81 @@ def test_published_weights_give_their_published_accuracy(data_root: Path, weight
 
     model = load_model("resnet20", weights=weights_root / "cifar10-resnet20.safetensors")
     assert evaluate(model, load_data("cifar10", data_root)).top1 == pytest.approx(0.9173, abs=2e-4)
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square().mean()
+
+
+def loader_of(data: DataSet, batch: int = 4) -> DataLoader[Any]:
+    """A loader of the test images as its owner prepares them."""
+    images = normalize(data.test.images, data.normalization)  # type: ignore[attr-defined]
+    return DataLoader(TensorDataset(images, data.test.labels), batch_size=batch)
+
+
+def test_a_loader_of_prepared_images_gives_the_same_figures_as_the_data_set() -> None:
+    data, model = tiny_data(), tiny_net()
+    assert evaluate(model, loader_of(data), batch_size=7) == evaluate(model, data, batch_size=7)
+    # Neither the data set's normalization nor the model's is applied to what comes prepared.
+    attach(model, Provenance(normalization=Normalization((0.0,), (9.0,))))
+    assert evaluate(model, loader_of(data)) == evaluate(tiny_net(), loader_of(data))
+
+
+def test_a_metric_is_the_mean_over_images_whatever_the_batches() -> None:
+    data, model = tiny_data(), tiny_net()
+    right = Metric(lambda scores, labels: (scores.argmax(1) == labels).double().mean(), "right")
+    for size in (4, 7, 30):
+        figures = evaluate(model, data, metric=right, batch_size=size)
+        assert figures.metric == pytest.approx(figures.top1)
+        assert figures.quality == figures.metric
+    assert str(figures).startswith(f"right {figures.metric:.4g}, top-1 ")
+
+
+def test_a_metric_of_the_whole_split_sees_it_once() -> None:
+    data, calls = tiny_data(), []
+
+    def spread(outputs: Tensor, targets: Tensor) -> float:
+        calls.append(len(outputs))
+        return float(outputs.std())
+
+    figures = evaluate(tiny_net(), data, metric=Metric(spread, whole=True), batch_size=7)
+    assert calls == [30]
+    assert figures.metric_name == "spread"
+    outputs = tiny_net().eval()(normalize(data.test.images, data.normalization))  # type: ignore[attr-defined]
+    assert figures.metric == pytest.approx(float(outputs.detach().std()))
+
+
+def test_other_tasks_than_classification_take_a_metric_and_a_loss() -> None:
+    images, targets = torch.rand(10, 3, 4, 4), torch.rand(10, 3, 4, 4)
+    data = TensorDataset(images, targets)
+    figures = evaluate(nn.Identity(), data, metric=squared_error, loss=squared_error, batch_size=3)
+    assert figures.metric == pytest.approx(float(squared_error(images, targets)))
+    assert figures.loss == pytest.approx(figures.metric)
+    assert str(figures) == f"squared_error {figures.metric:.4g}, loss {figures.loss:.4f}, 10 images"
+    assert Evaluation.from_json(figures.to_json()).metric == figures.metric
+    with pytest.raises(ConfigError, match=r"outputs \(10, 3, 4, 4\) and targets \(10, 3, 4, 4\); .* give metric="):
+        evaluate(nn.Identity(), data)
+
+
+def test_signals_that_are_no_images_are_evaluated_too() -> None:
+    model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    assert evaluate(model, (torch.randn(8, 2, 9), torch.arange(8) % 3)).n == 8
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        ("resnet20", tiny_data(), r"model: str; give a torch.nn.Module"),
+        (tiny_net(), 0.5, r"data: float; give a DataSet, a torch DataLoader"),
+        (tiny_net(), torch.zeros(4, 1, 6, 6), r"images without labels; give a DataLoader or Dataset"),
+        (tiny_net(), (torch.zeros(4, 1, 6, 6), torch.tensor([0, 1, 2, 3])), r"a label 3, but .* scores of 3 classes"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_in_one_line(model: Any, data: Any, message: str) -> None:
+    with pytest.raises(ReconvError, match=message):
+        evaluate(model, data)
+
+
+def test_a_metric_that_cannot_be_called_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"metric: 'top1'; give a function of \(outputs, targets\)"):
+        evaluate(tiny_net(), tiny_data(), metric="top1")  # type: ignore[arg-type]

@@ -15,10 +15,22 @@ import pytest
 import torch
 from tiny import QUIET, Tiny, assert_same_weights, protocol, tiny_data, tiny_net
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from reconv.errors import ArtifactError, ConfigError, DataError, TrainingError
+from reconv.data import normalize
+from reconv.errors import ArtifactError, ConfigError, DataError, ReconvError, TrainingError
 from reconv.provenance import ModelSpec, Normalization, Provenance, attach, provenance_of
-from reconv.training import EpochRecord, Interrupted, Listener, Session, StepRecord, evaluate, train
+from reconv.training import (
+    EpochRecord,
+    Interrupted,
+    Listener,
+    Metric,
+    Session,
+    StepRecord,
+    evaluate,
+    load_protocol,
+    train,
+)
 
 
 class Recorder(Listener):
@@ -390,3 +402,42 @@ def test_what_needs_a_gpu_says_so() -> None:
 def test_a_compiled_net_trains_alike() -> None:
     compiled, plain = trained(compile=True), trained()
     torch.testing.assert_close(compiled.state_dict(), plain.state_dict(), rtol=1e-3, atol=1e-5)
+
+
+def test_a_loader_trains_as_the_data_set_of_its_images() -> None:
+    data, plain = tiny_data(validation=0), protocol(padding=0)
+    images = normalize(data.train.images, data.normalization)  # type: ignore[attr-defined]
+    loader = DataLoader(TensorDataset(images, data.train.labels), batch_size=5)
+    from_loader = train(tiny_net(), loader, plain, session=QUIET)
+    assert_same_weights(from_loader.model, train(tiny_net(), data, plain, session=QUIET).model)
+
+
+def test_a_loss_and_a_metric_of_ones_own_replace_cross_entropy_and_top1() -> None:
+    torch.manual_seed(0)
+    model = nn.Conv2d(1, 1, 3, padding=1)
+    images = torch.rand(40, 1, 6, 6)
+    data = {"train": (images, 2 * images + 1), "validation": (images[:9], 2 * images[:9] + 1)}
+    error = Metric(lambda outputs, targets: (outputs - targets).abs().mean(), "error", higher_is_better=False)
+    how = protocol(epochs=20, learning_rate=0.03, padding=0, weight_decay=0.0)
+    recorder = Recorder()
+    session = listening(recorder)
+    result = train(model, data, how, loss=nn.functional.mse_loss, metric=error, session=session)
+    last, first = result.history[-1], result.history[0]
+    assert last.validation is not None
+    assert first.validation is not None
+    assert last.validation.metric_name == "error"
+    assert last.validation.quality < first.validation.quality / 2
+    assert last.loss < first.loss / 2
+    assert EpochRecord.from_json(json.loads(json.dumps(last.to_json(), allow_nan=False))).loss == last.loss
+
+
+def test_a_protocol_may_be_given_by_name() -> None:
+    shipped = train(tiny_net(), tiny_data(), load_protocol("digits-short", overrides={"epochs": 0}), session=QUIET)
+    with pytest.raises(ReconvError, match=r"protocol: 'shrot' is not known; did you mean .*short"):
+        train(tiny_net(), tiny_data(), "shrot", session=QUIET)
+    assert shipped.history == ()
+
+
+def test_images_alone_are_not_trained_on() -> None:
+    with pytest.raises(DataError, match="images without labels"):
+        train(tiny_net(), torch.zeros(4, 1, 6, 6), protocol(), session=QUIET)

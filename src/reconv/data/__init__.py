@@ -5,6 +5,7 @@ from reconv.data.dataset import DataSet
 from reconv.data.folder import DataWarning, FolderSplit
 from reconv.data.load import data_root, data_set_names, load_data
 from reconv.data.loader import TrainingBatches, calibration_images, evaluation_batches
+from reconv.data.own import SplitName, as_data_set
 from reconv.data.splits import Split, TensorSplit, hold_out, sample
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "FolderSplit",
     "Share",
     "Split",
+    "SplitName",
     "TensorSplit",
     "TrainingBatches",
+    "as_data_set",
     "augment",
     "calibration_images",
     "data_root",

@@ -54,16 +54,18 @@ class Share:
 WHOLE = Share()
 
 
-def normalize(images: Tensor, normalization: Normalization) -> Tensor:
+def normalize(images: Tensor, normalization: Normalization | None) -> Tensor:
     """Scale uint8 images to [0, 1], subtract the mean and divide by the standard deviation of each channel.
 
     Args:
-        images: uint8 `[n, C, H, W]`.
-        normalization: mean and standard deviation, C each.
+        images: uint8 `[n, C, H, W]`; or of a floating type, which comes prepared and stays as it is.
+        normalization: mean and standard deviation, C each; None where images come prepared.
 
     Returns:
         float32 `[n, C, H, W]`, on the same device.
     """
+    if normalization is None or images.is_floating_point():
+        return images
     mean = torch.tensor(normalization.mean, device=images.device).view(-1, 1, 1)
     std = torch.tensor(normalization.std, device=images.device).view(-1, 1, 1)
     return (images.float() - 255 * mean).div_(255 * std)

@@ -18,28 +18,31 @@ class DataSet:
 
     Attributes:
         name: as `load_data` knows it, or the folder's name.
-        class_names: one a class, in the order of the labels.
+        class_names: one per class, in the order of the labels; empty where they are not known, or are no classes.
         input_size: channels, height, width.
-        normalization: mean and standard deviation of each channel, for images scaled to [0, 1].
+        normalization: mean and standard deviation of each channel, for images scaled to [0, 1]; None: the images come
+            prepared for the network.
         train, validation, test: the splits; validation is held out of the training images and may be empty.
+        labelled: False for images alone, which serve calibration only.
     """
 
     name: str
     class_names: tuple[str, ...]
-    input_size: tuple[int, int, int]
-    normalization: Normalization
+    input_size: tuple[int, ...]
+    normalization: Normalization | None
     train: Split
     validation: Split
     test: Split
+    labelled: bool = True
 
     @property
     def num_classes(self) -> int:
-        """The number of classes."""
+        """The number of classes; 0 where it is not known."""
         return len(self.class_names)
 
     def with_normalization(self, normalization: Normalization | None) -> DataSet:
-        """The same images, normalized as a model expects; None changes nothing."""
-        return self if normalization is None else replace(self, normalization=normalization)
+        """The same images, normalized as a model expects; None changes nothing, and prepared images stay."""
+        return self if None in (normalization, self.normalization) else replace(self, normalization=normalization)
 
     def example(self, batch: int = 1) -> Tensor:
         """Zeros of a batch's shape, float32 `[batch, C, H, W]`: what tracing needs."""
@@ -49,6 +52,6 @@ class DataSet:
         """One line: name, classes, image size, sizes of the splits."""
         size = "x".join(str(side) for side in self.input_size)
         return (
-            f"{self.name}: {self.num_classes} classes, {size} images, "
+            f"{self.name}: {f'{self.num_classes} classes, ' if self.class_names else ''}{size} images, "
             f"{len(self.train):,} training, {len(self.validation):,} validation, {len(self.test):,} test"
         )

@@ -73,10 +73,10 @@ class FolderSplit:
         batches: Sequence[Tensor],
         device: torch.device,
         *,
-        crop_seed: int | None = None,
+        seed: int | None = None,
         workers: int = 0,
         blank_faults: bool = False,
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """The images at each batch of indices, decoded by `workers` processes ahead of need (see `Split`).
 
         Raises:
@@ -84,19 +84,20 @@ class FolderSplit:
         """
         pinned = device.type == "cuda"
         loader: Iterable[Any] = DataLoader(
-            _Decoder(self.root, self.names, self.side, crop_seed),
+            _Decoder(self.root, self.names, self.side, seed),
             batch_sampler=[batch.tolist() for batch in batches],
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=pinned,
             collate_fn=partial(_stack, side=self.side),
+            generator=torch.Generator(),  # else it draws a seed from the global one
         )
-        for images, faults in loader:
+        for (images, faults), indices in zip(loader, batches):
             if faults and not blank_faults:
                 raise DataError(f"{faults[0]}: cannot be read; replace or remove it.")
             for fault in faults:
                 warnings.warn(f"{fault}: cannot be read; it is left blank, replace it.", DataWarning, stacklevel=2)
-            yield images.to(device, non_blocking=pinned)
+            yield images.to(device, non_blocking=pinned), self.labels[indices].to(device)
 
 
 @dataclass(frozen=True)

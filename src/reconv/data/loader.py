@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from reconv.data.augment import NONE, WHOLE, Augmentation, Share, augment, erase, normalize
-from reconv.data.dataset import DataSet
 from reconv.data.folder import FolderSplit
+from reconv.data.own import DatasetSplit, as_data_set
 from reconv.data.randomness import derive_seed, generator
 from reconv.data.splits import Split, sample
 from reconv.errors import DataError
@@ -36,7 +37,7 @@ class TrainingBatches:
     """
 
     split: Split
-    normalization: Normalization
+    normalization: Normalization | None
     batch_size: int
     augmentation: Augmentation = NONE
     seed: int = 0
@@ -63,7 +64,7 @@ class TrainingBatches:
         """Batches in an epoch."""
         return len(self.split) // self.images_per_step
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Any]]:
         """This process's share of the batches of one epoch.
 
         Args:
@@ -71,18 +72,22 @@ class TrainingBatches:
             start: the first step wanted; what follows is the same whatever it is.
 
         Yields:
-            Images float32 `[b, C, H, W]`, normalized and augmented, and labels int64 `[b]`, on the device.
+            Images float32 `[b, C, H, W]`, normalized and augmented where they do not come prepared, and labels int64
+            `[b]` (or other targets), on the device.
         """
         order = torch.randperm(len(self.split), generator=generator(self.seed, "order", epoch))
         wholes = order[: self.steps * self.images_per_step].view(self.steps, -1)[start:]
         batches = list(wholes.chunk(self.share.world, dim=1)[self.share.rank])
-        crop_seed = derive_seed(self.seed, "crop", epoch) if self.augmentation.resized_crop else None
+        random = self.augmentation.resized_crop or isinstance(self.split, DatasetSplit)
+        seed = derive_seed(self.seed, "crop", epoch) if random else None
         workers = worker_count(self.split)
-        stream = self.split.stream(batches, self.device, crop_seed=crop_seed, workers=workers, blank_faults=True)
-        for step, (images, indices) in enumerate(zip(stream, batches), start):
-            yield self._finish(images, (epoch, step)), self.split.labels[indices].to(self.device)
+        stream = self.split.stream(batches, self.device, seed=seed, workers=workers, blank_faults=True)
+        for step, (images, labels) in enumerate(stream, start):
+            yield self._finish(images, (epoch, step)), labels
 
     def _finish(self, images: Tensor, position: tuple[int, int]) -> Tensor:
+        if images.is_floating_point():
+            return images
         seed = derive_seed(self.seed, "augment", *position)
         result = normalize(augment(images, self.augmentation, seed, self.share), self.normalization)
         chance = self.augmentation.erasing
@@ -91,11 +96,11 @@ class TrainingBatches:
 
 def evaluation_batches(
     split: Split,
-    normalization: Normalization,
+    normalization: Normalization | None,
     batch_size: int,
     device: torch.device,
     share: Share = WHOLE,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Any]]:
     """Every image once, in order, not augmented; process `rank` gets every `world`-th batch.
 
     Yields:
@@ -106,8 +111,8 @@ def evaluation_batches(
         return
     batches = torch.arange(len(split)).split(batch_size)[share.rank :: share.world]
     stream = split.stream(batches, device, workers=worker_count(split))
-    for images, indices in zip(stream, batches):
-        yield normalize(images, normalization), split.labels[indices].to(device)
+    for images, labels in stream:
+        yield normalize(images, normalization), labels
 
 
 def worker_count(split: Split) -> int:
@@ -123,11 +128,11 @@ def worker_count(split: Split) -> int:
     return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-def calibration_images(data: DataSet, n: int, seed: int = 0, *, normalization: Normalization | None = None) -> Tensor:
+def calibration_images(data: Any, n: int, seed: int = 0, *, normalization: Normalization | None = None) -> Tensor:
     """Training images without their labels, as statistics are estimated from.
 
     Args:
-        data: the data set.
+        data: a data set, or what `as_data_set` makes one of.
         n: how many; all training images if there are fewer.
         seed: which ones.
         normalization: what the model expects, as `training.normalization_for` tells; None: the data set's.
@@ -135,7 +140,8 @@ def calibration_images(data: DataSet, n: int, seed: int = 0, *, normalization: N
     Returns:
         float32 `[n, C, H, W]`, normalized, not augmented, on the CPU.
     """
+    data = as_data_set(data, only="train", seed=seed)
     chosen = sample(data.train, n, seed)
     parts = torch.arange(len(chosen)).split(256)
-    images = torch.cat(list(chosen.stream(parts, CPU, workers=worker_count(chosen))))
+    images = torch.cat([images for images, _ in chosen.stream(parts, CPU, workers=worker_count(chosen))])
     return normalize(images, normalization or data.normalization)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,11 +14,11 @@ from reconv.errors import DataError
 
 
 class Split(Protocol):
-    """Labelled images that can be read in any order, in memory or on disk."""
+    """Images and their labels that can be read in any order, in memory or on disk."""
 
     @property
     def labels(self) -> Tensor:
-        """int64 `[n]`, on the CPU."""
+        """int64 `[n]`, on the CPU; -1 where there is none. Of other tasks than classification: the targets."""
 
     def __len__(self) -> int:
         """The number of images."""
@@ -31,16 +31,17 @@ class Split(Protocol):
         batches: Sequence[Tensor],
         device: torch.device,
         *,
-        crop_seed: int | None = None,
+        seed: int | None = None,
         workers: int = 0,
         blank_faults: bool = False,
-    ) -> Iterator[Tensor]:
-        """The images at each batch of indices, as uint8 `[b, C, H, W]` on `device`.
+    ) -> Iterator[tuple[Tensor, Any]]:
+        """The images at each batch of indices, and their labels, on `device`: uint8 `[b, C, H, W]`, or float where they
+        come prepared for the network.
 
         Args:
             batches: indices, int64 `[b]` each, on the CPU.
             device: where the images are wanted.
-            crop_seed: images of varying size are cut randomly by this seed; None cuts the center.
+            seed: of random reading, such as random crops of images on disk; None cuts the center.
             workers: processes that read ahead, for images on disk.
             blank_faults: an image that cannot be read is named in a warning and comes as zeros, instead of ending a
                 training that has run for hours.
@@ -52,7 +53,7 @@ class TensorSplit:
     """Images that fit in memory.
 
     Attributes:
-        images: uint8 `[n, C, H, W]`.
+        images: uint8 `[n, C, H, W]`; or float, prepared for the network.
         labels: int64 `[n]`.
     """
 
@@ -72,14 +73,14 @@ class TensorSplit:
         batches: Sequence[Tensor],
         device: torch.device,
         *,
-        crop_seed: int | None = None,
+        seed: int | None = None,
         workers: int = 0,
         blank_faults: bool = False,
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """The images at each batch of indices; the whole split is moved to `device` once (see `Split`)."""
         images = self.images.to(device)
         for indices in batches:
-            yield images[indices.to(device)]
+            yield images[indices.to(device)], self.labels[indices].to(device)
 
 
 def hold_out(labels: Tensor, amount: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,7 @@ def unlabelled_images(
     else:
         chosen = sample(load_data(where, root, seed=seed, image_size=size[1]).train, n, seed)
         parts = torch.arange(len(chosen)).split(256)
-        pixels = torch.cat([fitted(p, size) for p in chosen.stream(parts, CPU, workers=worker_count(chosen))])
+        pixels = torch.cat([fitted(p, size) for p, _ in chosen.stream(parts, CPU, workers=worker_count(chosen))])
     return normalize(pixels, normalization)
 
 

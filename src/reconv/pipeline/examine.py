@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from reconv.data import DataSet
+from reconv.data import DataSet, SplitName
 from reconv.graph import ChannelGraph
 from reconv.pipeline import stages
 from reconv.pipeline.account import Measured
@@ -19,7 +19,6 @@ from reconv.report.numbers import counted
 from reconv.report.png import data_uri
 from reconv.significance import Replicates, interval, mcnemar
 from reconv.training.answers import Answers, answers
-from reconv.training.evaluate import SplitName
 
 _MOST_CLASSES = 20  # that a table of all pairs is readable for
 _PAIRS = 20  # most frequent confusions, for more classes
@@ -63,8 +62,8 @@ def _layer_times(graph: ChannelGraph, small: nn.Module, data: DataSet, device: t
 def compare_answers(before: Answers, after: Answers, data: DataSet, split: SplitName) -> Tested:
     """What two networks answered to the same images of a split, with pictures of those that changed most."""
     changed = most_changed(before.probabilities, after.probabilities, _PICTURES)
-    images = getattr(data, split).stream([torch.tensor([index]) for index in changed], torch.device("cpu"))
-    pictures = {index: batch[0].cpu() for index, batch in zip(changed, images, strict=True)}
+    stream = getattr(data, split).stream([torch.tensor([index]) for index in changed], torch.device("cpu"))
+    pictures = {index: batch[0].cpu() for index, (batch, _) in zip(changed, stream, strict=True)}
     return tested(split, before, after, data.class_names, pictures)
 
 

@@ -2,7 +2,7 @@
 
 from reconv.training.accelerator import check_trackers
 from reconv.training.device import device_named
-from reconv.training.evaluate import Evaluation, evaluate
+from reconv.training.evaluate import Evaluation, Metric, evaluate
 from reconv.training.interrupt import Interrupted
 from reconv.training.loop import Session, Trained, finetune, train
 from reconv.training.processes import connected, first_process_first, is_first_process, process_count, wait_for_all
@@ -15,6 +15,7 @@ __all__ = [
     "Evaluation",
     "Interrupted",
     "Listener",
+    "Metric",
     "Outline",
     "Protocol",
     "Session",

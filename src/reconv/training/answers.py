@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from reconv.data import DataSet, Share
+from reconv.data import DataSet, Share, SplitName
+from reconv.errors import ConfigError
 from reconv.modes import evaluating
-from reconv.training.evaluate import SplitName, batches_for, device_of
+from reconv.training.evaluate import are_scores, batches_for, channels_last, describe, device_of
 from reconv.training.threads import map_in_threads
 
 
@@ -56,12 +57,16 @@ def answers(model: nn.Module, data: DataSet, split: SplitName = "test", *, batch
     """
     batches = batches_for(model, data, split, batch_size, Share())
     with evaluating(model):
-        parts = list(map_in_threads(lambda batch: _probabilities(model, batch[0]), batches, device_of(model)))
-    labels: Tensor = getattr(data, split).labels
-    return Answers(torch.cat(parts), labels.cpu())
+        parts = list(map_in_threads(lambda batch: _probabilities(model, *batch), batches, device_of(model)))
+    probabilities, labels = zip(*parts)
+    return Answers(torch.cat(probabilities), torch.cat(labels))
 
 
 @torch.inference_mode()
-def _probabilities(model: nn.Module, images: Tensor) -> Tensor:
-    scores: Tensor = model(images.contiguous(memory_format=torch.channels_last))
-    return scores.float().softmax(1).cpu()
+def _probabilities(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    scores: Tensor = model(channels_last(images))
+    if not are_scores(scores, labels):
+        raise ConfigError(
+            f"outputs {describe(scores)}, targets {describe(labels)}; give scores [n, classes] and labels"
+        )
+    return scores.float().softmax(1).cpu(), labels.cpu()

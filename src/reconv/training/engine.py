@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,8 +19,8 @@ from reconv.provenance import attach, provenance_of
 from reconv.training.accelerator import Machine
 from reconv.training.checkpoint import Checkpoint
 from reconv.training.ema import MovingAverage
-from reconv.training.evaluate import normalization_for, this_share
-from reconv.training.losses import training_loss
+from reconv.training.evaluate import are_scores, normalization_for, this_share
+from reconv.training.losses import LossFunction, training_loss
 from reconv.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from reconv.training.protocol import Protocol
 from reconv.training.schedule import learning_rate
@@ -38,9 +39,11 @@ class Engine:
         seed: int,
         teacher: nn.Module | None,
         machine: Machine,
+        loss: LossFunction | None = None,
+        classes: int = 0,
     ) -> None:
         """Copy the model to the machine's device and wrap it for training."""
-        self.protocol, self.seed = protocol, seed
+        self.protocol, self.seed, self._loss = protocol, seed, loss
         self.accelerator, self.device = machine.accelerator, machine.device
         self._original = model
         self._normalization = normalization_for(model, data)
@@ -62,29 +65,32 @@ class Engine:
         self._wrapped, self._optimizer = self.accelerator.prepare(self.inner, self._plain_optimizer)
         if protocol.compile:
             self._wrapped = torch.compile(self._wrapped)
-        self._mix = _mixing(protocol, data.num_classes)
+        self._mix = _mixing(protocol, data.num_classes or classes)
         self._teacher = _frozen_teacher(teacher, self.device)
         self.average = MovingAverage(self.inner, protocol.ema) if protocol.ema else None
         self._tested = copy.deepcopy(model).to(self.device)
 
-    def step(self, step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, float]:
+    def step(self, step: int, images: Tensor, labels: Any) -> tuple[Tensor, Tensor, float]:
         """Make one step.
 
         Args:
             step: counted from 0 over the whole training; with the seed and the process it decides what is
                 random.
             images: this process's share, float `[b, C, H, W]`.
-            labels: int64 `[b]`.
+            labels: int64 `[b]`, or other targets.
 
         Returns:
-            Loss and fraction of right answers, both of this process's share and on the device, and the
-            learning rate.
+            Loss and fraction of right answers (NaN where outputs are no scores of classes), both of this process's
+            share and on the device, and the learning rate.
         """
         rate = self.rate(step)
         torch.manual_seed(derive_seed(self.seed, "step", step, self.accelerator.process_index))
         inputs, targets = self._mix(images, labels) if self._mix else (images, labels)
-        inputs = inputs.contiguous(memory_format=self._order)
-        parts = list(zip(*(tensor.chunk(self.protocol.accumulate) for tensor in (inputs, targets, labels))))
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=self._order)
+        parts = [(inputs, targets, labels)]
+        if self.protocol.accumulate > 1:
+            parts = list(zip(*(tensor.chunk(self.protocol.accumulate) for tensor in parts[0])))
         loss, right = torch.zeros(2, device=self.device)
         for number, part in enumerate(parts, 1):
             last = number == len(parts)
@@ -101,13 +107,15 @@ class Engine:
             self.average.update(self.inner, step)
         return loss, right / len(inputs), rate
 
-    def _backward(self, part: tuple[Tensor, Tensor, Tensor], weight: float) -> tuple[Tensor, Tensor]:
+    def _backward(self, part: tuple[Tensor, Any, Any], weight: float) -> tuple[Tensor, Tensor]:
         inputs, targets, labels = part
         scores = self._wrapped(inputs)
         with torch.no_grad(), self.accelerator.autocast():
             taught = self._teacher(inputs) if self._teacher else None
-        loss = training_loss(scores, targets, taught, self.protocol) * weight
+        loss = training_loss(scores, targets, taught, self.protocol, self._loss) * weight
         self.accelerator.backward(loss)
+        if not are_scores(scores, labels):
+            return loss.detach(), loss.new_tensor(math.nan)
         return loss.detach(), (scores.detach().argmax(1) == labels).sum()
 
     def rate(self, step: int) -> float:
@@ -134,7 +142,8 @@ class Engine:
         by."""
         model = copy.deepcopy(self._original)
         model.load_state_dict(self._weights())
-        return attach(model, replace(provenance_of(model), normalization=self._normalization))
+        origin = provenance_of(model)
+        return attach(model, replace(origin, normalization=self._normalization or origin.normalization))
 
     # --- saving and going on
     # ----------------------------------------------------------------------------------

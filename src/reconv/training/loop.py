@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,16 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reconv.data import DataSet
-from reconv.errors import ArtifactError, ConfigError, TrainingError
+from reconv.data import DataSet, as_data_set
+from reconv.errors import ArtifactError, ConfigError, DataError, TrainingError
 from reconv.provenance import provenance_of
 from reconv.training.accelerator import Trackers, set_up
 from reconv.training.checkpoint import Checkpoint, checkpoint_path, checkpoints_in, latest_checkpoint, save_checkpoint
 from reconv.training.engine import Engine
-from reconv.training.evaluate import check_fits, evaluate, normalization_for
+from reconv.training.evaluate import Metric, as_metric, check_fits, evaluate, normalization_for
 from reconv.training.interrupt import Interrupted, StopRequest
+from reconv.training.losses import LossFunction
 from reconv.training.progress import JsonLines, for_people
-from reconv.training.protocol import Protocol
+from reconv.training.protocol import Protocol, load_protocol
 from reconv.training.records import EpochRecord, Listener, Outline, StepRecord
 from reconv.training.threads import few_threads
 
@@ -72,9 +73,11 @@ class Trained:
 
 def train(
     model: nn.Module,
-    data: DataSet,
-    protocol: Protocol,
+    data: Any,
+    protocol: Protocol | str,
     *,
+    loss: LossFunction | None = None,
+    metric: Metric | Callable[[Any, Any], float | Tensor] | None = None,
     seed: int = 0,
     teacher: nn.Module | None = None,
     session: Session = Session(),
@@ -87,9 +90,13 @@ def train(
     launch` every process calls this alike; a batch is shared among them, BatchNorm counts over all of it.
 
     Args:
-        model: any module that gives scores `[n, classes]`; stays as it is.
-        data: learned from; normalized as the model's provenance says, or as the data set does.
-        protocol: how; see `load_protocol`.
+        model: any module that gives scores `[n, classes]`, or what the loss takes; stays as it is.
+        data: learned from; normalized as the model's provenance says, or as the data set does. Or a DataLoader, a
+            Dataset or a pair of tensors, all of which is learned from; or a mapping of such to "train" and
+            "validation" (see `data.as_data_set`). Batch size and order are the protocol's.
+        protocol: how; or its name, see `load_protocol`.
+        loss: of outputs and targets, the mean over a batch; in place of cross-entropy.
+        metric: of outputs and targets, measured on the validation split; see `evaluate`.
         seed: of order, augmentation and dropout.
         teacher: a model whose scores are learned too, by the protocol's `distillation` and `temperature`.
         session: device, checkpoints, progress.
@@ -102,9 +109,14 @@ def train(
         TrainingError: a loss that is not finite, a checkpoint of another training.
         Interrupted: Ctrl-C or SIGTERM; the message says how to go on.
     """
-    check_fits(model, data)
+    data = as_data_set(data, only="train", seed=seed)
+    if isinstance(protocol, str):
+        protocol = load_protocol(protocol, data.name)
+    if not data.labelled:
+        raise DataError(f"{data.name}: images without labels; give a DataLoader or Dataset of (input, target).")
+    outputs = check_fits(model, data, labels=loss is None)
     if teacher is not None:
-        check_fits(teacher, data)
+        check_fits(teacher, data, labels=loss is None)
         if normalization_for(teacher, data) != normalization_for(model, data):
             raise ConfigError(
                 "teacher: its input is normalized otherwise than the model's; take the net that the model was cut from."
@@ -113,9 +125,11 @@ def train(
     if folder is not None and not session.resume and checkpoints_in(folder):
         raise ArtifactError(f"{folder}: holds checkpoints of a training; resume it, or give another folder.")
     machine = set_up(protocol.precision, session.device, session.trackers, folder)
-    engine = Engine(model, data, protocol, seed=seed, teacher=teacher, machine=machine)
-    run = _Run(engine, data, session, folder, _identity(model, data, protocol, seed, teacher))
-    pixels = engine.batches.images_per_step * data.input_size[1] * data.input_size[2]
+    classes = outputs.shape[1] if isinstance(outputs, Tensor) and outputs.ndim == 2 else 0
+    engine = Engine(model, data, protocol, seed=seed, teacher=teacher, machine=machine, loss=loss, classes=classes)
+    identity = _identity(model, data, protocol, seed, teacher) | ({} if loss is None else {"loss": _name(loss)})
+    run = _Run(engine, data, session, folder, identity, metric=as_metric(metric), loss=loss)
+    pixels = engine.batches.images_per_step * math.prod(data.input_size[1:])
     with (
         few_threads(pixels, engine.device),
         _randomness_kept(engine.device),
@@ -142,6 +156,8 @@ class _Run:
     session: Session
     folder: Path | None
     identity: dict[str, Any]
+    metric: Metric | None = None
+    loss: LossFunction | None = None
     listeners: list[Listener] = field(default_factory=list)
     history: list[EpochRecord] = field(default_factory=list)
     step: int = 0
@@ -230,8 +246,8 @@ class _Run:
         rate = engine.rate(self.step - 1)
         validation = None
         if len(self.data.validation):
-            validation = evaluate(engine.tested(), self.data, "validation")
-            if not math.isfinite(validation.loss):
+            validation = evaluate(engine.tested(), self.data, "validation", metric=self.metric, loss=self.loss)
+            if not math.isfinite(validation.loss) and not (self.loss is None and math.isnan(validation.top1)):
                 raise TrainingError(self._diverged(f"the validation loss after step {self.step} is not finite", rate))
         seconds = self.sums["seconds"]
         record = EpochRecord(
@@ -298,6 +314,10 @@ class _Run:
         finally:
             for listener in self.listeners:
                 listener.stop()
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _identity(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,13 +49,14 @@ class Bar(Listener):
         self._weight = keep * self._weight + (1 - keep)
         speed = self._progress.tasks[0].speed
         rate = f"{speed * self._images:,.0f} images/s" if speed else ""
-        figures = f"loss {self._loss / self._weight:.3f}  top-1 {self._top1 / self._weight:.1%}  {rate}"
+        top1 = "" if math.isnan(self._top1) else f"  top-1 {self._top1 / self._weight:.1%}"
+        figures = f"loss {self._loss / self._weight:.3f}{top1}  {rate}"
         self._progress.update(self._task, advance=1, figures=figures + self._validation)
 
     def epoch(self, record: EpochRecord) -> None:
         """Show the validation's figure from now on."""
         if record.validation:
-            self._validation = f"  validation {record.validation.top1:.2%}"
+            self._validation = f"  validation {record.validation.quality_text}"
 
     def note(self, text: str) -> None:
         """Print above the bar."""
@@ -78,9 +80,10 @@ class Lines(Listener):
 
     def epoch(self, record: EpochRecord) -> None:
         """Print the epoch's line."""
-        validation = f", validation {record.validation.top1:.2%}" if record.validation else ""
+        validation = f", validation {record.validation.quality_text}" if record.validation else ""
+        top1 = "" if math.isnan(record.top1) else f", top-1 {record.top1:.2%}"
         self.note(
-            f"{self._title} epoch {record.epoch}/{self._epochs}: loss {record.loss:.4f}, top-1 {record.top1:.2%}"
+            f"{self._title} epoch {record.epoch}/{self._epochs}: loss {record.loss:.4f}{top1}"
             f"{validation}, {record.images_per_second:,.0f} images/s"
         )
 

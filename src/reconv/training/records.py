@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from reconv.training.evaluate import Evaluation
@@ -31,7 +32,7 @@ class StepRecord:
     Attributes:
         step: counted from 0 over the whole training.
         loss: mean over the step's images, of all processes.
-        top1: the fraction of them that was right.
+        top1: the fraction of them that was right; NaN where outputs are no scores of classes.
         learning_rate: that the step was made with.
     """
 
@@ -48,7 +49,8 @@ class EpochRecord:
     Attributes:
         epoch: counted from 1.
         step: steps done when it ended.
-        loss, top1: means over the epoch's steps, on augmented training images, while the weights changed.
+        loss, top1: means over the epoch's steps, on augmented training images, while the weights changed;
+            top1 may be NaN.
         learning_rate: of its last step.
         seconds: spent on its steps.
         images_per_second: training images, over all processes.
@@ -66,13 +68,17 @@ class EpochRecord:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return asdict(self)
+        return vars(self) | {
+            "validation": self.validation and self.validation.to_json(),
+            "top1": None if math.isnan(self.top1) else self.top1,
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EpochRecord:
         """The record that `to_json` wrote."""
         validation = values["validation"]
-        return cls(**{**values, "validation": Evaluation(**validation) if validation else None})
+        top1 = math.nan if values["top1"] is None else values["top1"]
+        return cls(**{**values, "top1": top1, "validation": Evaluation.from_json(validation) if validation else None})
 
 
 class Listener:
