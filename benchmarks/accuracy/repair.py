@@ -2,7 +2,6 @@
 
     python benchmarks/accuracy/repair.py --weights DIR --data-root DIR
     python benchmarks/accuracy/repair.py --source leaves --weights DIR --data-root DIR
-    python benchmarks/accuracy/repair.py --source weights --draws 1 --weights DIR --data-root DIR
     python benchmarks/accuracy/repair.py --model vgg16_bn --prune-cfg 1 --criterion nuclear --keep ...
 
 Repaired at each budget, widths allocated, or in the paper's configuration; mean and spread over draws of calibration
@@ -40,9 +39,7 @@ from reconv.refit import (
     dead_leaves,
     gather_moments,
     image_saliency,
-    moments_from_weights,
     repair,
-    repair_from_weights,
 )
 from reconv.saliency import Saliency, score
 from reconv.surgery import prune
@@ -64,20 +61,17 @@ class Bench:
         given = self.options
         return Settings(points=given.points, joint=given.joint, joint_rows=given.joint_rows, seed=seed)
 
-    def images(self, seed: int) -> Tensor | None:
-        """Calibration images: of the training split, of other data, or from nothing; None for weights alone."""
-        return None if self.options.source == "weights" else drawn(self.options, self.data, seed)
+    def images(self, seed: int) -> Tensor:
+        """Calibration images: of the training split, of other data, or from nothing."""
+        return drawn(self.options, self.data, seed)
 
-    def moments(self, images: Tensor | None, seed: int) -> dict[str, Moments]:
-        if images is None:
-            return moments_from_weights(self.graph)
+    def moments(self, images: Tensor, seed: int) -> dict[str, Moments]:
         return gather_moments(self.graph, images, self.settings(seed))
 
-    def repaired(self, plan: Plan, images: Tensor | None, seed: int) -> nn.Module:
-        small = prune(self.model, plan)
-        if images is None:
-            return repair_from_weights(small, plan=plan, reference=self.model)[0]
-        return repair(small, plan=plan, reference=self.model, images=images, settings=self.settings(seed))
+    def repaired(self, plan: Plan, images: Tensor, seed: int) -> nn.Module:
+        return repair(
+            prune(self.model, plan), plan=plan, reference=self.model, images=images, settings=self.settings(seed)
+        )
 
     def accuracy(self, model: nn.Module) -> float:
         """Percent of the first test images that are classified correctly."""
@@ -203,8 +197,8 @@ def main() -> None:
     parser.add_argument("--keep", type=float, nargs="*", default=[0.7, 0.5, 0.35], help="shares of the MACs")
     parser.add_argument("--prune-cfg", type=int, nargs="*", default=[], help="the paper's configurations")
     parser.add_argument("--criterion", default="reconstruction", help="by whose order channels go")
-    sources = ("photographs", "leaves", "weights", "noise", "fashion", "digits")
-    parser.add_argument("--source", choices=sources, default="photographs", help="weights: no image at all")
+    sources = ("photographs", "leaves", "noise", "fashion", "digits")
+    parser.add_argument("--source", choices=sources, default="photographs")
     parser.add_argument(
         "--fashion", type=Path, default=Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
     )

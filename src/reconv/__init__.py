@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from reconv.refit import dead_leaves as dead_leaves
     from reconv.refit import error_curves as error_curves
     from reconv.refit import gather_moments as gather_moments
-    from reconv.refit import moments_from_weights as moments_from_weights
     from reconv.refit import repair as repair
-    from reconv.refit import repair_from_weights as repair_from_weights
     from reconv.registry import register as register
     from reconv.saliency import Criterion as Criterion
     from reconv.saliency import Saliency as Saliency
@@ -61,10 +59,7 @@ _HOME = {
     "graph": ("ChannelGraph", "register_adapter", "register_rule", "trace"),
     "latency": ("choose", "measure_layers"),
     "plan": ("Budget", "Curve", "ErrorCurves", "Limits", "Plan", "choose_widths"),
-    "refit": (
-        *("curves_of", "dead_leaves", "error_curves", "gather_moments", "moments_from_weights", "repair"),
-        "repair_from_weights",
-    ),
+    "refit": ("curves_of", "dead_leaves", "error_curves", "gather_moments", "repair"),
     "registry": ("register",),
     "saliency": ("Criterion", "Saliency", "register_criterion", "score", "score_all"),
     "surgery": ("prune", "verify"),

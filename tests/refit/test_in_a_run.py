@@ -94,15 +94,9 @@ def test_a_saved_network_is_repaired_without_a_data_set(graph: ChannelGraph, tmp
     pixels = np.random.default_rng(0).integers(0, 255, (20, 40, 50, 3), dtype=np.uint8)
     for i, image in enumerate(pixels):
         Image.fromarray(image).save(folder / f"{i}.png")
-    for source in ("leaves", str(tmp_path / "photographs"), "digits", "weights"):
+    for source in ("leaves", str(tmp_path / "photographs"), "digits"):
         result = run(replace(config, calibration=source), tmp_path / Path(source).name / "run", Manner(measure=False))
         assert any(row.stage == "repair" and source in row.note for row in result.facts.stages)
-
-
-def test_widths_are_allocated_and_repaired_by_weights_alone(graph: ChannelGraph) -> None:
-    config = replace(REPAIRED, calibration="weights")
-    first, second = (made(graph, None, config) for _ in range(2))  # type: ignore[arg-type]
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_images_of_another_shape_are_scaled_and_cut() -> None:
@@ -124,8 +118,7 @@ def test_what_cannot_serve_for_calibration_is_refused(graph: ChannelGraph, tmp_p
         unlabelled_images(str(tmp_path), 10, **kind)
     with pytest.raises(ConfigError, match="nothing looks at images"):
         replace(REPAIRED, repair=False, cut=Cut("l2", budget=Budget(macs=0.5)), calibration="leaves")
-    plain = trace(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)), torch.zeros(1, 1, 8, 8))
-    with pytest.raises(ConfigError, match=r"without a BatchNorm they say nothing.*give images, or leaves"):
-        calibration(replace(REPAIRED, calibration="weights"), plain, None)
+    with pytest.raises(ConfigError, match=r"no repair by weights alone any more; give leaves"):
+        replace(REPAIRED, calibration="weights")
     with pytest.raises(ConfigError, match="normalized"):
         calibration(replace(REPAIRED, calibration="leaves"), graph, None)

@@ -178,8 +178,7 @@ Calibration = Annotated[
     str | None,
     typer.Option(
         "--calibration",
-        help="What to repair and allocate by: any folder of images, a data set, leaves (drawn images, no data), or "
-        "weights (no image at all: weights and BatchNorm's statistics).",
+        help="What to repair and allocate by: any folder of images, a data set, or leaves (drawn images, no data).",
         rich_help_panel=_CUT,
         show_default="the training images",
     ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from reconv.data import DataSet
 from reconv.pipeline.config import Cut, RunConfig, Schooling
 from reconv.pipeline.inputs import BASE, is_trained
-from reconv.pipeline.looking import BY_WEIGHTS, WEIGHTS
 from reconv.plan import ALLOCATED, Budget, Limits, Plan
 from reconv.plan.budget import shown
 from reconv.report.numbers import counted
@@ -106,6 +105,4 @@ def _described(schooling: Schooling, data_set: str) -> str:
 
 
 def _repair(config: RunConfig) -> str:
-    if config.calibration == WEIGHTS:
-        return BY_WEIGHTS
     return f"on {config.images:,} images ({config.calibration or 'training'})"

@@ -111,8 +111,7 @@ class RunConfig:
         recalibrate: refresh BatchNorm's statistics after the cut with this many training images; 0: do not.
         repair: solve the layers around the cut anew by least squares, on images without labels.
         calibration: where images for a repair, for criteria that look at images and for the scheme "allocated" come
-            from: a folder, a data set by name, "leaves" for drawn ones, "weights" for none: weights and BatchNorm's
-            statistics tell; None: the run's training images.
+            from: a folder, a data set by name, "leaves" for drawn ones; None: the run's training images.
         images: how many of them.
         seed: of weights, splits, order and random scores.
         device: where to compute.
@@ -141,6 +140,11 @@ class RunConfig:
             raise ConfigError(f"recalibrate: {self.recalibrate}; give the number of images, at least 2, or 0 for none")
         if self.images < 2:
             raise ConfigError(f"images: {self.images}; give at least 2 to calibrate on")
+        if self.calibration == "weights":
+            raise ConfigError(
+                "calibration: weights: there is no repair by weights alone any more; give leaves (drawn images, which "
+                "repair better and need no data either), or ./weights for a folder of that name"
+            )
         if self.calibration is not None and not (self.repair or self.cut.looks_at_images):
             raise ConfigError(f"calibration: {self.calibration}, but nothing looks at images; add --repair")
         if self.rounds < 1:

@@ -1,4 +1,4 @@
-"""What unlabelled images, or weights alone, serve for in a run: criteria, widths by predicted error, repair."""
+"""What unlabelled images serve for in a run: criteria, widths by predicted error, repair."""
 
 from __future__ import annotations
 
@@ -20,14 +20,11 @@ from reconv.refit import (
     Settings,
     dead_leaves,
     gather_moments,
-    moments_from_weights,
-    repair_from_weights,
     repair_with_report,
 )
 from reconv.report.numbers import counted
 
-LEAVES, WEIGHTS = "leaves", "weights"
-BY_WEIGHTS = "by weights and BatchNorm alone, no image"
+LEAVES = "leaves"
 
 
 def needs_data_set(config: RunConfig) -> bool:
@@ -35,19 +32,12 @@ def needs_data_set(config: RunConfig) -> bool:
     return config.calibration is None and (config.repair or config.cut.looks_at_images)
 
 
-def calibration(config: RunConfig, graph: ChannelGraph, data: DataSet | None) -> Tensor | None:
-    """The images that a run calibrates on, normalized as its network expects, without labels; None for weights alone.
+def calibration(config: RunConfig, graph: ChannelGraph, data: DataSet | None) -> Tensor:
+    """The images that a run calibrates on, normalized as its network expects, without labels.
 
     Raises:
-        ConfigError: neither network nor data set says how images are normalized, or there is no BatchNorm where
-            nothing else tells of the signals. DataError: images that cannot be used.
+        ConfigError: neither network nor data set says how images are normalized. DataError: images that cannot be used.
     """
-    if config.calibration == WEIGHTS:
-        if not any(getattr(module, "running_var", None) is not None for module in graph.model.modules()):
-            raise ConfigError(
-                "calibration: weights: without a BatchNorm they say nothing about the signals; give images, or leaves"
-            )
-        return None
     known = provenance_of(graph.model).normalization or (None if data is None else data.normalization)
     if config.calibration is None:
         assert data is not None  # see needs_data_set
@@ -84,12 +74,8 @@ def moments_for(
         return None
     with diary.stage("look at images") as stage:
         images = calibration(config, graph, data)
-        if images is None:
-            moments = moments_from_weights(graph)
-            stage.note = f"{counted(len(moments), 'layer')}, {BY_WEIGHTS}"
-        else:
-            moments = gather_moments(graph, images, Settings(seed=config.seed))
-            stage.note = f"{counted(len(moments), 'layer')}, {counted(len(images), 'image')} without labels"
+        moments = gather_moments(graph, images, Settings(seed=config.seed))
+        stage.note = f"{counted(len(moments), 'layer')}, {counted(len(images), 'image')} without labels"
     return moments
 
 
@@ -98,8 +84,6 @@ def repaired(
 ) -> tuple[nn.Module, RepairReport, str]:
     """A cut network repaired as a run asks for it, what became of every layer, and by what."""
     reference, images = plan.graph.model, calibration(config, plan.graph, data)
-    if images is None:
-        return *repair_from_weights(small, plan=plan, reference=reference), BY_WEIGHTS
     settings = Settings(seed=config.seed)
     model, report = repair_with_report(small, plan=plan, reference=reference, images=images, settings=settings)
     source = "training images" if config.calibration is None else f"images ({config.calibration})"

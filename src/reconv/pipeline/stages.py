@@ -210,7 +210,7 @@ def refresh_batch_norm(model: nn.Module, data: DataSet, number: int, seed: int, 
 
 
 def solve_anew(cut: CutNetwork, data: DataSet | None, config: RunConfig, diary: Diary) -> nn.Module:
-    """The layers around the cut by least squares, from images without labels or from weights alone."""
+    """The layers around the cut by least squares, from images without labels."""
     with diary.stage("repair") as stage:
         model, report, source = repaired(cut.model, cut.plan, config, data)
         stage.accuracy = None if data is None else validation_accuracy(model, data)

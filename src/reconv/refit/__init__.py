@@ -1,7 +1,5 @@
 """Repair a cut network in closed form, and find error curves from the same statistics."""
 
-from reconv.refit.analytic import moments_from_weights as moments_from_weights
-from reconv.refit.analytic import repair_from_weights as repair_from_weights
 from reconv.refit.criteria import IMAGE_CRITERIA as IMAGE_CRITERIA
 from reconv.refit.criteria import curves_of as curves_of
 from reconv.refit.criteria import image_saliency as image_saliency

@@ -26,7 +26,12 @@ def tap_table(use: LayerUse, output_size: Sequence[int]) -> Tensor:
     input_size = tuple(use.input.shape[2:])
     axes = []
     for axis, n in enumerate(input_size):
-        stride, ahead = _entry(use, "stride", axis, 1), tap_offsets(use, axis)[None]
+        stride, dilation, kernel = (
+            _entry(use, "stride", axis, 1),
+            _entry(use, "dilation", axis, 1),
+            use.weight.shape[2 + axis],
+        )
+        ahead = (torch.arange(kernel) * dilation - _padding(use, axis, kernel, dilation))[None]
         out = torch.arange(output_size[axis])[:, None]
         if use.kind == "conv_transposed":
             place = out - ahead
@@ -42,12 +47,6 @@ def tap_table(use: LayerUse, output_size: Sequence[int]) -> Tensor:
         table = (table[:, None, :, None] * n + place[None, :, None, :]).flatten(2).flatten(0, 1)
         outside = (outside[:, None, :, None] | (place < 0)[None, :, None, :]).flatten(2).flatten(0, 1)
     return table.masked_fill(outside, math.prod(input_size))
-
-
-def tap_offsets(use: LayerUse, axis: int) -> Tensor:
-    """Where each tap along an axis reads, relative to the output position times the stride."""
-    kernel, dilation = use.weight.shape[2 + axis], _entry(use, "dilation", axis, 1)
-    return torch.arange(kernel) * dilation - _padding(use, axis, kernel, dilation)
 
 
 def _entry(use: LayerUse, name: str, axis: int, default: int) -> int:
