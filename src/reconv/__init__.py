@@ -8,12 +8,14 @@ they are first used, so that `import reconv` costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from reconv.lazy import lazy_names
 
 if TYPE_CHECKING:
     from reconv.artifacts import load as load
     from reconv.artifacts import save as save
+    from reconv.compression import Compression as Compression
     from reconv.conv.geometry import ConvGeometry as ConvGeometry
     from reconv.conv.norms import channel_norms as channel_norms
     from reconv.cost import measure_latency as measure_latency
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
     from reconv.saliency import register_criterion as register_criterion
     from reconv.saliency import score as score
     from reconv.saliency import score_all as score_all
+    from reconv.steps import Finetune as Finetune
+    from reconv.steps import Recalibrate as Recalibrate
+    from reconv.steps import Repair as Repair
     from reconv.surgery import prune as prune
     from reconv.surgery import verify as verify
     from reconv.zoo import load_model as load_model
@@ -52,6 +57,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "artifacts": ("load", "save"),
+    "compression": ("Compression",),
     "conv.geometry": ("ConvGeometry",),
     "conv.norms": ("channel_norms",),
     "cost": ("measure_latency", "measure_memory", "profile"),
@@ -62,18 +68,12 @@ _HOME = {
     "refit": ("curves_of", "dead_leaves", "error_curves", "gather_moments", "repair"),
     "registry": ("register",),
     "saliency": ("Criterion", "Saliency", "register_criterion", "score", "score_all"),
+    "steps": ("Finetune", "Recalibrate", "Repair"),
     "surgery": ("prune", "verify"),
     "zoo": ("load_model", "load_recipe"),
 }
-_MODULE_OF = {name: f"reconv.{module}" for module, names in _HOME.items() for name in names}
-
-__all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'reconv' has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+__getattr__, _names = lazy_names(__name__, _HOME)
+__all__ = list(_names)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __dir__() -> list[str]:

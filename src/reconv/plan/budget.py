@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from reconv.errors import ConfigError, unknown_name
 
@@ -72,6 +73,31 @@ class Budget:
                 raise unknown_name("budget", name, NAMES)
             values[name] = _value(name, value, text)
         return cls(**values)
+
+    @classmethod
+    def from_plain(cls, value: Any, where: str) -> Budget:
+        """From `"macs=0.5"`, a list of such texts, or a mapping, whose values may be texts with a unit: "3ms".
+
+        Raises:
+            ConfigError: none of these, or a budget that cannot be. UnknownNameError: a kind that there is not.
+        """
+        if isinstance(value, Mapping):
+            given = [(name, item) for name, item in value.items() if item is not None]
+            if all(isinstance(item, int | float | str) and not isinstance(item, bool) for _, item in given):
+                texts = [f"{name}={item}" for name, item in given if isinstance(item, str)]
+                numbers = {name: float(item) for name, item in given if not isinstance(item, str)}
+                unknown = next((name for name in numbers if name not in NAMES), None)
+                if unknown is not None:
+                    raise unknown_name(f"{where}: budget", unknown, NAMES)
+                return cls(**(cls.parse(texts).limits if texts else {}) | numbers)
+        texts = [value] if isinstance(value, str) else value
+        if isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts):
+            return cls.parse(texts)
+        raise ConfigError(f'{where} = {value!r}; give a budget, such as "macs=0.5"')
+
+    def to_plain(self) -> dict[str, float]:
+        """What is limited, and to what, as a mapping."""
+        return self.limits
 
     def __str__(self) -> str:
         return ", ".join(

@@ -1,0 +1,168 @@
+"""`Compression`: everything that decides what becomes of a network, as one value.
+
+It is read from and written to TOML, JSON and the command line; its docstring is the help that they show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from reconv.errors import ConfigError
+from reconv.mappings import from_mapping, to_mapping
+from reconv.plan.budget import Budget
+from reconv.plan.limits import Limits
+from reconv.steps import Finetune, Recalibrate, Repair, Step
+
+if TYPE_CHECKING:
+    from reconv.saliency import Criterion
+else:
+    Criterion = Any  # its home loads PyTorch
+
+Direction: TypeAlias = Literal["forward", "backward"]
+Scheme: TypeAlias = Literal["uniform", "global", "knapsack", "allocated"]
+Rescale: TypeAlias = Literal["mean", "max", "l2", "sum", "rank", "none"]
+
+ALLOCATED = "allocated"  # widths by predicted error, which images tell
+AFTER: tuple[Step, ...] = (Repair(), Finetune())
+BETWEEN = Finetune("default-between")
+
+
+@dataclass(frozen=True)
+class Compression:
+    """What is removed from a network, and what is done after.
+
+    Args:
+        criterion: the rule that scores channels: a name of `reconv list criteria`, or a `Criterion`.
+        direction: "forward" scores a channel by the kernels that make it, "backward" by those that read it.
+        exact: compute norms by the dense reference algorithm.
+        scores: path of saved scores to use instead of computing them; a `.py` file is a published score file.
+        budget: what may remain, as a share or an absolute number, such as macs=0.5 or latency=3ms; macs=0.5 where
+            neither a budget nor a recipe is given.
+        recipe: number of the paper's configuration for this network, instead of a budget.
+        scheme: how a budget is shared among layers: "uniform" the same fraction of every layer, "global" one threshold
+            for all, "knapsack" the most score within the budget, "allocated" by predicted error, from images.
+        rescale: how "global" and "knapsack" make scores of different layers comparable: divided by their mean, max,
+            l2 norm or sum, replaced by their rank, or none.
+        coupled: prune residual streams too, all their layers together.
+        reverse: keep the lowest scores instead of the highest (a control).
+        limits: minimum widths, multiples, and layers that keep more.
+        rounds: steps in which the budget is approached, with a short training after each; 1: at once.
+        between: how the network is trained after each round but the last.
+        images: how many calibration images criteria, the scheme "allocated" and repair look at.
+        calibration: where they come from: a folder, a data set by name, or "leaves" for generated ones; None: the
+            training images.
+        verify: prove that removed equals zeroed; None: where that takes under ten seconds.
+        after: what is done after pruning, in this order: repair, recalibrate, finetune.
+        seed: of everything random.
+
+    Example:
+        >>> from reconv import Budget, Compression, Repair
+        >>> Compression(criterion="l1", budget=Budget(macs=0.3), after=(Repair(images=300),)).scheme
+        'uniform'
+    """
+
+    criterion: str | Criterion = "nuclear"
+    direction: Direction = "forward"
+    exact: bool = False
+    scores: str | None = None
+    budget: Budget | None = None
+    recipe: int | None = None
+    scheme: Scheme = "uniform"
+    rescale: Rescale = "mean"
+    coupled: bool = False
+    reverse: bool = False
+    limits: Limits = field(default_factory=Limits)
+    rounds: int = 1
+    between: Finetune = BETWEEN
+    images: int = 1000
+    calibration: str | None = None
+    verify: bool | None = None
+    after: tuple[Step, ...] = AFTER
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.budget is None and self.recipe is None:
+            object.__setattr__(self, "budget", Budget(macs=0.5))
+        _check_choice(self)
+        _check_rounds(self)
+        _check_images(self)
+
+    @property
+    def looks_at_images(self) -> bool:
+        """Whether images decide which channels go."""
+        return self.scheme == ALLOCATED or (self.scores is None and self._criterion_looks_at_images)
+
+    @property
+    def _criterion_looks_at_images(self) -> bool:
+        from reconv.refit import IMAGE_CRITERIA
+
+        return self.criterion in IMAGE_CRITERIA
+
+    def to_mapping(self) -> dict[str, Any]:
+        """As a mapping that TOML and JSON can hold."""
+        return to_mapping(self)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_mapping(cls, mapping: Any, where: str = "compression") -> Compression:
+        """From a mapping; keys that are left out have their defaults.
+
+        Args:
+            mapping: as a TOML or JSON file holds it. where: it stands, for messages.
+
+        Raises:
+            ConfigError: a value of the wrong kind, or a combination that cannot be. UnknownNameError: an unknown key.
+        """
+        return from_mapping(cls, mapping, where)
+
+
+def _check_choice(how: Compression) -> None:
+    """What says which channels go."""
+    if not isinstance(how.criterion, str) and not hasattr(how.criterion, "needs"):
+        raise ConfigError(f"criterion: {how.criterion!r:.80}; give a name, such as nuclear, or a Criterion")
+    if how.recipe is not None:
+        for name, clashes, why in (
+            ("budget", how.budget is not None, "says the widths; give one of them"),
+            ("limits", how.limits != Limits(), "says the widths; give a budget, or leave them out"),
+            ("scheme allocated", how.scheme == ALLOCATED, "says the widths; give a budget, or leave the scheme out"),
+            ("coupled", how.coupled, "leaves residual streams unpruned; give a budget, or leave it out"),
+            ("rounds", how.rounds > 1, "says the widths of one cut; give a budget such as macs=0.5"),
+        ):
+            if clashes:
+                raise ConfigError(f"{name}: the paper's recipe {how.recipe} {why}")
+    if how.rescale != "mean" and how.scheme not in ("global", "knapsack"):
+        raise ConfigError(
+            f"rescale: {how.rescale}, but {how.scheme} compares no scores of different layers; "
+            "give the scheme global or knapsack, or leave it out"
+        )
+    if how.direction != "forward" and how.scores is None and how._criterion_looks_at_images:
+        raise ConfigError(f"{how.criterion}: it looks at those that read a channel; leave direction out")
+
+
+def _check_rounds(how: Compression) -> None:
+    """Whether the budget can be approached in steps."""
+    if how.rounds < 1:
+        raise ConfigError(f"rounds: {how.rounds}; give a whole number of at least 1")
+    if how.rounds == 1 or how.budget is None:
+        return
+    unknown = next((name for name in ("channels", "latency") if how.budget.limits.get(name, 0.0) >= 1), None)
+    if unknown:
+        raise ConfigError(
+            f"rounds: they cannot approach {how.budget} in steps, since how much {unknown} the unpruned network has "
+            f"is not known before; give a share, such as {unknown}=0.5, or macs="
+        )
+    if how.scores is not None:
+        raise ConfigError("rounds: saved scores are of the network before the first; leave scores out")
+
+
+def _check_images(how: Compression) -> None:
+    """What looks at images, and what becomes of it."""
+    if how.images < 2:
+        raise ConfigError(f"images: {how.images}; give at least 2 to calibrate on")
+    if how.calibration is not None and not (any(step.uses_images for step in how.after) or how.looks_at_images):
+        raise ConfigError(f"calibration: {how.calibration}, but nothing looks at images; add a repair")
+    for step, following in zip(how.after, how.after[1:], strict=False):
+        if {type(step), type(following)} == {Repair, Recalibrate}:
+            raise ConfigError(
+                "after: a repair sets the statistics of BatchNorm, and recalibrating undoes it; leave one of them out"
+            )
