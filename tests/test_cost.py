@@ -25,7 +25,7 @@ from reconv.cost import (
 )
 from reconv.cost.terms import CostModel
 from reconv.graph import trace
-from reconv.graph.trial import generic_cut
+from reconv.graph.dry_run import generic_cut
 from reconv.plan import Budget, choose
 from reconv.saliency import score
 from reconv.surgery import prune

@@ -19,7 +19,7 @@ from reconv.conv.norms import ChannelNorms, ConvProblem, channel_norms_of_layers
 from reconv.errors import ConfigError, GeometryError, WeightsError, unknown_name
 from reconv.files import tensors_fingerprint
 from reconv.graph.channels import ChannelGraph, Layer
-from reconv.graph.twins import parameters_and_buffers
+from reconv.graph.copies import parameters_and_buffers
 from reconv.registry import load_extensions
 
 Direction: TypeAlias = Literal["forward", "backward"]

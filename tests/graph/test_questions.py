@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from reconv.graph import build, trace
 from reconv.graph.build import _could_notice
+from reconv.graph.constraints import Constraints, solve_constraints
+from reconv.graph.dry_run import run_cut_copy
 from reconv.graph.rules import rule_of
-from reconv.graph.settle import Answers, settle
-from reconv.graph.trace import record_forward
-from reconv.graph.trial import try_out
+from reconv.graph.tracing import record_forward
 from reconv.zoo import load_model
 
 EXAMPLE = torch.randn(1, 3, 8, 8)
@@ -31,7 +31,7 @@ def test_plain_networks_are_not_tried_out(name: str, monkeypatch: pytest.MonkeyP
     def never(*_: object) -> None:
         raise AssertionError("tried out")
 
-    monkeypatch.setattr(build, "try_out", never)
+    monkeypatch.setattr(build, "run_cut_copy", never)
     assert any(group.free.all() for group in trace(load_model(name), torch.randn(1, 3, 64, 64)).groups)
 
 
@@ -41,8 +41,8 @@ def test_what_is_not_tried_out_would_not_fail() -> None:
         model, example = make(), torch.randn(shape)
         recording = record_forward(model, example, rule_of)
         if recording.fake is not None and not _could_notice(model, recording.record):
-            graph = settle(model, recording.record, example, Answers())
-            assert all(try_out(recording, graph, example, rule_of, seed) is None for seed in (0, 1)), make
+            graph = solve_constraints(model, recording.record, example, Constraints())
+            assert all(run_cut_copy(recording, graph, example, rule_of, seed) is None for seed in (0, 1)), make
             left_out += 1
     assert left_out > 10
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
+from reconv.graph.copies import copy_model, parameters_and_buffers
 from reconv.graph.shortcuts import shortcut
-from reconv.graph.trace import _bound
-from reconv.graph.twins import copied, parameters_and_buffers
+from reconv.graph.tracing import _bound
 
 aten = torch.ops.aten
 MAP, ROW = torch.zeros(2, 6, 8, 9), torch.zeros(1, 6, 1, 1)
@@ -142,7 +142,7 @@ def test_a_copy_shares_nothing_that_changes_and_keeps_what_is_shared() -> None:
     model = _Odd().eval()
     model.cache = torch.zeros(1)
     model.first.train()
-    twin, expected = copied(model), copy.deepcopy(model)
+    twin, expected = copy_model(model), copy.deepcopy(model)
     assert list(twin.state_dict()) == list(expected.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(twin.state_dict().values(), model.state_dict().values(), strict=True))
     assert {id(t) for t in twin.parameters()}.isdisjoint(id(t) for t in model.parameters())
@@ -162,6 +162,6 @@ def test_a_copy_shares_nothing_that_changes_and_keeps_what_is_shared() -> None:
 def test_a_copy_holds_the_tensors_it_is_given() -> None:
     model = _Odd()
     new = nn.Parameter(torch.zeros(2, 2))
-    twin = copied(model, {id(model.tied.weight): new})
+    twin = copy_model(model, {id(model.tied.weight): new})
     assert twin.tied.weight is new
     assert twin.other.weight is new

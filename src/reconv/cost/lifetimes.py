@@ -25,10 +25,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError
 from reconv.graph.channels import ChannelGraph, Mask
+from reconv.graph.copies import copy_without_data, without_data
 from reconv.graph.labels import Plane
 from reconv.graph.questions import NoFastPath
-from reconv.graph.trace import DETACH, call_arguments, in_one_line
-from reconv.graph.twins import twin_of, without_data
+from reconv.graph.tracing import DETACH, call_arguments, in_one_line
 
 FAILS = (RuntimeError, NotImplementedError, TypeError)  # what a forward that needs data raises without it
 
@@ -164,7 +164,7 @@ def _observed(graph: ChannelGraph) -> tuple[Activation, ...]:
 
 
 def _run(graph: ChannelGraph, fake: FakeTensorMode | None) -> tuple[Activation, ...]:
-    twin = twin_of(graph.model, fake).eval()
+    twin = copy_without_data(graph.model, fake).eval()
     example = without_data(graph.inputs, fake)
     inputs = [t for t in pytree.tree_leaves(example) if isinstance(t, Tensor)]
     args, kwargs = call_arguments(example)

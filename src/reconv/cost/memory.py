@@ -20,9 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from reconv.cost.lifetimes import FAILS, peak_memory
 from reconv.errors import GraphError
 from reconv.graph.channels import ChannelGraph, Mask
-from reconv.graph.hollow import hollow_cut
-from reconv.graph.trace import call_arguments
-from reconv.graph.twins import without_data
+from reconv.graph.copies import without_data
+from reconv.graph.meta_cut import cut_without_data
+from reconv.graph.tracing import call_arguments
 from reconv.modes import evaluating
 
 
@@ -51,7 +51,7 @@ def predicted_memory(graph: ChannelGraph, keep: Mask | None = None) -> int | Non
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     try:
-        twin = hollow_cut(graph, keep, fake).eval()
+        twin = cut_without_data(graph, keep, fake).eval()
         example = without_data(graph.inputs, fake)
         with torch.random.fork_rng(devices=[]), fake:
             return _counted(twin, example)

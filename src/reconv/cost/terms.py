@@ -18,8 +18,8 @@ from scipy.sparse import csr_array
 
 from reconv.cost.lifetimes import activations
 from reconv.graph.channels import ChannelGraph, Layer, Mask
+from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import Plane, axes_of
-from reconv.graph.twins import parameters_and_buffers
 
 Values = npt.NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""`trace`: record a run, settle what it says, and try cuts out until a cut copy does what was predicted."""
+"""`trace`: record a run, solve what it says, and try cuts out until a cut copy does what was predicted."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch.utils import _pytree as pytree
 
 from reconv.errors import ConfigError, GraphError
 from reconv.graph.channels import ChannelGraph
-from reconv.graph.mend import Mender
+from reconv.graph.constraints import Constraints, solve_constraints
+from reconv.graph.dry_run import Failure, run_cut_copy
 from reconv.graph.questions import reads_sizes_of_layers
 from reconv.graph.record import Record
+from reconv.graph.refine import Refiner
 from reconv.graph.rules import rule_of
-from reconv.graph.settle import Answers, settle
-from reconv.graph.stated import Member, state
-from reconv.graph.trace import Recording, record_forward
-from reconv.graph.trial import Failure, try_out
+from reconv.graph.tracing import Recording, record_forward
+from reconv.graph.user_constraints import Member, add_user_constraints
 from reconv.registry import load_extensions
 
 TRIALS = 60
@@ -68,29 +68,29 @@ def trace(
                 f"{type(model).__name__}: its forward runs no convolution and no linear layer; "
                 "there is nothing to prune"
             )
-        state(recording.record, tie, freeze)
-        return _tried_out(model, recording, example)
+        add_user_constraints(recording.record, tie, freeze)
+        return _refine(model, recording, example)
 
 
-def _tried_out(model: nn.Module, recording: Recording, example: Any) -> ChannelGraph:
-    answers = Answers(cautious=recording.fake is None)
-    graph = settle(model, recording.record, example, answers)
-    if answers.cautious or not _could_notice(model, recording.record):
+def _refine(model: nn.Module, recording: Recording, example: Any) -> ChannelGraph:
+    constraints = Constraints(cautious=recording.fake is None)
+    graph = solve_constraints(model, recording.record, example, constraints)
+    if constraints.cautious or not _could_notice(model, recording.record):
         return graph
-    mender = Mender(recording)
+    refiner = Refiner(recording)
     for _ in range(TRIALS):
         failure = _first_failure(recording, graph, example)
         if failure is None:
             return graph
-        answers = mender.improved(answers, graph, failure)
-        graph = settle(model, recording.record, example, answers)
+        constraints = refiner.refine(constraints, graph, failure)
+        graph = solve_constraints(model, recording.record, example, constraints)
     # It never came right: what is doubted stays; if that is not enough, everything does.
-    graph = settle(model, recording.record, example, replace(answers, cautious=True))
+    graph = solve_constraints(model, recording.record, example, replace(constraints, cautious=True))
     if _first_failure(recording, graph, example) is None:
         return graph
     everything = np.arange(recording.record.space.count, dtype=np.int64)
-    frozen = (*answers.frozen, (everything, "no cut copy of this model could be made to work"))
-    return settle(model, recording.record, example, replace(answers, frozen=frozen))
+    frozen = (*constraints.frozen, (everything, "no cut copy of this model could be made to work"))
+    return solve_constraints(model, recording.record, example, replace(constraints, frozen=frozen))
 
 
 def _could_notice(model: nn.Module, record: Record) -> bool:
@@ -102,7 +102,7 @@ def _could_notice(model: nn.Module, record: Record) -> bool:
 def _first_failure(recording: Recording, graph: ChannelGraph, example: Any) -> Failure | None:
     """Where a cut copy departs from the prediction; a second cut is tried where the code counts positions."""
     for seed in range(2 if recording.record.space.doubted else 1):
-        failure = try_out(recording, graph, example, rule_of, seed)
+        failure = run_cut_copy(recording, graph, example, rule_of, seed)
         if failure is not None:
             return failure
     return None

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from reconv.conv.geometry import ConvGeometry
+from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import Plane, Shape, axes_of
 from reconv.graph.record import Operation
-from reconv.graph.twins import parameters_and_buffers
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 # What the attribute of a module counts: channels; for a tuple of sizes, entry by entry, channels or a fixed number.

@@ -7,7 +7,7 @@ that moves data moves planes by the very same move. A tensor may bear several pl
 
 Every axis of every parameter is born with labels of its own; the operators that a forward pass runs say which labels
 are one (`unite`), which may not go (`freeze`), which must go in equal numbers (`balance`), and which were folded into
-several axes (`fold`). The statements are only collected here; `settle.py` settles all of them at once.
+several axes (`fold`). The statements are only collected here; `constraints.py` solves all of them at once.
 """
 
 from __future__ import annotations
@@ -110,12 +110,12 @@ def along(labels: npt.NDArray[Any], axis: int, rank: int) -> Plane:
     return labels.reshape([-1 if a == axis else 1 for a in range(rank)])
 
 
-def lifted(plane: Plane, rank: int) -> Plane:
+def lift_plane(plane: Plane, rank: int) -> Plane:
     """A plane of a tensor that is broadcast to `rank` axes."""
     return plane.reshape((1,) * (rank - plane.ndim) + plane.shape)
 
 
-def compressed(full: Plane) -> Plane:
+def shrink_plane(full: Plane) -> Plane:
     """The smallest plane that broadcasts to `full`."""
     for axis, size in enumerate(full.shape):
         if size > 1:
@@ -125,7 +125,7 @@ def compressed(full: Plane) -> Plane:
     return full
 
 
-def reshaped(plane: Plane, before: Shape, after: Shape) -> Plane:
+def reshape_plane(plane: Plane, before: Shape, after: Shape) -> Plane:
     """The plane of `tensor.reshape(after)` where `tensor` has the shape `before`.
 
     Axes that the reshape leaves alone at either end are never written out, so that only what is really
@@ -144,4 +144,4 @@ def reshaped(plane: Plane, before: Shape, after: Shape) -> Plane:
         return plane.reshape(shape)
     written = np.broadcast_to(plane, plane.shape[:head] + middle + plane.shape[stop_before:])
     shape = plane.shape[:head] + after[head:stop_after] + plane.shape[stop_before:]
-    return compressed(written.reshape(shape))
+    return shrink_plane(written.reshape(shape))

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from reconv.graph.copies import empty_fake
 from reconv.graph.labels import Shape
-from reconv.graph.twins import empty
 
 Arguments = Mapping[str, Any]
 
@@ -35,7 +35,7 @@ def _plain(*tensors: Tensor) -> bool:
 
 def _new(fake: FakeTensorMode, like: Tensor, shape: Shape) -> Tensor:
     strides = [math.prod(max(size, 1) for size in shape[axis + 1 :]) for axis in range(len(shape))]
-    return empty(fake, shape, tuple(strides), like.dtype, like.device)
+    return empty_fake(fake, shape, tuple(strides), like.dtype, like.device)
 
 
 def _convolved(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
@@ -54,7 +54,7 @@ def _convolved(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
 def _batch_normalized(fake: FakeTensorMode, arguments: Arguments) -> tuple[Tensor, ...]:
     signal = arguments["input"]
     kept = signal.shape[1] if arguments["training"] else 0
-    statistics = empty(fake, (kept,), (1,), signal.dtype, signal.device)
+    statistics = empty_fake(fake, (kept,), (1,), signal.dtype, signal.device)
     result = _new(fake, signal, tuple(signal.shape)) if signal.is_contiguous() else torch.empty_like(signal)
     return result, statistics, statistics
 
@@ -107,7 +107,7 @@ def _reserved(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     size, device, dtype = arguments["size"], arguments["device"], arguments["dtype"]
     if size != [0] or device is None or dtype is None:
         return None
-    return empty(fake, (0,), (1,), dtype, device)
+    return empty_fake(fake, (0,), (1,), dtype, device)
 
 
 def _averaged(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
@@ -135,7 +135,7 @@ def _turned(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     matrix = arguments["self"]
     if matrix.dim() != 2:
         return None
-    return empty(fake, tuple(matrix.shape[::-1]), matrix.stride()[::-1], matrix.dtype, matrix.device)
+    return empty_fake(fake, tuple(matrix.shape[::-1]), matrix.stride()[::-1], matrix.dtype, matrix.device)
 
 
 def _viewed(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:

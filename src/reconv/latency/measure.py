@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from reconv.cost.timing import by_pass
 from reconv.graph.channels import ChannelGraph, Mask
-from reconv.graph.trace import call_arguments
+from reconv.graph.tracing import call_arguments
 from reconv.latency.table import Features, LatencyTable, fitted
 from reconv.plan import Limits, plan_keeping
 from reconv.plan.queues import queue_of

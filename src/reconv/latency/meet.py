@@ -13,7 +13,7 @@ from torch import nn
 from reconv.cost import LatencyModel
 from reconv.errors import BudgetError
 from reconv.graph.channels import ChannelGraph
-from reconv.graph.trace import call_arguments
+from reconv.graph.tracing import call_arguments
 from reconv.latency.measure import measure_layers, random_like, synchronized
 from reconv.latency.table import LatencyTable
 from reconv.plan import Budget, ErrorCurves, Limits, Plan

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from reconv.errors import GraphError
 from reconv.graph.channels import Mask
+from reconv.graph.copies import copy_model, memory_format_of, named_modules, parameters_and_buffers
 from reconv.graph.labels import Plane, axes_of
 from reconv.graph.sizes import follow_sizes
-from reconv.graph.twins import copied, memory_format_of, named_modules, parameters_and_buffers
 from reconv.plan import Plan
 from reconv.provenance import attach, provenance_of
 
@@ -39,7 +39,7 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     _check_same_architecture(tensors, plan)
     keep = plan.keep
     planes = plan.graph.parameters
-    small = copied(model, {id(tensors[name]): cut_tensor(tensors[name], planes[name], keep) for name in planes})
+    small = copy_model(model, {id(tensors[name]): cut_tensor(tensors[name], planes[name], keep) for name in planes})
     modules = dict(named_modules(small))
     for (_, before), module in zip(named_modules(model), modules.values(), strict=True):
         for attribute, buffer in module._buffers.items():

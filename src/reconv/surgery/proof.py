@@ -20,10 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError
 from reconv.graph.channels import Mask
+from reconv.graph.copies import copy_model
 from reconv.graph.labels import axes_of
 from reconv.graph.rules import STATISTICS
-from reconv.graph.trace import call_arguments
-from reconv.graph.twins import copied
+from reconv.graph.tracing import call_arguments
 from reconv.plan import Plan
 from reconv.surgery.cut import cut_tensor
 
@@ -51,7 +51,7 @@ def verify(model: nn.Module, small: nn.Module, plan: Plan, seed: int = 0) -> flo
     """
     if any(t.is_meta for t in model.parameters()):
         raise GraphError(f"{type(model).__name__}: on the meta device there is nothing to compute; load weights first")
-    big, cut = (copied(m).double().eval() for m in (model, small))
+    big, cut = (copy_model(m).double().eval() for m in (model, small))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         _shake(big, cut, plan, generator)

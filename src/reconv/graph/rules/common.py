@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from torch import Tensor
 
-from reconv.graph.labels import Plane, axes_of, lifted
+from reconv.graph.labels import Plane, axes_of, lift_plane
 from reconv.graph.record import NOTHING, Call, Value
 
 
@@ -36,8 +36,8 @@ def laid_together(call: Call, planes: Sequence[Plane]) -> list[Plane]:
 def merged(call: Call, tensors: Sequence[Tensor]) -> tuple[Plane, ...]:
     """Planes of an element-wise result."""
     rank = max(t.dim() for t in tensors)
-    fixed = [lifted(p, rank) for t in tensors if call.value(t).static for p in call.value(t).planes]
-    signal = [lifted(p, rank) for t in tensors if not call.value(t).static for p in call.value(t).planes]
+    fixed = [lift_plane(p, rank) for t in tensors if call.value(t).static for p in call.value(t).planes]
+    signal = [lift_plane(p, rank) for t in tensors if not call.value(t).static for p in call.value(t).planes]
     planes = signal + [p for p in fixed if not _spread(call, signal, p)]
     return covered(call, laid_together(call, planes), tensors)
 
@@ -174,7 +174,7 @@ def _mark_streams(call: Call, tensors: Sequence[Tensor]) -> None:
     signals = [t for t in tensors if not call.value(t).static]
     if len(signals) < 2:
         return
-    planes = [[lifted(p, rank) for p in call.value(t).planes] for t in signals]
+    planes = [[lift_plane(p, rank) for p in call.value(t).planes] for t in signals]
     for a in planes[0]:
         for b in planes[1]:
             if axes_of(a) == axes_of(b) and not np.array_equal(a, b):

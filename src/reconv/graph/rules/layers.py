@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from reconv.graph.labels import Plane, along, axes_of, lifted
+from reconv.graph.labels import Plane, along, axes_of, lift_plane
 from reconv.graph.record import NOTHING, Call, LayerCall, Value
 from reconv.graph.rules.common import contract, frozen_labels, joined, labels_along, laid_together, merged
 
@@ -221,7 +221,7 @@ def attention(call: Call) -> list[Value]:
     )
     for tensor, over, why in inputs:
         for plane in call.value(tensor).planes:
-            rest = joined(call, lifted(plane, q.dim()), over, why)
+            rest = joined(call, lift_plane(plane, q.dim()), over, why)
             planes += [] if rest is None else [rest]
     if q.shape[1] != k.shape[1]:
         for tensor in (q, k, v):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from reconv.graph.labels import Plane, along, axes_of, compressed, lifted, reshaped
+from reconv.graph.labels import Plane, along, axes_of, lift_plane, reshape_plane, shrink_plane
 from reconv.graph.record import Call, Rule, Value
 from reconv.graph.rules.common import (
     covered,
@@ -44,7 +44,7 @@ def transposed(call: Call, plane: Plane) -> Plane:
 
 
 def expanded(call: Call, plane: Plane) -> Plane:
-    return lifted(plane, call.outputs[0].dim())
+    return lift_plane(plane, call.outputs[0].dim())
 
 
 def unsqueezed(call: Call, plane: Plane) -> Plane:
@@ -85,7 +85,7 @@ def reshape(call: Call) -> Value:
     value = call.value(source)
     planes: tuple[Plane, ...] = ()
     for before in value.planes:
-        after = reshaped(before, tuple(source.shape), shape)
+        after = reshape_plane(before, tuple(source.shape), shape)
         if met(planes, after):
             call.freeze([before], "merged with other channels into one axis")
         else:
@@ -110,7 +110,7 @@ def pixel_shuffled(call: Call, plane: Plane) -> Plane:
         return plane
     full = np.broadcast_to(plane, (*plane.shape[:-2], height, width))
     blocks = full.reshape(*plane.shape[:-3], channels // (r * r), r, r, height, width)
-    result = compressed(
+    result = shrink_plane(
         _spread(blocks, len(lead)).reshape(*plane.shape[:-3], channels // (r * r), height * r, width * r)
     )
     _note_fold(call, plane, result)
@@ -243,7 +243,7 @@ def stacked(call: Call) -> Value:
         planes = [np.expand_dims(p, axis) for p in merged(call, tensors)]
     else:
         rows = zip(*(call.value(t).planes for t in tensors), strict=True)
-        planes = [compressed(np.stack(row, axis)) for row in rows]
+        planes = [shrink_plane(np.stack(row, axis)) for row in rows]
         for plane in planes:
             call.fold(plane)
             if axis in axes_of(plane):
@@ -305,11 +305,11 @@ def repeated(call: Call) -> Value:
     shape = (1,) * (rank - source.dim()) + tuple(source.shape)
     planes = []
     for plane in value.planes:
-        up = lifted(plane, rank)
+        up = lift_plane(plane, rank)
         counts = [r if up.shape[a] > 1 else 1 for a, r in enumerate(repeats)]
         # An axis of size 1 that is repeated holds one channel many times.
         full = np.broadcast_to(up, [s if up.shape[a] > 1 else 1 for a, s in enumerate(shape)])
-        planes.append(compressed(np.tile(full, counts)))
+        planes.append(shrink_plane(np.tile(full, counts)))
     return Value(tuple(planes), static=value.static)
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from torch import nn
 
 from reconv.graph.channels import ChannelGraph, Counted, Mask
+from reconv.graph.constraints import Constraints, Line, Tie, label_classes, varying_axes
+from reconv.graph.dry_run import Failure, generic_cut
 from reconv.graph.labels import Plane, components
+from reconv.graph.observed_sizes import changes, counted_sizes, widths
 from reconv.graph.record import Call
-from reconv.graph.seen import changes, numbers, widths
-from reconv.graph.settle import Answers, Line, Tie, united, varying_axes
-from reconv.graph.trace import Recording
-from reconv.graph.trial import Failure, generic_cut
+from reconv.graph.tracing import Recording
 
 Found = Mapping[str, Mapping[str, Counted]]
 
@@ -31,8 +31,8 @@ BY_NUMBERS = frozenset(
 
 
 @dataclass
-class Mender:
-    """Improves the answers after every failed trial.
+class Refiner:
+    """Improves the constraints after every failed trial.
 
     At the operator that failed, and wherever the same line of code runs in a module of the same class:
     first, attributes whose values are sizes seen there are taught to follow (all of them, then one by one);
@@ -50,25 +50,25 @@ class Mender:
     def modules(self) -> Mapping[str, nn.Module]:
         return dict(self.recording.model.named_modules())
 
-    def improved(self, answers: Answers, graph: ChannelGraph, failure: Failure) -> Answers:
+    def refine(self, constraints: Constraints, graph: ChannelGraph, failure: Failure) -> Constraints:
         call = self.recording.record.operations[min(failure.operation, len(self.recording.record.operations) - 1)]
         if self.changed is not None and self._reads_before(call, self.changed):
             call = self.changed  # an attribute that was set there is read here, and means something else
         self.changed = None
         if failure.shape:
-            answers, mended = self._with_sizes(answers, graph, call)
+            constraints, mended = self._with_sizes(constraints, graph, call)
             if mended:
                 self.changed = call
-                return answers
+                return constraints
         blamed, where = self._blamed(graph, call)
-        other = self._with_layouts(answers, graph, call, blamed)
+        other = self._with_layouts(constraints, graph, call, blamed)
         if other is None and failure.shape:
-            other = self._with_ties(answers, graph, call)
+            other = self._with_ties(constraints, graph, call)
         if other is not None:
             return other
-        answers = self._without_ties(answers, call.line)
+        constraints = self._without_ties(constraints, call.line)
         reason = f"a cut copy fails: {failure.why} ({where})"
-        return replace(answers, frozen=(*answers.frozen, (blamed, reason)))
+        return replace(constraints, frozen=(*constraints.frozen, (blamed, reason)))
 
     # -------------------------------------------------------------- attributes
 
@@ -85,8 +85,8 @@ class Mender:
             for name in found
         )
 
-    def _with_sizes(self, answers: Answers, graph: ChannelGraph, call: Call) -> tuple[Answers, bool]:
-        """The answers with the next candidates in place of those that failed, and whether there were any."""
+    def _with_sizes(self, constraints: Constraints, graph: ChannelGraph, call: Call) -> tuple[Constraints, bool]:
+        """The constraints with the next candidates in place of those that failed, and whether there were any."""
         if call.line not in self.attempts:
             self.attempts[call.line] = list(self._candidates(graph, call))
         waiting = self.attempts[call.line]
@@ -97,7 +97,7 @@ class Mender:
         for found in self.taken.values():
             for path, values in found.items():
                 sizes.setdefault(path, {}).update(values)
-        return replace(answers, sizes=sizes), bool(waiting and waiting.pop(0))
+        return replace(constraints, sizes=sizes), bool(waiting and waiting.pop(0))
 
     def _candidates(self, graph: ChannelGraph, call: Call) -> Iterator[Found]:
         """All attributes that match a size here, then each of them by itself, then none."""
@@ -115,7 +115,7 @@ class Mender:
         keep = generic_cut(graph)[graph.labels]
         result: dict[str, dict[str, Counted]] = {}
         for other in self._same_line(call):
-            for old, counted in numbers(other, graph.labels):
+            for old, counted in counted_sizes(other, graph.labels):
                 if not changes(counted, keep):
                     continue
                 for path, name, value in self._attributes(other.module):
@@ -162,10 +162,14 @@ class Mender:
             if other.line == call.line and type(self.modules.get(other.module)) is kind
         ]
 
-    def _with_layouts(self, answers: Answers, graph: ChannelGraph, call: Call, blamed: Plane) -> Answers | None:
+    def _with_layouts(
+        self, constraints: Constraints, graph: ChannelGraph, call: Call, blamed: Plane
+    ) -> Constraints | None:
         """Another layout for the folds, up to here, of the channels involved."""
         space = self.recording.record.space
-        free = united([*space.united, *(tie.labels for tie in answers.tied)], space.count)  # before any layout
+        free = label_classes(
+            [*space.united, *(tie.labels for tie in constraints.tied)], space.count
+        )  # before any layout
         classes = np.unique(graph.labels[blamed])
         lines = set()
         for fold in space.folds:
@@ -173,16 +177,16 @@ class Mender:
             involved = fold.operation <= call.index and np.isin(graph.labels[fold.plane], classes).any()
             if involved and len(varying_axes(free[fold.plane])) > 1:
                 lines.add(line)
-        layouts = dict(answers.layouts)
+        layouts = dict(constraints.layouts)
         lines = {line for line in lines if layouts.get(line, 0) < 4}
         for line in lines:
             layouts[line] = layouts.get(line, 0) + 1
-        return replace(answers, layouts=layouts) if lines else None
+        return replace(constraints, layouts=layouts) if lines else None
 
     # -------------------------------------------------------------- ties
 
-    def _with_ties(self, answers: Answers, graph: ChannelGraph, call: Call) -> Answers | None:
-        """The answers with the next ties in place of those that failed; None where there are no more.
+    def _with_ties(self, constraints: Constraints, graph: ChannelGraph, call: Call) -> Constraints | None:
+        """The constraints with the next ties in place of those that failed; None where there are no more.
 
         A width that the code reads from one axis and uses for another (`C // num_heads`, where `C` is the width of the
         stream) is right while both lose the same places: then they go together.
@@ -195,12 +199,12 @@ class Mender:
         if not self.ties[call.line]:
             return None
         self.attempts.pop(call.line, None)  # what failed without the ties may be right with them
-        answers = self._without_ties(answers, call.line)
-        return replace(answers, tied=(*answers.tied, *self.ties[call.line].pop(0)))
+        constraints = self._without_ties(constraints, call.line)
+        return replace(constraints, tied=(*constraints.tied, *self.ties[call.line].pop(0)))
 
     @staticmethod
-    def _without_ties(answers: Answers, line: Line) -> Answers:
-        return replace(answers, tied=tuple(tie for tie in answers.tied if tie.line != line))
+    def _without_ties(constraints: Constraints, line: Line) -> Constraints:
+        return replace(constraints, tied=tuple(tie for tie in constraints.tied if tie.line != line))
 
     def _partners(self, classes: Plane, keep: Mask, call: Call) -> Iterator[Tie]:
         """Ties of what this operator sees to other axes that its module saw before, the widest first.

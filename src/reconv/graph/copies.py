@@ -18,14 +18,16 @@ from torch.utils._mode_utils import no_dispatch
 from reconv.graph.labels import Shape
 
 
-def twin_of(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
+def copy_without_data(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
     """A copy of the model whose parameters and buffers are fake: shapes without data."""
     if fake is None:
-        return copied(model)
-    return copied(model, {id(t): hollow(t, fake) for found in parameters_and_buffers(model) for t in found.values()})
+        return copy_model(model)
+    return copy_model(
+        model, {id(t): fake_like(t, fake) for found in parameters_and_buffers(model) for t in found.values()}
+    )
 
 
-def hollow(tensor: Tensor, fake: FakeTensorMode, shape: Shape | None = None) -> Tensor:
+def fake_like(tensor: Tensor, fake: FakeTensorMode, shape: Shape | None = None) -> Tensor:
     """Like `fake.from_tensor`, which takes ten times as long over what parameters do not have; or of another shape."""
     plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
     if not plain and shape is None:
@@ -34,7 +36,7 @@ def hollow(tensor: Tensor, fake: FakeTensorMode, shape: Shape | None = None) -> 
         shape, stride = tuple(tensor.shape), tensor.stride()
     else:
         stride = torch.empty(shape, memory_format=memory_format_of(tensor), device="meta").stride()
-    result: Any = empty(fake, shape, stride, tensor.dtype, tensor.device)
+    result: Any = empty_fake(fake, shape, stride, tensor.dtype, tensor.device)
     result._is_param = isinstance(tensor, nn.Parameter)  # what isinstance(result, nn.Parameter) says
     return result  # type: ignore[no-any-return]
 
@@ -44,7 +46,7 @@ def without_data(example: Any, fake: FakeTensorMode | None) -> Any:
     return example if fake is None else pytree.tree_map_only(Tensor, fake.from_tensor, example)
 
 
-def empty(fake: FakeTensorMode, shape: Shape, stride: Shape, dtype: torch.dtype, device: torch.device) -> Tensor:
+def empty_fake(fake: FakeTensorMode, shape: Shape, stride: Shape, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A tensor without data."""
     with no_dispatch():
         return FakeTensor(fake, torch.empty_strided(shape, stride, dtype=dtype, device="meta"), device)
@@ -58,19 +60,19 @@ def memory_format_of(tensor: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def copied(model: nn.Module, tensors: dict[int, Any] | None = None) -> nn.Module:
+def copy_model(model: nn.Module, tensors: dict[int, Any] | None = None) -> nn.Module:
     """A copy that holds these tensors, by the ids of those that they replace, and nothing cached.
 
     Switched to training and back, modules drop what they keep from earlier passes in evaluation mode.
     """
-    twin: nn.Module = _deep_copy(model, dict(tensors or {}))
-    modules = [module for _, module in named_modules(twin)]
+    result: nn.Module = _deep_copy(model, dict(tensors or {}))
+    modules = [module for _, module in named_modules(result)]
     if any(type(module).train is not nn.Module.train for module in modules):
         modes = [module.training for module in modules]
-        twin.train()
+        result.train()
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
-    return twin
+    return result
 
 
 _ATOMS = frozenset({NoneType, bool, int, float, str, type, FunctionType, BuiltinFunctionType})
@@ -94,10 +96,10 @@ def _deep_copy(value: Any, known: dict[int, Any]) -> Any:
     if kind is set and not value:
         return known.setdefault(id(value), set())
     if _is_plain_module(kind):
-        known[id(value)] = twin = object.__new__(kind)
+        known[id(value)] = module = object.__new__(kind)
         state = value.__dict__
-        twin.__setstate__({k: v if type(v) in _ATOMS else _deep_copy(v, known) for k, v in state.items()})
-        return twin
+        module.__setstate__({k: v if type(v) in _ATOMS else _deep_copy(v, known) for k, v in state.items()})
+        return module
     return copy.deepcopy(value, known)
 
 

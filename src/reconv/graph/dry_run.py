@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from reconv.graph.channels import ChannelGraph, Mask
-from reconv.graph.hollow import hollow_cut
+from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
+from reconv.graph.meta_cut import cut_without_data
 from reconv.graph.record import Call, Record, Value
-from reconv.graph.trace import Recording, RuleOf, in_one_line, run, two_of
-from reconv.graph.twins import parameters_and_buffers
+from reconv.graph.tracing import Recording, RuleOf, batch_of_two, in_one_line, run
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,16 @@ def _kind(call: Call) -> str:
     return "aten.view" if call.operator in _VIEWS else call.operator
 
 
-def try_out(recording: Recording, graph: ChannelGraph, example: Any, rule_of: RuleOf, seed: int = 0) -> Failure | None:
+def run_cut_copy(
+    recording: Recording, graph: ChannelGraph, example: Any, rule_of: RuleOf, seed: int = 0
+) -> Failure | None:
     """Run a copy from which every group has lost some channels; where it departs from the prediction, or None."""
     keep = generic_cut(graph, seed)
     if keep.all():
         return None
     space = _KnownLabels(graph.labels)
     record = Record(space=space)
-    twin = _cut_twin(recording, graph, keep, record)
+    cut_copy = _cut_copy(recording, graph, keep, record)
     expected = [call for call in recording.record.operations if _counts(call)]
     predict = _Prediction(space, keep)
     place = 0
@@ -113,9 +115,9 @@ def try_out(recording: Recording, graph: ChannelGraph, example: Any, rule_of: Ru
 
     try:
         with _unlogged():
-            run(twin.eval(), example, record, rule_of, recording.fake, check)
+            run(cut_copy.eval(), example, record, rule_of, recording.fake, check)
             if recording.training:
-                run(twin.train(), two_of(example), record, rule_of, recording.fake, check)
+                run(cut_copy.train(), batch_of_two(example), record, rule_of, recording.fake, check)
     except _DepartsError as error:
         return Failure(expected[min(place, len(expected) - 1)].index, str(error), error.shape)
     except Exception as error:  # whatever the model's code makes of other sizes
@@ -151,15 +153,15 @@ def generic_cut(graph: ChannelGraph, seed: int = 0) -> Mask:
     return keep
 
 
-def _cut_twin(recording: Recording, graph: ChannelGraph, keep: Mask, record: Record) -> nn.Module:
+def _cut_copy(recording: Recording, graph: ChannelGraph, keep: Mask, record: Record) -> nn.Module:
     """The copy, cut: its parameters are new and without data, and known to the record."""
     assert recording.fake is not None
-    twin = hollow_cut(graph, keep, recording.fake)
+    cut_copy = cut_without_data(graph, keep, recording.fake)
     kept = keep[graph.labels]
-    parameters, buffers = parameters_and_buffers(twin)
+    parameters, buffers = parameters_and_buffers(cut_copy)
     for name, tensor in (parameters | buffers).items():
         record.know(name, tensor, _left(recording.record.parameters[name], kept))
-    return twin
+    return cut_copy
 
 
 def _left(planes: tuple[Plane, ...], keep: Mask) -> tuple[Plane, ...]:

@@ -30,7 +30,7 @@ class Tie:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Constraints:
     """What trying out cut copies has taught, on top of what the operators said.
 
     Args:
@@ -48,17 +48,17 @@ class Answers:
     cautious: bool = False
 
 
-def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> ChannelGraph:
+def solve_constraints(model: nn.Module, record: Record, example: Any, constraints: Constraints) -> ChannelGraph:
     """The graph that follows from a record and from what was learnt since."""
-    pairs = [*record.space.united, *(tie.labels for tie in answers.tied)]
-    classes = united(pairs, record.space.count)
-    layouts = dict(answers.layouts)
+    pairs = [*record.space.united, *(tie.labels for tie in constraints.tied)]
+    classes = label_classes(pairs, record.space.count)
+    layouts = dict(constraints.layouts)
     shapes = tuple(tuple(t.shape) for t in pytree.tree_leaves(example) if isinstance(t, Tensor))
     while True:
         extra, rows, exhausted = _laid_out(record, classes, layouts)
-        settled = united([*pairs, *extra], record.space.count) if extra else classes
+        settled = label_classes([*pairs, *extra], record.space.count) if extra else classes
         shared, apart = _spread(record.space.spreads, settled)
-        settled = united([*pairs, *extra, *shared], record.space.count) if shared else settled
+        settled = label_classes([*pairs, *extra, *shared], record.space.count) if shared else settled
         layers = _layers(record, settled, shapes[0][0] if shapes[0] else 1)
         component = _components((layer.outputs for layer in layers), int(settled.max(initial=-1)) + 1)
         balances = [settled[r] for r in record.space.balanced] + [settled[r] for r, _ in rows]
@@ -67,12 +67,12 @@ def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> 
             break
         for line in broken:
             layouts[line] = layouts.get(line, 0) + 1
-    reasons = [*record.space.frozen, *answers.frozen, *exhausted, *apart]
-    if answers.cautious:
+    reasons = [*record.space.frozen, *constraints.frozen, *exhausted, *apart]
+    if constraints.cautious:
         reasons += record.space.doubted
     count = int(settled.max(initial=-1)) + 1
     sizes = {path: dict(values) for path, values in record.sizes.items()}
-    for path, values in answers.sizes.items():
+    for path, values in constraints.sizes.items():
         sizes.setdefault(path, {}).update(values)
     return ChannelGraph(
         model=model,
@@ -91,7 +91,7 @@ def settle(model: nn.Module, record: Record, example: Any, answers: Answers) -> 
     )
 
 
-def united(pairs: Iterable[tuple[Plane, Plane]], count: int) -> Plane:
+def label_classes(pairs: Iterable[tuple[Plane, Plane]], count: int) -> Plane:
     """The class of every label: labels of one class are removed together. Shape [count]."""
     both = list(pairs)
     if not both:

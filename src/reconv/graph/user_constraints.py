@@ -16,7 +16,7 @@ from reconv.graph.record import Record
 Member: TypeAlias = "str | tuple[str, int]"
 
 
-def state(record: Record, tie: Iterable[Sequence[Member]], freeze: Iterable[str]) -> None:
+def add_user_constraints(record: Record, tie: Iterable[Sequence[Member]], freeze: Iterable[str]) -> None:
     """Add the user's statements to those of the operators.
 
     Args:

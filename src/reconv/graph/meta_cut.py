@@ -6,11 +6,11 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from reconv.graph.channels import ChannelGraph, Mask
+from reconv.graph.copies import copy_model, fake_like, named_modules, parameters_and_buffers
 from reconv.graph.sizes import follow_sizes
-from reconv.graph.twins import copied, hollow, named_modules, parameters_and_buffers
 
 
-def hollow_cut(graph: ChannelGraph, keep: Mask | None, fake: FakeTensorMode) -> nn.Module:
+def cut_without_data(graph: ChannelGraph, keep: Mask | None, fake: FakeTensorMode) -> nn.Module:
     """A copy of the traced model from which all channel classes but those in `keep` are gone; None: it is whole.
 
     Parameters and buffers hold no data; the attributes of modules follow as they do when the model itself is cut.
@@ -18,11 +18,11 @@ def hollow_cut(graph: ChannelGraph, keep: Mask | None, fake: FakeTensorMode) -> 
     parameters, buffers = parameters_and_buffers(graph.model)
     tensors = {
         # What bears no channels has the shape that it has now: a forward may have filled it since the trace.
-        id(tensor): hollow(tensor, fake, graph.shape(name, keep) if graph.parameters.get(name) else None)
+        id(tensor): fake_like(tensor, fake, graph.shape(name, keep) if graph.parameters.get(name) else None)
         for name, tensor in (parameters | buffers).items()
     }
-    twin = copied(graph.model, tensors)
+    copy = copy_model(graph.model, tensors)
     if keep is not None:
-        for path, module in named_modules(twin):
+        for path, module in named_modules(copy):
             follow_sizes(module, path, graph, keep)
-    return twin
+    return copy

@@ -12,20 +12,20 @@ from odd_nets import ODD
 from torch import Tensor, nn
 
 from reconv.graph import trace
-from reconv.graph.build import _tried_out
-from reconv.graph.mend import _leaves_a_choice
+from reconv.graph.build import _refine
+from reconv.graph.constraints import Constraints, solve_constraints
+from reconv.graph.dry_run import Failure, generic_cut, run_cut_copy
+from reconv.graph.refine import _leaves_a_choice
 from reconv.graph.rules import rule_of
-from reconv.graph.settle import Answers, settle
-from reconv.graph.trace import record_forward
-from reconv.graph.trial import Failure, generic_cut, try_out
+from reconv.graph.tracing import record_forward
 
 
 def first_failure(name: str) -> Failure | None:
     build, shape = {**NETS, **ODD}[name]
     model, example = build(), torch.randn(shape)
     recording = record_forward(model, example, rule_of)
-    graph = settle(model, recording.record, example, Answers())
-    return try_out(recording, graph, example, rule_of)
+    graph = solve_constraints(model, recording.record, example, Constraints())
+    return run_cut_copy(recording, graph, example, rule_of)
 
 
 @pytest.mark.parametrize("name", ["cat", "squeeze_excite", "flattened_into_linear", "grouped", "used_twice", "windows"])
@@ -57,7 +57,9 @@ def test_other_channels_in_the_same_shape_are_noticed() -> None:
 
     model, example = Net(forward, a=conv(3, 16), b=conv(16, 4)), torch.randn(1, 3, 8, 8)
     recording = record_forward(model, example, rule_of)
-    failure = try_out(recording, settle(model, recording.record, example, Answers()), example, rule_of)
+    failure = run_cut_copy(
+        recording, solve_constraints(model, recording.record, example, Constraints()), example, rule_of
+    )
     assert failure is not None
     assert failure.why == "other channels come out than were predicted"
     assert not failure.shape
@@ -87,9 +89,9 @@ def test_where_nothing_can_be_made_to_work_everything_stays(monkeypatch: pytest.
     from reconv.graph import build
 
     monkeypatch.setattr(build, "TRIALS", 2)
-    monkeypatch.setattr(build, "try_out", lambda *_: Failure(0, "never right", False))
+    monkeypatch.setattr(build, "run_cut_copy", lambda *_: Failure(0, "never right", False))
     model, example = NETS["squeeze_excite_linear"][0](), torch.randn(1, 3, 8, 8)
-    graph = _tried_out(model, record_forward(model, example, rule_of), example)
+    graph = _refine(model, record_forward(model, example, rule_of), example)
     assert all(group.reason for group in graph.groups)
 
 

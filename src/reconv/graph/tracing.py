@@ -21,10 +21,10 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError
+from reconv.graph.copies import copy_without_data, named_modules, parameters_and_buffers, without_data
 from reconv.graph.questions import Listening
 from reconv.graph.record import Call, Operation, Output, Record, Rule, Value
 from reconv.graph.shortcuts import shortcut
-from reconv.graph.twins import named_modules, parameters_and_buffers, twin_of, without_data
 
 # PyTorch runs it of itself when a tensor that it has just made is held by somebody else, such as a recording.
 DETACH = "aten.detach"
@@ -154,18 +154,18 @@ def in_one_line(error: Exception) -> str:
 
 def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMode | None) -> Recording:
     record = Record()
-    twin = twin_of(model, fake)
-    parameters, buffers = parameters_and_buffers(twin)
+    copy = copy_without_data(model, fake)
+    parameters, buffers = parameters_and_buffers(copy)
     for name, tensor in (parameters | buffers).items():
         record.bear(name, tensor)
-    run(twin.eval(), example, record, rule_of, fake)
+    run(copy.eval(), example, record, rule_of, fake)
     record.forward = tuple(_operation(call) for call in record.operations if call.operator != DETACH)
     training = not record.used.issuperset(parameters)
     if training:
         # Parameters that only training uses (auxiliary classifiers) are cut with the channels they read.
         counted = list(record.calls), dict(record.uncounted)
         try:
-            run(twin.train(), two_of(example), record, rule_of, fake)
+            run(copy.train(), batch_of_two(example), record, rule_of, fake)
         except Exception as error:  # of the user's code, in a mode that was not asked for
             record.notes.append(f"layers that only training uses were not followed: {in_one_line(error)}")
             training = False
@@ -180,26 +180,26 @@ def _operation(call: Call) -> Operation:
     )
 
 
-def two_of(example: Any) -> Any:
+def batch_of_two(example: Any) -> Any:
     """A batch of two where there was one, for norms that train on batches."""
     return pytree.tree_map_only(Tensor, lambda t: t.expand(2, *t.shape[1:]) if t.dim() and len(t) == 1 else t, example)
 
 
 def run(
-    twin: nn.Module,
+    copy: nn.Module,
     example: Any,
     record: Record,
     rule_of: RuleOf,
     fake: FakeTensorMode | None,
     check: Check | None = None,
 ) -> None:
-    """Run the twin once under the recorder; `check` sees every call before the next one runs."""
-    record.modules = dict(named_modules(twin))
+    """Run the copy once under the recorder; `check` sees every call before the next one runs."""
+    record.modules = dict(named_modules(copy))
     args, kwargs = call_arguments(without_data(example, fake))
     listening = Listening(lambda: record.modules.get(record.module))
     recorder = _Recorder(record, rule_of, check, listening, fake)
     with _path_followed(record), torch.no_grad(), fake or nullcontext(), listening, recorder:
-        outputs = twin(*args, **kwargs)
+        outputs = copy(*args, **kwargs)
     record.noticed = record.noticed or listening.noticed
     for tensor in pytree.tree_leaves(outputs):
         if isinstance(tensor, Tensor):

@@ -8,12 +8,12 @@ import numpy as np
 from torch import Tensor
 
 from reconv.graph.channels import Counted
+from reconv.graph.constraints import varying_axes
 from reconv.graph.labels import Plane, axes_of
 from reconv.graph.record import Call, Value
-from reconv.graph.settle import varying_axes
 
 
-def numbers(call: Call, classes: Plane) -> Iterator[tuple[int | tuple[int, ...], Counted]]:
+def counted_sizes(call: Call, classes: Plane) -> Iterator[tuple[int | tuple[int, ...], Counted]]:
     """Sizes that the operator sees or was given, and the labels that each one counts."""
     for tensor, value in _tensors(call):
         along = [counted_along(value, axis, classes) for axis in range(tensor.dim())]
