@@ -122,11 +122,7 @@ def _read(hint: Any, value: Any, where: str, strict: bool) -> Any:
     if origin is Literal:
         return value if value in inside else _refuse(hint, value, where)
     if origin is tuple:
-        return (
-            _read_tuple(inside, value, where, strict)
-            if isinstance(value, list | tuple)
-            else _refuse(hint, value, where)
-        )
+        return _read_tuple(hint, value, where, strict)
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             _refuse(hint, value, where)
