@@ -1,6 +1,6 @@
 """A model, pruned or not, as a folder of data, rebuilt bit-equal in a fresh process without tracing.
 
-    recipe.json           how to build the original, edited sizes, what was removed, versions, fingerprint
+    manifest.json         how to build the original, edited sizes, what was removed, versions, fingerprint
     weights.safetensors   every parameter and buffer
 
 Scores are one safetensors file whose metadata is JSON.
@@ -37,7 +37,8 @@ from reconv.zoo import build_skeleton, fill
 from reconv.zoo.weights import weights_metadata
 
 FORMAT = 1
-_RECIPE, _WEIGHTS = "recipe.json", "weights.safetensors"
+_MANIFEST, _WEIGHTS = "manifest.json", "weights.safetensors"
+_FORMERLY = "recipe.json"  # the name of the manifest in folders of reconv 0.1
 _SCORES_KEY = "reconv_scores"
 
 
@@ -54,7 +55,7 @@ def save(model: nn.Module, path: PathLike, *, plan: Plan | None = None, overwrit
         ArtifactError: the folder exists, or cannot be written.
     """
     tensors = model.state_dict()
-    recipe = {
+    manifest = {
         "format": FORMAT,
         "kind": "model",
         "versions": {"reconv": __version__, "torch": torch.__version__},
@@ -65,21 +66,31 @@ def save(model: nn.Module, path: PathLike, *, plan: Plan | None = None, overwrit
     }
     with folder_at_once(path, overwrite=overwrite) as folder:
         write_tensors(folder / _WEIGHTS, tensors, weights_metadata(model))
-        write_json(folder / _RECIPE, recipe)
+        write_json(folder / _MANIFEST, manifest)
 
 
-def read_recipe(path: PathLike) -> dict[str, Any]:
-    """The recipe of a saved model, for looking at: architecture, edits, plan, versions, fingerprint.
+def is_saved_model(path: PathLike) -> bool:
+    """Whether a folder holds a model that `save` wrote."""
+    return _manifest_file(path).is_file()
+
+
+def _manifest_file(path: PathLike) -> Path:
+    former = Path(path) / _FORMERLY
+    return former if former.is_file() else Path(path) / _MANIFEST
+
+
+def read_manifest(path: PathLike) -> dict[str, Any]:
+    """The manifest of a saved model, without its weights: architecture, edits, plan, versions, fingerprint.
 
     Raises:
         ArtifactError: not a saved model, or of a newer reconv.
     """
-    file = Path(path) / _RECIPE
+    file = _manifest_file(path)
     if not file.is_file():
-        raise ArtifactError(f"{path}: not a saved model (no {_RECIPE} in it); give a folder that reconv.save wrote.")
-    recipe = read_json(file)
-    _check_header(recipe, "model", file)
-    return dict(recipe)
+        raise ArtifactError(f"{path}: not a saved model (no {_MANIFEST} in it); give a folder that reconv.save wrote.")
+    manifest = read_json(file)
+    _check_header(manifest, "model", file)
+    return dict(manifest)
 
 
 def load(path: PathLike, *, model: nn.Module | None = None) -> nn.Module:
@@ -94,17 +105,17 @@ def load(path: PathLike, *, model: nn.Module | None = None) -> nn.Module:
         UnknownNameError: an architecture that the installed libraries do not have.
         WeightsError: tensors that do not fit the architecture, or hold NaN or infinity.
     """
-    recipe = read_recipe(path)
-    file = Path(path) / _RECIPE
-    provenance = Provenance.from_json(recipe, str(file))
+    manifest = read_manifest(path)
+    file = _manifest_file(path)
+    provenance = Provenance.from_json(manifest, str(file))
     tensors = read_tensors(Path(path) / _WEIGHTS)
-    recorded = recipe["weights"].get("fingerprint") if isinstance(recipe.get("weights"), Mapping) else None
+    recorded = manifest["weights"].get("fingerprint") if isinstance(manifest.get("weights"), Mapping) else None
     if tensors_fingerprint(tensors) != recorded:
         raise ArtifactError(
-            f"{Path(path) / _WEIGHTS}: not the weights that {_RECIPE} belongs to (fingerprints differ); "
+            f"{Path(path) / _WEIGHTS}: not the weights that {file.name} belongs to (fingerprints differ); "
             "restore both files, or save the model again."
         )
-    skeleton = _skeleton(provenance, model, recipe, file)
+    skeleton = _skeleton(provenance, model, manifest, file)
     for module_path, edits in provenance.edits.items():
         _apply(skeleton, module_path, edits, file)
     _shrink(skeleton, tensors)
@@ -117,9 +128,9 @@ def _class_of(model: nn.Module) -> str:
     return f"{type(model).__module__}.{type(model).__qualname__}"
 
 
-def _check_header(recipe: Any, kind: str, file: PathLike) -> None:
-    found = recipe.get("format") if isinstance(recipe, dict) else None
-    if not isinstance(found, int) or recipe.get("kind") != kind:
+def _check_header(manifest: Any, kind: str, file: PathLike) -> None:
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if not isinstance(found, int) or manifest.get("kind") != kind:
         raise ArtifactError(f"{file}: not a {kind} that reconv saved; give one that it did.")
     if found > FORMAT:
         raise ArtifactError(
@@ -127,12 +138,12 @@ def _check_header(recipe: Any, kind: str, file: PathLike) -> None:
         )
 
 
-def _skeleton(provenance: Provenance, model: nn.Module | None, recipe: Mapping[str, Any], file: Path) -> nn.Module:
+def _skeleton(provenance: Provenance, model: nn.Module | None, manifest: Mapping[str, Any], file: Path) -> nn.Module:
     if model is not None:
         return copy.deepcopy(model)
     if provenance.spec is None:
         raise ArtifactError(
-            f"{file}: a {recipe.get('class')}, which reconv cannot build by name; "
+            f"{file}: a {manifest.get('class')}, which reconv cannot build by name; "
             "make one and give it: reconv.load(path, model=...)."
         )
     return build_skeleton(provenance.spec)
@@ -179,7 +190,7 @@ def _check_sizes(model: nn.Module, file: Path) -> None:
             if getattr(module, name, size) != size:
                 raise ArtifactError(
                     f"{file}: {path}.{name} is {getattr(module, name)}, its tensors have {size}; "
-                    "the recipe was changed: restore it, or save the model again."
+                    "the manifest was changed: restore it, or save the model again."
                 )
 
 

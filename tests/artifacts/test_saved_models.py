@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reconv.artifacts import load, read_recipe, save
+from reconv.artifacts import is_saved_model, load, read_manifest, save
 from reconv.errors import ArtifactError, ReconvError, UnknownNameError, WeightsError
 from reconv.files import read_tensors, tensors_fingerprint, write_tensors
 from reconv.graph import trace
@@ -101,9 +101,17 @@ def test_normalization_notes_and_plan_are_recorded(tmp_path: Path) -> None:
     small, plan = pruned(model)
     save(small, tmp_path / "small", plan=plan)
     assert provenance_of(load(tmp_path / "small")).normalization == IMAGENET
-    recipe = read_recipe(tmp_path / "small")
-    assert recipe["plan"] == plan.to_json()
-    assert set(recipe["versions"]) == {"reconv", "torch"}
+    manifest = read_manifest(tmp_path / "small")
+    assert manifest["plan"] == plan.to_json()
+    assert set(manifest["versions"]) == {"reconv", "torch"}
+
+
+def test_a_folder_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    small, _ = pruned(load_model("resnet20"))
+    save(small, tmp_path / "small")
+    (tmp_path / "small" / "manifest.json").rename(tmp_path / "small" / "recipe.json")
+    assert is_saved_model(tmp_path / "small")
+    assert_same(small, load(tmp_path / "small"))
 
 
 def test_dtypes_are_kept(tmp_path: Path) -> None:
@@ -175,9 +183,9 @@ def saved(tmp_path: Path) -> Path:
 
 
 def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    recipe = json.loads((folder / "recipe.json").read_text())
-    change(recipe)
-    (folder / "recipe.json").write_text(json.dumps(recipe))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def halve(file: Path) -> None:
@@ -192,22 +200,22 @@ def flip_a_bit(file: Path) -> None:
 
 
 def refit(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
-    """Change the tensors, and the recipe's fingerprint along with them."""
+    """Change the tensors, and the manifest's fingerprint along with them."""
     tensors = read_tensors(folder / "weights.safetensors")
     change(tensors)
     write_tensors(folder / "weights.safetensors", tensors)
-    changed(folder, lambda recipe: recipe["weights"].update(fingerprint=tensors_fingerprint(tensors)))
+    changed(folder, lambda manifest: manifest["weights"].update(fingerprint=tensors_fingerprint(tensors)))
 
 
 CONV = "layer1.0.conv1"
 CORRUPTIONS: dict[str, tuple[Callable[[Path], object], type[ReconvError], str]] = {
-    "no recipe": (lambda p: (p / "recipe.json").unlink(), ArtifactError, "not a saved model"),
+    "no manifest": (lambda p: (p / "manifest.json").unlink(), ArtifactError, "not a saved model"),
     "no weights": (
         lambda p: (p / "weights.safetensors").unlink(),
         ArtifactError,
         r"weights\.safetensors: cannot be read: it does not exist",
     ),
-    "half the recipe": (lambda p: halve(p / "recipe.json"), ArtifactError, r"recipe\.json: not complete JSON"),
+    "half the manifest": (lambda p: halve(p / "manifest.json"), ArtifactError, r"manifest\.json: not complete JSON"),
     "half the weights": (
         lambda p: halve(p / "weights.safetensors"),
         ArtifactError,
@@ -219,7 +227,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], type[ReconvError], str]] 
         "fingerprints differ",
     ),
     "no fingerprint": (lambda p: changed(p, lambda r: r.pop("weights")), ArtifactError, "fingerprints differ"),
-    "a list": (lambda p: (p / "recipe.json").write_text("[]"), ArtifactError, "not a model that reconv saved"),
+    "a list": (lambda p: (p / "manifest.json").write_text("[]"), ArtifactError, "not a model that reconv saved"),
     "another kind": (lambda p: changed(p, lambda r: r.update(kind="x")), ArtifactError, "not a model that"),
     "a newer format": (
         lambda p: changed(p, lambda r: r.update(format=99)),

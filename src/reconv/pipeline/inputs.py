@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reconv.artifacts import load
+from reconv.artifacts import is_saved_model, load
 from reconv.data import DataSet, load_data
 from reconv.errors import ConfigError
 from reconv.pipeline.config import RunConfig, Schooling
@@ -22,7 +22,7 @@ from reconv.zoo.registry import resolve
 
 PRETRAINED, SHIPPED = "pretrained", "shipped"  # in place of a file of weights
 RANDOM = ("none", "scratch")  # the same: ask for random ones
-RECIPE, MODEL, BASE = "recipe.json", "model", "base"
+MODEL, BASE = "model", "base"
 
 # Image shape and classes of the data sets that have one, for what needs no images.
 SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
@@ -41,7 +41,7 @@ def load_images(config: RunConfig) -> DataSet:
 def saved_model_in(path: str | Path) -> Path | None:
     """The saved model at a path: the folder itself, or the final model of a run's folder; None if there is none."""
     folder = Path(path)
-    return next((place for place in (folder, folder / MODEL) if (place / RECIPE).is_file()), None)
+    return next((place for place in (folder, folder / MODEL) if is_saved_model(place)), None)
 
 
 def is_trained(config: RunConfig) -> bool:
