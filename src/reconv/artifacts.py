@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from reconv import __version__
-from reconv.errors import ArtifactError
+from reconv.errors import ArtifactError, check_kind
 from reconv.files import (
     PathLike,
     folder_at_once,
@@ -54,6 +56,9 @@ def save(model: nn.Module, path: PathLike, *, plan: Plan | None = None, overwrit
     Raises:
         ArtifactError: the folder exists, or cannot be written.
     """
+    check_kind("save: model", model, nn.Module)
+    check_kind("save: path", path, (str, os.PathLike), "the path of the folder to write")
+    check_kind("save: plan", plan, (Plan, NoneType))
     tensors = model.state_dict()
     manifest = {
         "format": FORMAT,
@@ -105,6 +110,8 @@ def load(path: PathLike, *, model: nn.Module | None = None) -> nn.Module:
         UnknownNameError: an architecture that the installed libraries do not have.
         WeightsError: tensors that do not fit the architecture, or hold NaN or infinity.
     """
+    check_kind("load: path", path, (str, os.PathLike), "the path of a folder that reconv.save wrote")
+    check_kind("load: model", model, (nn.Module, NoneType))
     manifest = read_manifest(path)
     file = _manifest_file(path)
     provenance = Provenance.from_json(manifest, str(file))

@@ -1,12 +1,13 @@
 """The errors a user can cause, and how each one speaks.
 
-Every message says: **where: what we got; what would be right; what to do.** The command line prints it in one
+Every message says: **where: what was given; what would be right; what to do.** The command line prints it in one
 line and exits with code 2. Anything that is not a `ReconvError` is a fault of ours and keeps its traceback.
 """
 
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -20,6 +21,10 @@ class UnknownNameError(ReconvError):
 
 class ConfigError(ReconvError):
     """A setting outside its range, or two that exclude each other."""
+
+
+class WrongKindError(ReconvError, TypeError):
+    """An argument of a kind that a function does not take."""
 
 
 class GeometryError(ReconvError):
@@ -60,3 +65,40 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
     offer = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:_LISTED])}{more}."
     return UnknownNameError(f"{kind}: {name!r} is not known; {offer}")
+
+
+# By the name of the class that an argument must be of: what to pass. Names, so that no class need be imported here.
+_HINTS = {
+    "Module": "a torch.nn.Module; reconv.load_model builds one by its name, reconv.load reads a saved one",
+    "ChannelGraph": "the graph that reconv.trace(model, example) returns",
+    "Saliency": "the scores that reconv.score(graph) returns",
+    "Budget": "a budget such as reconv.Budget(macs=0.5)",
+    "Limits": "limits such as reconv.Limits(minimum=8)",
+    "Plan": "the plan that reconv.choose(graph, scores, budget) returns",
+    "Tensor": "a torch.Tensor",
+}
+
+
+def check_kind(argument: str, value: object, kind: type | tuple[type, ...], hint: str = "") -> None:
+    """Refuse an argument of the wrong kind.
+
+    Args:
+        argument: the function and its parameter, such as "prune: plan".
+        value: what was given. kind: what it must be an instance of.
+        hint: what to pass; by default what the first kind's row in `_HINTS` says.
+
+    Raises:
+        WrongKindError: such as "prune: plan is 0.5 (float); pass the plan that reconv.choose(...) returns".
+    """
+    if not isinstance(value, kind):
+        first = kind[0] if isinstance(kind, tuple) else kind
+        raise wrong_kind(argument, value, hint or _HINTS.get(first.__name__, f"one of {first.__name__}"))
+
+
+def wrong_kind(argument: str, value: object, hint: str) -> WrongKindError:
+    """The error of `check_kind`, for kinds that no `isinstance` can tell."""
+    kind = type(value).__name__
+    plain = isinstance(value, (bool, int, float, str, bytes))
+    article = "an" if kind[:1].lower() in "aeiou" else "a"
+    given = "None" if value is None else f"{reprlib.repr(value)} ({kind})" if plain else f"{article} {kind}"
+    return WrongKindError(f"{argument} is {given}; pass {hint}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from reconv.errors import ConfigError, GraphError
+from reconv.errors import ConfigError, GraphError, check_kind
 from reconv.graph.channels import ChannelGraph
 from reconv.graph.constraints import Constraints, solve_constraints
 from reconv.graph.dry_run import Failure, run_cut_copy
@@ -52,6 +52,7 @@ def trace(
         GraphError: the model does not run on the example, or has no layer. UnknownNameError, ConfigError: a layer or
             parameter in `tie` or `freeze` that there is not; channels tied that are not equally many.
     """
+    check_kind("trace: model", model, nn.Module)
     load_extensions()
     tensors = [t for t in pytree.tree_leaves(example) if isinstance(t, Tensor)]
     if not tensors:

@@ -17,6 +17,7 @@ from reconv.conv.geometry import ConvGeometry
 from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import Plane, Shape, axes_of
 from reconv.graph.record import Operation
+from reconv.text import limit_lines
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 # What the attribute of a module counts: channels; for a tuple of sizes, entry by entry, channels or a fixed number.
@@ -53,6 +54,11 @@ class Layer:
     norm: str | None = None
     rows: tuple[tuple[float, Plane], ...] = ()
     inputs_first: bool = False
+
+    def __repr__(self) -> str:
+        kernel = "x".join(map(str, self.kernel)) + " " if self.kernel else ""
+        groups = f", {self.groups} groups" if self.groups > 1 else ""
+        return f"Layer({self.name}: {kernel}{self.kind}, {self.in_channels} -> {self.out_channels} channels{groups})"
 
     @property
     def out_channels(self) -> int:
@@ -97,6 +103,13 @@ class ChannelGroup:
     stream: bool
     reasons: Mapping[int, str]
     cells: Plane
+
+    def __repr__(self) -> str:
+        return f"ChannelGroup({self})"
+
+    def __str__(self) -> str:
+        layers = f"{len(self.producers)} layer{'s' * (len(self.producers) != 1)}"
+        return f"{self.name}: {self.size} channels of {layers}; {self.state}"
 
     @property
     def size(self) -> int:
@@ -158,19 +171,19 @@ class ChannelGraph:
         statistics: of every mean or the like of a forward pass, in order, the classes that it runs over, axis by axis.
     """
 
-    model: nn.Module = field(repr=False)
+    model: nn.Module
     example: tuple[Shape, ...]
     layers: tuple[Layer, ...]
     groups: tuple[ChannelGroup, ...]
-    parameters: Mapping[str, tuple[Plane, ...]] = field(repr=False)
+    parameters: Mapping[str, tuple[Plane, ...]]
     classes: int
-    sizes: Mapping[str, Mapping[str, Counted]] = field(repr=False)
+    sizes: Mapping[str, Mapping[str, Counted]]
     uncounted: Mapping[str, int]
-    inputs: Any = field(default=None, repr=False)
+    inputs: Any = None
     notes: tuple[str, ...] = ()
-    labels: Plane = field(default_factory=lambda: np.zeros(0, dtype=np.int64), repr=False)
-    forward: tuple[Operation, ...] = field(default=(), repr=False)
-    statistics: tuple[tuple[Plane, ...], ...] = field(default=(), repr=False)
+    labels: Plane = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    forward: tuple[Operation, ...] = ()
+    statistics: tuple[tuple[Plane, ...], ...] = ()
 
     def layer(self, name: str) -> Layer:
         return self._layers_by_name[name]
@@ -223,12 +236,15 @@ class ChannelGraph:
         parameters, buffers = parameters_and_buffers(self.model)
         return tuple(parameters), {name: tuple(tensor.shape) for name, tensor in (parameters | buffers).items()}
 
+    def __repr__(self) -> str:
+        return limit_lines(self._lines())
+
     def __str__(self) -> str:
-        lines = [f"{len(self.layers)} layers, {len(self.groups)} groups of channels"]
-        for group in self.groups:
-            layers = f"{len(group.producers)} layer{'s' * (len(group.producers) != 1)}"
-            lines.append(f"  {group.name}: {group.size} channels of {layers}; {group.state}")
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+        return "\n".join(self._lines())
+
+    def _lines(self) -> list[str]:
+        counts = f"{len(self.layers)} layers, {len(self.groups)} groups of channels"
+        return [counts, *(f"  {group}" for group in self.groups), *(f"  note: {note}" for note in self.notes)]
 
 
 def _tensor(model: nn.Module, name: str) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reconv.errors import GraphError
+from reconv.errors import GraphError, check_kind
 from reconv.graph.channels import Mask
 from reconv.graph.copies import copy_model, memory_format_of, named_modules, parameters_and_buffers
 from reconv.graph.labels import Plane, axes_of
@@ -34,6 +34,8 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     Raises:
         GraphError: the model's parameters are not those that the plan is for.
     """
+    check_kind("prune: model", model, nn.Module)
+    check_kind("prune: plan", plan, Plan)
     parameters, buffers = parameters_and_buffers(model)  # tied ones once, so that they stay tied
     tensors = parameters | buffers
     _check_same_architecture(tensors, plan)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reconv.errors import ArtifactError, ConfigError, WeightsError
+from reconv.errors import ArtifactError, ConfigError, WeightsError, check_kind
 from reconv.files import PathLike
 from reconv.provenance import IMAGENET, ModelSpec, Normalization, attach, provenance_of
 from reconv.zoo.layouts import LAYOUTS
@@ -49,6 +49,7 @@ def load_model(
         ArtifactError: a weights file that is missing, truncated or corrupt.
         WeightsError: weights that do not fit, or hold NaN or infinity.
     """
+    check_kind("load_model: name", name, str, 'a name such as "resnet56"; reconv.load reads saved models')
     if num_classes is not None:
         arguments["num_classes"] = num_classes
     if weights is not None and pretrained:
