@@ -33,6 +33,7 @@ def test_an_item_is_found_by_each_of_its_names_whatever_the_case() -> None:
     apple = reconv.register(Fruit("apple", ("Malus",)))
     assert [Fruit.registry[name] for name in ("apple", "APPLE", "malus")] == [apple] * 3
     assert "Apple" in Fruit.registry
+    assert Fruit.registry["AP-p_le"] is apple
     assert "pear" not in Fruit.registry
 
 
@@ -52,7 +53,7 @@ def test_an_item_of_the_same_name_replaces_and_another_of_that_name_is_refused()
 
 
 def test_what_is_of_no_kind_is_refused_with_the_kinds() -> None:
-    with pytest.raises(ConfigError, match="register: got 3; give an instance of Criterion"):
+    with pytest.raises(ConfigError, match="register: got 3; give an instance of Criterion, DataSource"):
         reconv.register(3)  # type: ignore[type-var]
 
 

@@ -32,6 +32,7 @@ GROUP = "reconv.extensions"
 
 KINDS = {
     "criteria": "reconv.saliency:Criterion",
+    "data": "reconv.data.sources:DataSource",
 }
 """What `reconv list` shows, and the class of each: a kind is imported when it is asked for."""
 
@@ -48,8 +49,14 @@ class Named(Protocol):
 T = TypeVar("T", bound=Named)
 
 
+def spelling(name: str) -> str:
+    """What all ways to write a name have in common: "bnscale" for "BN-scale" and "bn_scale"."""
+    return name.lower().replace("-", "").replace("_", "")
+
+
 class Registry(Generic[T]):
-    """Items of one kind, found by name or alias, whatever the case; iterated in the order of their registration.
+    """Items of one kind, found by name or alias, whatever the case, with or without hyphens and underscores; iterated
+    in the order of their registration.
 
     Args:
         kind: the word for one item, in errors.
@@ -68,7 +75,7 @@ class Registry(Generic[T]):
             ConfigError: another item has one of its names.
         """
         for name in (item.name, *item.aliases):
-            owner = self._by_name().get(name.lower())
+            owner = self._by_key().get(spelling(name))
             if owner is not None and owner.name != item.name:
                 raise ConfigError(
                     f"register: {self.kind} {item.name!r} is also called {name!r}, as {owner.name!r} is; "
@@ -83,21 +90,28 @@ class Registry(Generic[T]):
             UnknownNameError: no item has it; the nearest names are offered.
         """
         self._load()
-        by_name = self._by_name()
-        if name.lower() not in by_name:
-            raise unknown_name(self.kind, name, by_name)
-        return by_name[name.lower()]
+        by_key = self._by_key()
+        if spelling(name) not in by_key:
+            raise unknown_name(self.kind, name, self._names())
+        return by_key[spelling(name)]
+
+    def get(self, name: str) -> T | None:
+        """The item with this name or alias; None where no item has it."""
+        self._load()
+        return self._by_key().get(spelling(name))
 
     def __contains__(self, name: str) -> bool:
-        self._load()
-        return name.lower() in self._by_name()
+        return self.get(name) is not None
 
     def __iter__(self) -> Iterator[T]:
         self._load()
         return iter(tuple(self._items.values()))
 
-    def _by_name(self) -> dict[str, T]:
-        return {name.lower(): item for item in self._items.values() for name in (item.name, *item.aliases)}
+    def _by_key(self) -> dict[str, T]:
+        return {spelling(name): item for item in self._items.values() for name in (item.name, *item.aliases)}
+
+    def _names(self) -> list[str]:
+        return [name.lower() for item in self._items.values() for name in (item.name, *item.aliases)]
 
     def _load(self) -> None:
         if self._built_in:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from reconv.data import TensorSplit, calibration_images, load_data
-from reconv.data.cifar import download
+from reconv.data.cifar import download_if_missing
 from reconv.errors import DataError
 
 TEN = [f"class{number}" for number in range(10)]
@@ -270,7 +270,7 @@ def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(
         DataError, match=r"not in .* and cannot be downloaded.*no route to host.*cifar-10-python.tar.gz by other"
     ):
-        download(CIFAR10, tmp_path)
+        download_if_missing(CIFAR10, tmp_path)
     with pytest.raises(DataError, match="cannot be downloaded"):
         load_data("cifar10", tmp_path / "new", download=True)
     assert not (tmp_path / "new").exists()

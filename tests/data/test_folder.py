@@ -7,13 +7,17 @@ import shutil
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from reconv.data import Augmentation, DataWarning, FolderSplit, TrainingBatches, calibration_images, load_data
 from reconv.data import folder as folder_module
 from reconv.errors import DataError, UnknownNameError
+from reconv.provenance import Normalization, Provenance, attach
+from reconv.training import evaluate
 
 COLORS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
@@ -200,3 +204,47 @@ def test_an_image_that_breaks_later_is_named_and_left_blank_in_training_only(tmp
         alone = list(data.train.stream([torch.tensor([9])], torch.device("cpu"), blank_faults=True))
     assert alone[0][0].shape == (1, 3, 16, 16)
     assert not alone[0][0].any()
+
+
+def test_evaluation_scales_the_shorter_side_to_256_of_224_and_cuts_the_center(tmp_path: Path) -> None:
+    """A photograph of 512 x 640 whose pixels show their column: what a side of 224 sees is columns by arithmetic."""
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            columns = np.tile(np.arange(640) * 255 // 639, (512, 1)).astype(np.uint8)
+            Image.fromarray(np.stack([columns] * 3, 2)).save(folder / "0.png")
+    data = load_data(str(tmp_path), validation=0)
+    image = next(data.test.stream([torch.tensor([0])], torch.device("cpu")))[0][0, 0]
+    assert image.shape == (224, 224)
+    # 512 -> 256 halves the picture to 256 x 320; columns 48 to 272 of these are cut out, 96 to 544 of the original.
+    left, right = 96 * 255 / 639, 544 * 255 / 639
+    assert float(image[100, 0]) == pytest.approx(left, abs=1.5)
+    assert float(image[100, -1]) == pytest.approx(right, abs=1.5)
+
+
+def test_size_and_crop_of_images_on_disk_are_the_users(tmp_path: Path) -> None:
+    root = str(tree(tmp_path))
+    data = load_data(root, image_size=16, resize=16, normalization=Normalization((0.5,) * 3, (0.5,) * 3))
+    assert (data.input_size, data.normalization.mean, data.assumed) == ((3, 16, 16), (0.5,) * 3, False)  # type: ignore[union-attr]
+    assert (data.train.side, data.train.resize) == (16, 16)  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match="image_size 16, resize 8; give pixels, and resize at least image_size"):
+        load_data(root, image_size=16, resize=8)
+
+
+def test_of_a_small_folder_a_tenth_is_held_out(tmp_path: Path) -> None:
+    data = load_data(str(tree(tmp_path)), image_size=16)
+    assert len(data.validation) == round(0.1 * (len(data.train) + len(data.validation)))
+
+
+def test_figures_on_a_folder_warn_where_nobody_said_how_the_network_takes_images(tmp_path: Path) -> None:
+    root, model = str(tree(tmp_path)), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.warns(
+        DataWarning, match=r"how the network takes images is not known; .* give load_data its image_size"
+    ):
+        evaluate(model, load_data(root, image_size=16))
+    own = Normalization((0.5,) * 3, (0.5,) * 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        said = evaluate(model, load_data(root, image_size=16, normalization=own))
+        assert evaluate(attach(model, Provenance(normalization=own)), load_data(root, image_size=16)) == said

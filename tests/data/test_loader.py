@@ -152,7 +152,7 @@ def test_calibration_images_are_seeded_and_follow_the_normalization() -> None:
 
 def test_processes_that_read_ahead_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)), raising=False)
-    many = FolderSplit(Path(), ("image.jpg",) * 1000, torch.zeros(1000, dtype=torch.int64), 224)
+    many = FolderSplit(Path(), ("image.jpg",) * 1000, torch.zeros(1000, dtype=torch.int64), 224, 256)
     assert worker_count(many) == 12
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert worker_count(many) == 3

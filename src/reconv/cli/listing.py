@@ -56,9 +56,9 @@ def _criteria() -> list[tuple[str, str]]:
 
 
 def _data_sets() -> list[tuple[str, str]]:
-    from reconv.data import data_set_names
+    from reconv.data.sources import data_sources
 
-    return [*((name, "") for name in data_set_names()), ("a path", "folder with train/ and val/, one folder a class")]
+    return [(source.name, source.meaning) for source in data_sources()]
 
 
 def protocols() -> list[tuple[str, str]]:

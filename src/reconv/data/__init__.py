@@ -3,16 +3,27 @@
 from reconv.data.augment import Augmentation, Share, augment, normalize
 from reconv.data.dataset import DataSet
 from reconv.data.folder import DataWarning, FolderSplit
-from reconv.data.load import data_root, data_set_names, load_data
 from reconv.data.loader import TrainingBatches, calibration_images, evaluation_batches
 from reconv.data.own import SplitName, as_data_set
+from reconv.data.sources import (
+    DataSource,
+    LoadOptions,
+    canonical_data_set,
+    data_root,
+    data_set_names,
+    data_sources,
+    find_source,
+    load_data,
+)
 from reconv.data.splits import Split, TensorSplit, hold_out, sample
 
 __all__ = [
     "Augmentation",
     "DataSet",
+    "DataSource",
     "DataWarning",
     "FolderSplit",
+    "LoadOptions",
     "Share",
     "Split",
     "SplitName",
@@ -21,9 +32,12 @@ __all__ = [
     "as_data_set",
     "augment",
     "calibration_images",
+    "canonical_data_set",
     "data_root",
     "data_set_names",
+    "data_sources",
     "evaluation_batches",
+    "find_source",
     "hold_out",
     "load_data",
     "normalize",

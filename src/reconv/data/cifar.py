@@ -86,6 +86,9 @@ CIFAR100 = Cifar(
 )
 
 
+KINDS = {kind.classes: kind for kind in (CIFAR10, CIFAR100)}
+
+
 def load_cifar(kind: Cifar, root: Path, validation: float | None, seed: int) -> DataSet:
     """Read one of the two data sets, its validation split held out of the training images.
 
@@ -127,7 +130,7 @@ def load_cifar(kind: Cifar, root: Path, validation: float | None, seed: int) -> 
 
 def is_cifar(folder: Path) -> Cifar | None:
     """Which of the two data sets a folder itself is, if any."""
-    for kind in (CIFAR10, CIFAR100):
+    for kind in KINDS.values():
         if any((folder / layout.test).is_file() and (folder / layout.train[0]).is_file() for layout in kind.layouts):
             return kind
     return None
@@ -200,12 +203,14 @@ def _names_in_pickle(layout: Layout) -> Callable[[Path], list[Any]]:
     return lambda path: list(read_pickled(path).get(layout.names_key, []))
 
 
-def download(kind: Cifar, root: Path) -> None:
+def download_if_missing(kind: Cifar, root: Path) -> None:
     """Fetch the python layout from its home page into `root`, its MD5 checked before it is unpacked.
 
     Raises:
-        DataError: no network, a wrong checksum, or no place to write.
+        DataError: no network, a wrong checksum, or no folder to write to.
     """
+    if any((root / layout.folder / layout.test).is_file() or (root / layout.test).is_file() for layout in kind.layouts):
+        return
     import torchvision.datasets
     from torchvision.datasets.utils import download_and_extract_archive
 

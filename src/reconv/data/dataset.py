@@ -24,6 +24,7 @@ class DataSet:
             prepared for the network.
         train, validation, test: the splits; validation is held out of the training images and may be empty.
         labelled: False for images alone, which serve calibration only.
+        assumed: nobody said that this is how the network takes images: a folder is read as ImageNet is.
     """
 
     name: str
@@ -34,6 +35,7 @@ class DataSet:
     validation: Split
     test: Split
     labelled: bool = True
+    assumed: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -42,7 +44,8 @@ class DataSet:
 
     def with_normalization(self, normalization: Normalization | None) -> DataSet:
         """The same images, normalized as a model expects; None changes nothing, and prepared images stay."""
-        return self if None in (normalization, self.normalization) else replace(self, normalization=normalization)
+        known = normalization is not None and self.normalization is not None
+        return replace(self, normalization=normalization, assumed=False) if known else self
 
     def example(self, batch: int = 1) -> Tensor:
         """Zeros of a batch's shape, float32 `[batch, C, H, W]`: what tracing needs."""

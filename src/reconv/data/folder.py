@@ -1,4 +1,4 @@
-"""Images on disk, a folder a class: ImageNet as torchvision lays it out, and any tree like it.
+"""Images on disk, a folder per class: ImageNet as torchvision lays it out, and any tree like it.
 
     root/train/<class>/*.jpg        root/val/<class>/*.jpg        optionally root/test/<class>/*.jpg
 
@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from reconv.data.dataset import DataSet
 from reconv.data.randomness import seeded
+from reconv.data.sources import LoadOptions
 from reconv.data.splits import hold_out
 from reconv.errors import DataError
 from reconv.provenance import IMAGENET
 
 IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"))
 _TEST_FOLDERS = ("test", "val", "validation")
-_VALIDATION = 0.02
+_VALIDATION, _SMALL_VALIDATION, _IMAGES_OF_SMALL = 0.02, 0.1, 500
 _DECODED_IF_AT_MOST = 5_000
-_SHORT_SIDE = 256 / 224  # of the side that is cut out: the usual evaluation of ImageNet
+_SIDE, _RESIZE = 224, 256 / 224  # the usual evaluation of ImageNet: 256 on the shorter side, 224 cut out
 
 
 class DataWarning(UserWarning):
@@ -43,20 +44,22 @@ class FolderSplit:
 
     Attributes:
         root: the folder that the names are relative to.
-        names: one file an image; text, since reading processes share it, and a million path objects would
+        names: one file per image; text, since reading processes share it, and a million path objects would
             weigh.
         labels: int64 `[n]`.
         side: height and width, in pixels, of the square that is cut out.
+        resize: the shorter side, in pixels, that images are scaled to before.
     """
 
     root: Path
     names: tuple[str, ...]
     labels: Tensor
     side: int
+    resize: int
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """One file an image."""
+        """One file per image."""
         return tuple(self.root / name for name in self.names)
 
     def __len__(self) -> int:
@@ -66,7 +69,7 @@ class FolderSplit:
     def subset(self, indices: Tensor) -> FolderSplit:
         """The images at these indices, in this order."""
         chosen = tuple(self.names[index] for index in indices.tolist())
-        return FolderSplit(self.root, chosen, self.labels[indices], self.side)
+        return replace(self, names=chosen, labels=self.labels[indices])
 
     def stream(
         self,
@@ -84,7 +87,7 @@ class FolderSplit:
         """
         pinned = device.type == "cuda"
         loader: Iterable[Any] = DataLoader(
-            _Decoder(self.root, self.names, self.side, seed),
+            _Decoder(self.root, self.names, self.side, self.resize, seed),
             batch_sampler=[batch.tolist() for batch in batches],
             num_workers=workers,
             prefetch_factor=4 if workers else None,
@@ -107,6 +110,7 @@ class _Decoder(Dataset[Any]):
     root: Path
     names: tuple[str, ...]
     side: int
+    resize: int
     crop_seed: int | None
 
     def __getitem__(self, index: int) -> Tensor | str:
@@ -118,8 +122,7 @@ class _Decoder(Dataset[Any]):
         except (OSError, ValueError, SyntaxError) as error:
             return fault_text(path, error)
         if self.crop_seed is None:
-            short = round(self.side * _SHORT_SIDE)
-            image = v2.functional.resize(image, [short], antialias=True)
+            image = v2.functional.resize(image, [self.resize], antialias=True)
             center: Tensor = v2.functional.center_crop(image, [self.side, self.side])
             return center
         with seeded(self.crop_seed, index):
@@ -143,7 +146,7 @@ def decode(path: Path) -> Tensor:
     return decoded
 
 
-def load_folder(root: Path, name: str, validation: float | None, seed: int, image_size: int) -> DataSet:
+def load_folder(root: Path, name: str, options: LoadOptions) -> DataSet:
     """Open a tree of images.
 
     The test split is `test/`, or `val/` where there is no `test/`; where both are, `val/` is the validation
@@ -152,9 +155,8 @@ def load_folder(root: Path, name: str, validation: float | None, seed: int, imag
     Args:
         root: the folder that holds `train/` and `val/`.
         name: the data set's name.
-        validation: how much of the training images is held out: a fraction below 1, or a number; None: 2 %.
-        seed: which images are held out.
-        image_size: the side, in pixels, of the square that a model is given.
+        options: how much is held out for validation (None: 2 %, or up to 500 images if that is more, a tenth at most),
+            and how images become inputs.
 
     Raises:
         DataError: a missing folder, an empty class, fewer than two classes, classes that differ between the
@@ -164,18 +166,42 @@ def load_folder(root: Path, name: str, validation: float | None, seed: int, imag
     test_folder = next((root / part for part in _TEST_FOLDERS if (root / part).is_dir()), None)
     if not train_folder.is_dir() or test_folder is None:
         raise DataError(
-            f"{name}: {root} does not hold train/ and val/, each with a folder a class; "
+            f"{name}: {root} does not hold train/ and val/, each with a folder per class; "
             "point --data-root or RECONV_DATA to the folder that does."
         )
+    side = options.image_size or _SIDE
+    sizes = side, options.resize or round(side * _RESIZE)
+    if not 1 <= sizes[0] <= sizes[1]:
+        raise DataError(
+            f"{name}: image_size {sizes[0]}, resize {sizes[1]}; give pixels, and resize at least image_size."
+        )
     classes = _class_folders(train_folder)
-    train = _open(train_folder, classes, image_size)
-    test = _open(test_folder, classes, image_size)
-    if test_folder.name == "test" and (root / "val").is_dir() and validation is None:
-        held_out, kept = _open(root / "val", classes, image_size), train
+    train, test = _open(train_folder, classes, sizes), _open(test_folder, classes, sizes)
+    if test_folder.name == "test" and (root / "val").is_dir() and options.validation is None:
+        held_out, kept = _open(root / "val", classes, sizes), train
     else:
-        keep, hold = hold_out(train.labels, _VALIDATION if validation is None else validation, seed)
+        usual = max(_VALIDATION * len(train), min(_SMALL_VALIDATION * len(train), _IMAGES_OF_SMALL)) / len(train)
+        keep, hold = hold_out(train.labels, usual if options.validation is None else options.validation, options.seed)
         kept, held_out = train.subset(keep), train.subset(hold)
-    return DataSet(name, classes, (3, image_size, image_size), IMAGENET, kept, held_out, test)
+    return DataSet(
+        name, classes, (3, side, side), IMAGENET, kept, held_out, test, assumed=options.normalization is None
+    )
+
+
+def imagenet_folder(root: Path) -> Path:
+    """The folder below `root` that holds ImageNet's `train/`.
+
+    Raises:
+        DataError: there is none.
+    """
+    below = next((root / name for name in ("imagenet", "ImageNet", "ILSVRC2012") if (root / name).is_dir()), root)
+    if not (below / "train").is_dir():
+        raise DataError(
+            f"imagenet: {root} holds neither train/ nor imagenet/train/; point --data-root or RECONV_DATA "
+            "to the folder with train/ and val/, one folder per class in each. "
+            "ImageNet itself can be downloaded, after registration, from https://image-net.org."
+        )
+    return below
 
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
@@ -183,7 +209,7 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
     if len(classes) < 2:
         raise DataError(
             f"{folder}: {len(classes)} class folder{'s' if len(classes) != 1 else ''}"
-            f"{' (' + classes[0] + ')' if classes else ''}; at least two are needed, one a class."
+            f"{' (' + classes[0] + ')' if classes else ''}; at least two are needed, one per class."
         )
     return classes
 
@@ -192,10 +218,9 @@ def _is_class(entry: Path) -> bool:
     return entry.is_dir() and not entry.name.startswith(".")
 
 
-def _open(folder: Path, classes: tuple[str, ...], side: int) -> FolderSplit:
-    there = _class_folders(folder)
-    if there != classes:
-        different = sorted(set(there) ^ set(classes))
+def _open(folder: Path, classes: tuple[str, ...], sizes: tuple[int, int]) -> FolderSplit:
+    different = sorted(set(_class_folders(folder)) ^ set(classes))
+    if different:
         raise DataError(
             f"{folder}: its classes differ from train/: {_listed(different)}; both need the same class folders."
         )
@@ -218,7 +243,7 @@ def _open(folder: Path, classes: tuple[str, ...], side: int) -> FolderSplit:
         )
     _check(folder, paths)
     names = tuple(path.relative_to(folder).as_posix() for path in paths)
-    return FolderSplit(folder, names, torch.tensor(labels), side)
+    return FolderSplit(folder, names, torch.tensor(labels), *sizes)
 
 
 def _check(folder: Path, paths: list[Path]) -> None:

@@ -16,9 +16,9 @@ from torch.nn import functional
 from reconv.data.augment import normalize
 from reconv.data.cifar import is_cifar
 from reconv.data.folder import IMAGE_ENDINGS, decode, fault_text
-from reconv.data.load import load_data
 from reconv.data.loader import CPU, worker_count
 from reconv.data.randomness import derive_seed
+from reconv.data.sources import load_data
 from reconv.data.splits import sample
 from reconv.errors import DataError
 from reconv.provenance import Normalization

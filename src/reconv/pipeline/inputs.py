@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reconv.artifacts import is_saved_model, load
-from reconv.data import DataSet, load_data
+from reconv.data import DataSet, DataSource, load_data
 from reconv.errors import ConfigError
 from reconv.pipeline.config import RunConfig, Schooling
 from reconv.pipeline.watch import Diary
@@ -24,13 +24,7 @@ PRETRAINED, SHIPPED = "pretrained", "shipped"  # in place of a file of weights
 RANDOM = ("none", "scratch")  # the same: ask for random ones
 MODEL, BASE = "model", "base"
 
-# Image shape and classes of the data sets that have one, for what needs no images.
-SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
-    "digits": ((1, 8, 8), 10),
-    "cifar10": ((3, 32, 32), 10),
-    "cifar100": ((3, 32, 32), 100),
-    "imagenet": ((3, 224, 224), 1000),
-}
+PHOTOGRAPH = (3, 224, 224)  # the images of a data set whose name does not tell
 
 
 def load_images(config: RunConfig) -> DataSet:
@@ -165,12 +159,12 @@ def example_of(data_set: str, image_size: int | None = None) -> tuple[Tensor, in
     Raises:
         ConfigError: a size that cannot be.
     """
-    key = data_set.lower().replace("-", "").replace("_", "")
-    shape, classes = SHAPES.get(key, ((3, 224, 224), None))
-    return zeros(shape, image_size), classes
+    source = DataSource.registry.get(data_set)
+    shape = PHOTOGRAPH if source is None or source.input_size is None else source.input_size
+    return zeros(shape, image_size), None if source is None else source.num_classes
 
 
-def zeros(shape: tuple[int, int, int], image_size: int | None = None) -> Tensor:
+def zeros(shape: tuple[int, ...], image_size: int | None = None) -> Tensor:
     """An image of a shape, or of so many pixels a side: `[1, C, H, W]`.
 
     Raises:

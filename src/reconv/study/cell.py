@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from reconv.data import data_set_names
+from reconv.data import canonical_data_set
 from reconv.errors import ConfigError
 from reconv.pipeline.inputs import RANDOM, saved_model_in
 from reconv.refit.criteria import IMAGE_CRITERIA
@@ -54,9 +54,7 @@ class Network:
     images: str = ""
 
     def __post_init__(self) -> None:
-        plain = self.data_set.lower().replace("-", "").replace("_", "")
-        if plain in data_set_names():
-            object.__setattr__(self, "data_set", plain)
+        object.__setattr__(self, "data_set", canonical_data_set(self.data_set))
 
     def with_weights(self) -> Network:
         """The same, starting from what it asks for: `weights` is a file, "pretrained", "none" for random ones, or None.

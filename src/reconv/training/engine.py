@@ -46,10 +46,13 @@ class Engine:
         self.protocol, self.seed, self._loss = protocol, seed, loss
         self.accelerator, self.device = machine.accelerator, machine.device
         self._original = model
-        self._normalization = normalization_for(model, data)
+        normalization = normalization_for(model, data)
+        self._provenance = provenance_of(model)
+        if normalization is not None:
+            self._provenance = replace(self._provenance, normalization=normalization)
         self.batches = TrainingBatches(
             data.train,
-            self._normalization,
+            normalization,
             protocol.batch_size,
             protocol.augmentation,
             seed=seed,
@@ -135,15 +138,14 @@ class Engine:
     def tested(self) -> nn.Module:
         """The model as it stands, on the training's device; for looking at, until the next call."""
         self._tested.load_state_dict(self._weights())
-        return attach(self._tested, provenance_of(self._original))
+        return attach(self._tested, self._provenance)
 
     def result(self) -> nn.Module:
         """The model as it stands: like the original, on its device, and telling what its input was normalized
         by."""
         model = copy.deepcopy(self._original)
         model.load_state_dict(self._weights())
-        origin = provenance_of(model)
-        return attach(model, replace(origin, normalization=self._normalization or origin.normalization))
+        return attach(model, self._provenance)
 
     # --- saving and going on
     # ----------------------------------------------------------------------------------

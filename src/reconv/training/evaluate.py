@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._pytree import tree_map
 
-from reconv.data import DataSet, Share, Split, SplitName, as_data_set, evaluation_batches
+from reconv.data import DataSet, DataWarning, Share, Split, SplitName, as_data_set, evaluation_batches
 from reconv.data.own import on_device
 from reconv.errors import ConfigError, DataError
 from reconv.modes import evaluating
@@ -178,6 +179,14 @@ def batches_for(
     if not data.labelled:
         raise DataError(f"{data.name}: images without labels; give a DataLoader or Dataset of (input, target).")
     check_fits(model, data, labels=labels)
+    if data.assumed and provenance_of(model).normalization is None:
+        warnings.warn(
+            f"{data.name}: how the network takes images is not known; they are read as ImageNet's are (mean and std of "
+            f"ImageNet, a square of {data.input_size[-1]} pixels of their center). If it was trained otherwise, "
+            "give load_data its image_size, resize and normalization.",
+            DataWarning,
+            stacklevel=3,
+        )
     device = device_of(model)
     size = batch_size or _BATCH.get(device.type, 256)
     return evaluation_batches(images, normalization_for(model, data), size, device, share)

@@ -111,7 +111,7 @@ def train(
     """
     data = as_data_set(data, only="train", seed=seed)
     if isinstance(protocol, str):
-        protocol = load_protocol(protocol, data.name)
+        protocol = load_protocol(protocol, data)
     if not data.labelled:
         raise DataError(f"{data.name}: images without labels; give a DataLoader or Dataset of (input, target).")
     outputs = check_fits(model, data, labels=loss is None)

@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from reconv.data import Augmentation
+from reconv.data import Augmentation, DataSet, DataSource
 from reconv.errors import ConfigError, unknown_name
 from reconv.files import read_text, read_toml
 
@@ -188,6 +188,7 @@ def _known_keys(values: Mapping[str, Any]) -> dict[str, Any]:
 # --- by name ------------------------------------------------------------------------------------------------
 
 # What a name that stands for several protocols means for a data set; "" for any other.
+_DIGITS, _SMALL = 16, 96  # pixels on the longer side
 _ALIASES: dict[str, dict[str, str]] = {
     "paper": {"imagenet": "paper-imagenet", "": "paper-cifar"},
     "default": {"digits": "digits", "": "paper-base"},
@@ -201,13 +202,13 @@ def protocol_names() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".toml") for file in _FOLDER.iterdir() if file.name.endswith(".toml")))
 
 
-def load_protocol(name: str, data_set: str = "", overrides: Mapping[str, Any] | None = None) -> Protocol:
+def load_protocol(name: str, data_set: DataSet | str = "", overrides: Mapping[str, Any] | None = None) -> Protocol:
     """A protocol by name or from a TOML file, with keys changed.
 
     Args:
         name: one of `protocol_names()`; "paper", "default", "default-finetune" or "default-between" (rounds of
             pruning), which depend on the data set; or the path of a TOML file with a protocol's keys.
-        data_set: the data set's name.
+        data_set: the data set, or its name.
         overrides: keys of `Protocol` and their values.
 
     Raises:
@@ -223,7 +224,7 @@ def load_protocol(name: str, data_set: str = "", overrides: Mapping[str, Any] | 
     return protocol.override(overrides or {})
 
 
-def protocol_text(name: str, data_set: str = "") -> str:
+def protocol_text(name: str, data_set: DataSet | str = "") -> str:
     """The TOML file of a protocol that comes with the package, as it is.
 
     Raises:
@@ -232,7 +233,7 @@ def protocol_text(name: str, data_set: str = "") -> str:
     return read_text(_FOLDER / f"{_shipped(name, data_set)}.toml")
 
 
-def _shipped(name: str, data_set: str) -> str:
+def _shipped(name: str, data_set: DataSet | str) -> str:
     """The protocol of the package that a name stands for."""
     key = name.lower()
     if key in _ALIASES:
@@ -242,10 +243,17 @@ def _shipped(name: str, data_set: str) -> str:
     return key
 
 
-def _kind(data_set: str) -> str:
-    """The data set that a protocol is for; a folder's images are photographs, as ImageNet's are."""
-    name = data_set.lower().replace("-", "")
-    return name if name in ("", "digits", "cifar10", "cifar100") else "imagenet"
+def _kind(data: DataSet | str) -> str:
+    """The data set that a protocol is for, by the size of the images; a folder's are photographs, as ImageNet's are."""
+    if isinstance(data, DataSet):
+        size: tuple[int, ...] | None = data.input_size
+    elif not data:
+        return ""
+    else:
+        source = DataSource.registry.get(data)
+        size = None if source is None else source.input_size
+    side = max(size[1:], default=0) if size else math.inf
+    return "digits" if side <= _DIGITS else "" if side <= _SMALL else "imagenet"
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
