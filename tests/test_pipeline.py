@@ -121,7 +121,7 @@ def test_a_run_tells_what_computed_and_counts_in_english(tmp_path: Path) -> None
     config = replace(QUICK, base=Schooling("default", 1), finetune=Schooling("short", 1), device="cpu")
     facts = run(config, tmp_path / "run", NOTHING_MEASURED).facts
     assert re.fullmatch(re.escape(processor()) + r", \d+ threads?", facts.device)
-    assert facts.asked["fine-tuning"] == "protocol short, 1 epoch"
+    assert facts.settings["fine-tuning"] == "protocol short, 1 epoch"
     assert not re.search(r"\b1 \w+s\b", " ".join(row.note for row in facts.stages))
 
 
@@ -153,7 +153,7 @@ def test_scores_are_told_by_which_tied_layers_were_cut(direction: Direction) -> 
     scores = score(graph, "l1", direction=direction)
     plan = choose(graph, scores, Budget(macs=0.5), coupled=True)
     told = {layer.name: layer for layer in layers_of(graph, scores, plan)}
-    cut = [layer for layer in told.values() if not layer.is_whole]
+    cut = [layer for layer in told.values() if not layer.is_unpruned]
     assert any(layer.tied for layer in cut)
     assert any(not layer.tied for layer in cut)
     for layer in cut:

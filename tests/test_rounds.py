@@ -38,7 +38,7 @@ def test_every_round_takes_the_same_share(whole: RunResult) -> None:
     for row in rounds:
         share = 0.4 ** (row.number / 3)
         assert 0.85 * share * before < row.macs <= share * before
-        assert row.as_cut is not None
+        assert row.pruned_only is not None
         assert row.after is not None
     assert rounds[-1].macs == whole.facts.after.macs
     stages = [row.stage for row in whole.facts.stages]

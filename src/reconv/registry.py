@@ -33,6 +33,7 @@ GROUP = "reconv.extensions"
 KINDS = {
     "criteria": "reconv.saliency:Criterion",
     "data": "reconv.data.sources:DataSource",
+    "figures": "reconv.report:Figure",
 }
 """What `reconv list` shows, and the class of each: a kind is imported when it is asked for."""
 

@@ -23,7 +23,7 @@ from reconv.report import (
     RunFacts,
     Series,
     StudyFacts,
-    Untouched,
+    UnprunedGroup,
 )
 from reconv.report.study_facts import Claim, Entry, Matrix, Section, Table, Widths
 from reconv.training.answers import Answers
@@ -60,11 +60,11 @@ def run_facts(classes: int = 4, images: int = 60) -> RunFacts:
     )
     return RunFacts(
         title="resnet20 on digits",
-        asked={"criterion": "nuclear norm", "budget": "MACs to 50 %"},
+        settings={"criterion": "nuclear norm", "budget": "MACs to 50 %"},
         before=Measures(0.99, 40_800_000, 272_474, 1_094_408, (time_of(4e-3), time_of(9e-2, 64))),
         after=Measures(0.985, 20_400_000, 140_000, 580_000, (time_of(3e-3), time_of(6e-2, 64))),
         layers=layers,
-        untouched=(Untouched(("conv1", "layer1.0.conv2"), 16, "residual stream"),),
+        unpruned=(UnprunedGroup(("conv1", "layer1.0.conv2"), 16, "residual stream"),),
         curves=(
             Curve("fine-tuning: loss", "nats", {"training": (0.9, 0.3122), "validation": (0.7, 0.1185)}),
             Curve("fine-tuning: top-1 accuracy", "%", {"training": (50.0, 95.12), "validation": (60.0, 94.87)}),

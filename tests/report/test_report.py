@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -18,29 +18,33 @@ import torch
 from examples import run_facts, study_facts
 from PIL import Image
 
+import reconv
 from reconv.cost import Latency
 from reconv.errors import ReconvError
 from reconv.pipeline import examine
 from reconv.report import (
     Curve,
+    Figure,
     LayerFacts,
     LayerTime,
     Measures,
+    Picture,
     Plot,
     Point,
     Row,
     RunFacts,
     Series,
-    Untouched,
+    UnprunedGroup,
     built,
-    chart,
     numbers,
     plots,
-    png,
     render,
     render_plot,
     render_study,
 )
+from reconv.report.figures import latency, layer_times, network, training
+from reconv.report.images import data_uri
+from reconv.report.score_bars import score_bars
 from reconv.report.study_facts import Matrix
 from reconv.training.answers import Answers
 
@@ -57,11 +61,11 @@ def facts() -> RunFacts:
     after = Measures(0.985, 20_400_000, 140_000, 580_000, (Latency(1, 3e-3, 2.9e-3, 3.1e-3, 21),))
     return RunFacts(
         title="resnet20 on digits",
-        asked={"criterion": "nuclear norm", "budget": "MACs to 50 %"},
+        settings={"criterion": "nuclear norm", "budget": "MACs to 50 %"},
         before=before,
         after=after,
         layers=tuple(_layer(f"layer{i // 6}.{i}.conv1", 16 << i // 6, 9 << i // 6) for i in range(18)),
-        untouched=(Untouched(("conv1", "layer1.0.conv2"), 16, "residual stream"),),
+        unpruned=(UnprunedGroup(("conv1", "layer1.0.conv2"), 16, "residual stream"),),
         curves=(Curve("Fine-tuning", "%", {"validation accuracy": (90.0, 95.0, 97.0)}),),
         stages=(Row("cut", 0.2, 0.5), Row("fine-tune", 30.0, 0.97)),
         command="reconv run",
@@ -116,8 +120,8 @@ def test_everything_given_is_escaped(facts: RunFacts) -> None:
             facts,
             title=evil,
             layers=(layer,),
-            untouched=(Untouched((evil,), 1, evil),),
-            asked={evil: evil},
+            unpruned=(UnprunedGroup((evil,), 1, evil),),
+            settings={evil: evil},
             command=evil,
             stages=(Row(evil, 1.0, None, evil),),
             curves=(Curve(evil, evil, {evil: (1.0,)}),),
@@ -149,50 +153,50 @@ def test_a_run_without_training_or_latency_has_a_report(facts: RunFacts) -> None
         after=replace(facts.after, latency=(), accuracy=None),
         curves=(),
         stages=(),
-        untouched=(),
+        unpruned=(),
     )
     assert "<h2>Latency</h2>" not in render(bare)
 
 
 def test_bars_draw_each_channel_once_and_the_cut_between() -> None:
     layer = LayerFacts("conv", "", 4, 2, (1.0, 4.0, 3.0, 2.0), (False, True, True, False))
-    bars = chart.score_bars(layer, width=400)
+    bars = score_bars(layer, width=400)
     assert bars.kept.count("M") == 2
     assert bars.removed.count("M") == 2
-    assert bars.cut == 200
+    assert bars.threshold == 200
     mixed = replace(layer, kept=(True, False, True, False))
-    assert chart.score_bars(mixed, width=400).cut is None
+    assert score_bars(mixed, width=400).threshold is None
 
 
 def test_bars_of_a_dead_layer_are_finite() -> None:
-    bars = chart.score_bars(LayerFacts("conv", "", 2, 1, (0.0, 0.0), (True, False)))
+    bars = score_bars(LayerFacts("conv", "", 2, 1, (0.0, 0.0), (True, False)))
     assert not re.search("nan|inf", bars.kept + bars.removed)
 
 
 @pytest.mark.parametrize("values", [(1.0,), (2.0, 2.0), (float("nan"), 1.0, 3.0), ()])
 def test_line_charts_of_any_length_are_finite(values: tuple[float, ...]) -> None:
-    drawn = chart.line_chart(Curve("t", "u", {"line": values}))
+    drawn = training.line_chart(Curve("t", "u", {"line": values}))
     assert not re.search("nan|inf", str(drawn))
 
 
 def test_labels_of_lines_that_end_together_do_not_overlap() -> None:
     values = {"training": (1.0, 2.0), "validation": (3.0, 2.01), "other": (0.0, 1.99)}
-    places = sorted(line.label_y for line in chart.line_chart(Curve("t", "u", values)).lines)
+    places = sorted(line.label_y for line in training.line_chart(Curve("t", "u", values)).lines)
     assert all(b - a >= 18 for a, b in pairwise(places))
 
 
 @pytest.mark.parametrize("ends", [(0, 0), (0, 0, 0), (5, 5, 5), (0, 5, 5), (2, 2, 2)])
 def test_labels_of_lines_stay_beside_the_picture(ends: tuple[float, ...]) -> None:
     values = {str(i): (float(i % 2) * 5, float(end)) for i, end in enumerate(ends)}
-    drawn = chart.line_chart(Curve("t", "u", values))
+    drawn = training.line_chart(Curve("t", "u", values))
     assert all(0 <= line.label_y <= drawn.height for line in drawn.lines)
 
 
 def test_a_value_far_above_the_others_does_not_flatten_them() -> None:
     steady = tuple(1.0 + 0.1 * i for i in range(19))
-    spiked = chart.line_chart(Curve("t", "u", {"loss": (100.0, *steady)}))
+    spiked = training.line_chart(Curve("t", "u", {"loss": (100.0, *steady)}))
     assert spiked.cut_off
-    assert not chart.line_chart(Curve("t", "u", {"loss": steady})).cut_off
+    assert not training.line_chart(Curve("t", "u", {"loss": steady})).cut_off
     assert "-" not in spiked.lines[0].points  # nothing is drawn outside
 
 
@@ -260,34 +264,34 @@ def test_minutes_and_hours_are_whole() -> None:
 
 def test_latency_is_of_what_computed_and_not_of_what_is_there(facts: RunFacts) -> None:
     there = replace(facts, versions={"accelerator": "A big GPU", "processor": "A CPU, 2 cores"})
-    assert "in turns on A CPU." in render(replace(there, device="A CPU"))
+    assert "interleaved on A CPU." in render(replace(there, device="A CPU"))
     told = there.to_json() | {"layers": []}
     del told["device"]  # as runs wrote it that did not keep it
-    assert "measured in turns." in render(built(RunFacts, told, "metrics.json"))
+    assert "measured interleaved." in render(built(RunFacts, told, "metrics.json"))
 
 
 def test_latencies_are_drawn_to_one_scale() -> None:
     before, after = Latency(1, 4e-3, 3e-3, 8e-3, 21), Latency(1, 2e-3, 1e-3, 3e-3, 21)
-    one, other = chart.spans(before, after, width=80)
+    one, other = latency.spans(before, after, width=80)
     assert (one.low, one.median, one.high) == pytest.approx((30, 40, 80))
     assert (other.low, other.median, other.high) == pytest.approx((10, 20, 30))
     assert one.label_x > one.high
-    assert chart.spans(Latency(1, 0, 0, 0, 1), Latency(1, 0, 0, 0, 1))[0].high == 0
+    assert latency.spans(Latency(1, 0, 0, 0, 1), Latency(1, 0, 0, 0, 1))[0].high == 0
 
 
 def test_times_of_layers_are_drawn_to_the_slowest() -> None:
     times = [LayerTime("a", Latency(1, 1e-3, 0, 0, 1), Latency(1, 4e-3, 0, 0, 1))]
-    bars = chart.time_bars(times, height=100)
+    bars = layer_times.time_bars(times, height=100)
     assert bars.top == 4e-3
     assert not bars.cut_off
     assert (bars.pairs[0].before, bars.pairs[0].after) == pytest.approx((25, 100))
-    assert chart.time_bars([]) == chart.TimeBars([], 0.0)
+    assert layer_times.time_bars([]) == layer_times.TimeBars([], 0.0)
 
 
 def test_one_slow_layer_does_not_flatten_the_others() -> None:
     steady = [LayerTime(str(i), Latency(1, 1e-3, 0, 0, 9), Latency(1, 8e-4, 0, 0, 9)) for i in range(19)]
     slow = LayerTime("slow", Latency(1, 1.0, 0, 0, 9), Latency(1, 1e-3, 0, 0, 9))
-    bars = chart.time_bars([*steady, slow], height=100)
+    bars = layer_times.time_bars([*steady, slow], height=100)
     assert bars.pairs[0].before >= 25
     assert [pair.cut_off for pair in bars.pairs] == [False] * 19 + [True]
     assert all(0 <= pair.before <= 100 for pair in bars.pairs)
@@ -306,14 +310,14 @@ def test_widths_stand_below_the_strip_where_there_is_room(layers: int, shown: bo
 
 def test_no_cut_is_promised_where_none_is_drawn() -> None:
     clear, mixed = _layer("clear", 16, 9), replace(_layer("mixed", 4, 2), kept=(True, False, True, False))
-    assert chart.score_bars(mixed).cut is None
+    assert score_bars(mixed).threshold is None
     for layer, rounds, text in (
         (clear, (), None),
-        (mixed, (), "channels went together with others"),
+        (mixed, (), "channels were removed together with others"),
         (mixed, run_facts().rounds, "these are the scores of the first"),
     ):
         page = render(replace(run_facts(), layers=(layer,), rounds=rounds))
-        assert ("No one line parts" in page) is (text is not None)
+        assert ("No single threshold separates" in page) is (text is not None)
         assert text is None or text in page
         assert ('class="cut"' in page) is (text is None)
 
@@ -321,7 +325,7 @@ def test_no_cut_is_promised_where_none_is_drawn() -> None:
 def test_tied_layers_are_drawn_together() -> None:
     tied = ("conv1", *(f"layer1.{i}.conv2" for i in range(9)))
     facts = replace(
-        run_facts(), layers=(replace(_layer("a", 16, 9), tied=tied),), untouched=(Untouched(tied, 16, "w"),)
+        run_facts(), layers=(replace(_layer("a", 16, 9), tied=tied),), unpruned=(UnprunedGroup(tied, 16, "w"),)
     )
     assert render(facts).count("conv1, layer1.{0,1,2,3,4,5,6,7,8}.conv2") == 2
 
@@ -333,7 +337,7 @@ def test_a_layer_left_whole_has_one_color_everywhere() -> None:
 
 
 def test_options_are_code_that_does_not_break(facts: RunFacts) -> None:
-    page = render(replace(facts, notes=("use --coupled, or `x < y`; not a--b",), untouched=()))
+    page = render(replace(facts, notes=("use --coupled, or `x < y`; not a--b",), unpruned=()))
     assert 'use <code class="whole">--coupled</code>, or <code>x &lt; y</code>; not a--b' in page
     assert page.index("How to reproduce") < page.index("use <code")
 
@@ -348,7 +352,7 @@ def test_an_image_that_is_shown_is_the_one_that_is_told() -> None:
     found = examine.tested("test", before, after, ("a", "b", "c"), pictures)
     assert [image.index for image in found.changed] == shown
     for image in found.changed:
-        assert image.picture == png.data_uri(pictures[image.index])
+        assert image.picture == data_uri(pictures[image.index])
         assert image.truth == "abc"[int(labels[image.index])]
         assert image.before == "abc"[int(before.predicted[image.index])]
         assert image.sure_after == pytest.approx(float(after.probabilities[image.index].max()))
@@ -365,10 +369,13 @@ def test_an_image_that_is_shown_is_the_one_that_is_told() -> None:
     for part, title in (
         (
             every.changed,
-            f"The {len(changed)} images whose answer changed, and {len(same)} whose probabilities moved most",
+            f"The {len(changed)} images whose prediction changed, and {len(same)} whose probabilities moved most",
         ),
-        (every.changed[: len(changed)], f"The {len(changed)} images whose answer changed most"),
-        (every.changed[len(changed) :], f"No answer changed; the {len(same)} images whose probabilities moved most"),
+        (every.changed[: len(changed)], f"The {len(changed)} images whose prediction changed most"),
+        (
+            every.changed[len(changed) :],
+            f"No prediction changed; the {len(same)} images whose probabilities moved most",
+        ),
     ):
         assert title in render(replace(run_facts(), tested=replace(every, changed=part)))
 
@@ -449,10 +456,32 @@ def test_a_runs_points_are_labelled_outlines() -> None:
 def test_pictures_are_pngs_of_their_pixels() -> None:
     for channels in (1, 3):
         pixels = torch.randint(0, 256, (channels, 5, 7), dtype=torch.uint8)
-        read = torch.from_numpy(np.array(Image.open(io.BytesIO(png.encode(pixels)))))
+        read = torch.from_numpy(np.array(_decoded(data_uri(pixels))))
         assert torch.equal(read.reshape(5, 7, channels).permute(2, 0, 1), pixels)
-    address = png.data_uri(torch.zeros(3, 300, 150, dtype=torch.uint8))
-    assert Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))).size == (48, 96)
+    assert _decoded(data_uri(torch.zeros(3, 300, 150, dtype=torch.uint8))).size == (48, 96)
+
+
+def _decoded(address: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(address.split(",")[1])))
+
+
+def test_a_registered_figure_has_its_section_and_replaces_a_built_in_one_of_its_name() -> None:
+    def kept(facts: RunFacts) -> Iterator[Picture]:
+        yield Picture(f'<svg id="mine"><title>{len(facts.layers)} layers</title></svg>', "Sum < total.")
+
+    built_in = Figure.registry["network"]
+    try:
+        reconv.register(Figure("mine", "Kept channels", kept))
+        reconv.register(Figure("network", "", lambda facts: ()))
+        page = render(run_facts())
+    finally:
+        reconv.register(built_in)
+        reconv.register(Figure("mine", "", lambda facts: ()))
+    assert "<h2>Kept channels</h2>" in page
+    assert '<svg id="mine"><title>18 layers</title></svg>' in page
+    assert "Sum &lt; total." in page
+    assert "One column per layer" not in page
+    assert "One column per layer" in render(run_facts())
 
 
 def test_facts_go_through_json() -> None:
@@ -469,14 +498,14 @@ def test_facts_go_through_json() -> None:
 def test_a_column_has_all_its_channels_and_kept_ones_below() -> None:
     upside_down = LayerFacts("d", "", 4, 2, (4.0, 3.0, 2.0, 1.0), (False, True, False, True))
     layers = [_layer("a", 16, 9), _layer("b", 64, 64), LayerFacts("c", "", 8, 2), upside_down]
-    for column in chart.strip(layers):
+    for column in network.columns(layers):
         heights = {
-            kind: sum(run.height for run in column.runs if run.kind == kind) for kind in ("kept", "gone", "still")
+            kind: sum(run.height for run in column.blocks if run.kind == kind) for kind in ("kept", "gone", "still")
         }
         assert sum(heights.values()) == pytest.approx(column.before)
         assert heights["kept"] + heights["still"] == pytest.approx(column.after)
-        lowest_gone = max((run.y + run.height for run in column.runs if run.kind == "gone"), default=0)
-        assert all(run.y >= lowest_gone - 1e-9 for run in column.runs if run.kind != "gone")
+        lowest_gone = max((run.y + run.height for run in column.blocks if run.kind == "gone"), default=0)
+        assert all(run.y >= lowest_gone - 1e-9 for run in column.blocks if run.kind != "gone")
 
 
 def test_plots_keep_points_inside_and_survive_odd_values() -> None:

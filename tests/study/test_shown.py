@@ -12,7 +12,7 @@ from made import CUT_WIDTHS, NETWORK, WHOLE_WIDTHS, accuracy_by_seed, asked, rec
 from reconv.errors import ReconvError
 from reconv.files import write_json
 from reconv.report import render_study
-from reconv.report.plots import COLORS, SHAPES, WHOLE, Plot, Series, draw
+from reconv.report.plots import COLORS, SHAPES, UNPRUNED, Plot, Series, draw
 from reconv.saliency import CRITERIA
 from reconv.significance import Interval
 from reconv.study import Arm, Cell, Grid, Study, points_of_network, study_facts
@@ -80,12 +80,12 @@ def test_kept_channels_are_shares_of_the_whole_networks(tmp_path: Path) -> None:
     assert picture.title == "−50 % MACs, allocated"
     assert picture.before == tuple(WHOLE_WIDTHS[:2])
     assert picture.rows == {"uniform": tuple(CUT_WIDTHS[:2]), "l1": tuple(CUT_WIDTHS[:2])}
-    assert [picture.style(name) for name in picture.rows] == [WHOLE, style("l1")]
+    assert [picture.style(name) for name in picture.rows] == [UNPRUNED, style("l1")]
 
 
 def test_every_criterion_has_a_marker_of_its_own() -> None:
     styles = [style(name) for name in (*CRITERIA, "reconstruction", "activation", "torch-pruning:lamp")]
-    assert len({*styles, WHOLE}) == len(styles) + 1
+    assert len({*styles, UNPRUNED}) == len(styles) + 1
     assert max(styles) < COLORS == len(SHAPES)
     assert style("torch-pruning:lamp") == style("mine")
 

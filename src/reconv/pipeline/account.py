@@ -20,7 +20,7 @@ from reconv.pipeline.scored import scored_by
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary
 from reconv.plan import Plan, unit_scores
-from reconv.report import Curve, LayerFacts, LayerTime, Measures, RunFacts, Tested, Untouched
+from reconv.report import Curve, LayerFacts, LayerTime, Measures, RunFacts, Tested, UnprunedGroup
 from reconv.report.numbers import counted
 from reconv.saliency import Saliency
 from reconv.training import EpochRecord
@@ -62,12 +62,14 @@ def account(
     )
     return RunFacts(
         title=f"{config.model} on {config.data_set}",
-        asked=asked(config, cut.plan, data),
+        settings=asked(config, cut.plan, data),
         before=before,
         after=after,
         layers=tuple(layers_of(graph, cut.saliency, cut.plan)),
-        untouched=tuple(
-            Untouched(row.layers, row.size, row.why) for row in cut.plan.groups if row.why and len(row.kept) == row.size
+        unpruned=tuple(
+            UnprunedGroup(row.layers, row.size, row.why)
+            for row in cut.plan.groups
+            if row.why and len(row.kept) == row.size
         ),
         curves=tuple(curve for title, history in histories.items() for curve in _curves(title, history)),
         stages=tuple(diary.rows),

@@ -15,8 +15,8 @@ from reconv.pipeline.account import Measured
 from reconv.pipeline.layer_times import both, layer_latencies
 from reconv.pipeline.watch import Diary
 from reconv.report import Changed, Confusion, LayerTime, Tested
+from reconv.report.images import data_uri
 from reconv.report.numbers import counted
-from reconv.report.png import data_uri
 from reconv.significance import Replicates, interval, mcnemar
 from reconv.training.answers import Answers, answers
 

@@ -1,4 +1,4 @@
-"""Reports: each one self-contained HTML file. What they tell are plain values, found out elsewhere."""
+"""Reports: each one self-contained HTML file. What they show are plain values, computed elsewhere."""
 
 from reconv.report.facts import (
     Curve,
@@ -8,8 +8,9 @@ from reconv.report.facts import (
     Round,
     Row,
     RunFacts,
-    Untouched,
+    UnprunedGroup,
 )
+from reconv.report.figure import Figure, Picture
 from reconv.report.forest import Difference, Forest
 from reconv.report.plots import Plot, Point, Series
 from reconv.report.read import built
@@ -22,10 +23,12 @@ __all__ = [
     "Confusion",
     "Curve",
     "Difference",
+    "Figure",
     "Forest",
     "LayerFacts",
     "LayerTime",
     "Measures",
+    "Picture",
     "Plot",
     "Point",
     "Round",
@@ -34,7 +37,7 @@ __all__ = [
     "Series",
     "StudyFacts",
     "Tested",
-    "Untouched",
+    "UnprunedGroup",
     "built",
     "render",
     "render_forest",

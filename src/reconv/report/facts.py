@@ -1,4 +1,4 @@
-"""What a report tells: plain values, so that a report can be made from a run in memory or from its folder.
+"""What a report shows: plain values, so that a report can be made from a run in memory or from its folder.
 
 Every number carries its unit in its name or its comment; `None` is what was not measured, and the report says so.
 """
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reconv.cost import Latency
+from reconv.report.plots import Series
 from reconv.report.tested import Tested
 
 
@@ -19,11 +20,11 @@ class Measures:
     """One network, measured.
 
     Args:
-        accuracy: fraction of test images whose top-1 answer is right.
-        macs: multiply-accumulates of one image through convolutions and linear layers.
+        accuracy: fraction of test images whose top-1 prediction is right.
+        macs: multiply-accumulates per image through convolutions and linear layers.
         parameters: number of learned values.
         file_bytes: size of the saved network.
-        latency: one entry a batch size.
+        latency: one entry per batch size.
     """
 
     accuracy: float | None
@@ -38,9 +39,9 @@ class LayerFacts:
     """One layer: its output channels before and after, and each channel's score.
 
     Args:
-        scores: one a channel, that it was ranked by; empty where the layer was not scored.
+        scores: one per channel, that it was ranked by; empty where the layer was not scored.
         kept: which channels stay, as long as `scores`.
-        note: why nothing was cut here; empty where something was.
+        note: why nothing was removed here; empty where something was.
         tied: other layers whose channels stay and go with these, by one score for all of them.
     """
 
@@ -54,8 +55,8 @@ class LayerFacts:
     tied: tuple[str, ...] = ()
 
     @property
-    def is_whole(self) -> bool:
-        """Whether no channel was cut here."""
+    def is_unpruned(self) -> bool:
+        """Whether no channel was removed here."""
         return self.before == self.after
 
     @property
@@ -70,8 +71,8 @@ class LayerFacts:
 
 
 @dataclass(frozen=True)
-class Untouched:
-    """Tied channels that were left alone, and why."""
+class UnprunedGroup:
+    """Tied channels of which none was removed, and why."""
 
     layers: tuple[str, ...]
     channels: int
@@ -108,20 +109,20 @@ class Round:
 
     Args:
         number: from 1. macs, parameters: that it left.
-        as_cut: accuracy on the validation split after the cut; None: there is no such split.
+        pruned_only: accuracy on the validation split right after pruning; None: there is no such split.
         after: the same after the training that followed, the fine-tuning in the last round.
     """
 
     number: int
     macs: int
     parameters: int
-    as_cut: float | None = None
+    pruned_only: float | None = None
     after: float | None = None
 
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One layer's own forward within passes of both networks: seconds a pass, medians."""
+    """One layer's own forward within passes of both networks: seconds per pass, medians."""
 
     name: str
     before: Latency
@@ -133,24 +134,25 @@ class RunFacts:
     """Everything the report of one run shows.
 
     Args:
-        title: of the page. asked: what the user wanted, by name.
+        title: of the page. settings: what the user asked for, by name.
         before, after: the two networks. layers: in the order of the forward pass.
-        untouched: tied channels that were left alone. curves: of the trainings. stages: what was done.
+        unpruned: tied channels of which none was removed. curves: of the trainings. stages: what was done.
         command: that does it again. versions, hashes: of software, hardware and weights, by name.
         device: what the networks were trained and measured on; empty where that was not kept.
         notes: sentences the reader should know. rounds: of iterative pruning, where there were several.
-        verified: largest difference between removed and zeroed, relative, in float64; None: not looked for.
-        layer_times: of the layers, one by one, where they were measured. tested: both networks' answers to the test
-            images; None where they were not asked. validation_images: that accuracies on the way are of.
+        verified: largest difference between removed and zeroed, relative, in float64; None: not checked.
+        layer_times: of the layers, one by one, where they were measured. tested: both networks' predictions on the test
+            images; None where they were not tested. validation_images: that accuracies on the way are of.
         scored_by: what the scores are, their unit, and from what they come.
+        study: points of accuracy (%) against MACs (%), from a study of the same network; not kept in `metrics.json`.
     """
 
     title: str
-    asked: Mapping[str, str]
+    settings: Mapping[str, str]
     before: Measures
     after: Measures
     layers: tuple[LayerFacts, ...]
-    untouched: tuple[Untouched, ...] = ()
+    unpruned: tuple[UnprunedGroup, ...] = ()
     curves: tuple[Curve, ...] = ()
     stages: tuple[Row, ...] = ()
     command: str = ""
@@ -164,15 +166,17 @@ class RunFacts:
     device: str = ""
     validation_images: int | None = None
     scored_by: str = ""
+    study: tuple[Series, ...] = ()
 
     @property
     def latencies(self) -> tuple[tuple[Latency, Latency], ...]:
-        """Before and after, one pair a batch size."""
+        """Before and after, one pair per batch size."""
         return tuple(zip(self.before.latency, self.after.latency, strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object, without the scores, which have a file of their own."""
         facts = asdict(self)
+        del facts["study"]
         for layer in facts["layers"]:
             del layer["scores"], layer["kept"]
         return facts

@@ -1,4 +1,4 @@
-"""Points and lines over two axes: coordinates here, drawing in `plots.jinja`.
+"""Points and lines over two axes: coordinates here, drawing in `templates/plots.jinja`.
 
 Every series has a color, a marker and a name, so that none of them is told by color alone.
 """
@@ -13,7 +13,7 @@ from reconv.report.numbers import ticks
 
 COLORS = 12  # classes c0 to c11 in plots.css
 SHAPES = ("circle", "square", "up", "diamond", "down", "cross", "ring", "plus", "hourglass", "box", "tall", "left")
-WHOLE = 9  # the style of networks that nothing was cut from, and of a run among others
+UNPRUNED = 9  # the style of unpruned networks, and of a run among others
 _R = 4.2
 
 
@@ -180,6 +180,11 @@ def marker(shape: str, x: float, y: float, r: float = _R) -> str:
         return "M" + "L".join(f"{x + r * dx:.1f} {y + r * dy:.1f}" for dx, dy in corners[shape]) + "Z"
     whole = _circle(x, y, r)
     return whole + _circle(x, y, 0.55 * r) if shape == "ring" else whole
+
+
+def marker_of_style(style: int, size: float = 5.5) -> str:
+    """The marker of a style around the origin."""
+    return marker(SHAPES[style % len(SHAPES)], 0, 0, size)
 
 
 def _circle(x: float, y: float, r: float) -> str:

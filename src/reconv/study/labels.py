@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from reconv.report import numbers
-from reconv.report.plots import COLORS, WHOLE
+from reconv.report.plots import COLORS, UNPRUNED
 from reconv.significance import Interval
 from reconv.study.arms import ARMS
 from reconv.study.peers import PEER
 from reconv.study.tables import Line, Setting
 
 _ORDER = ("spectral", "nuclear", "frobenius", "l1", "l2", "fpgm", "bn_scale", "random", "reconstruction", "activation")
-_STYLES = tuple(style for style in range(COLORS) if style != WHOLE)
+_STYLES = tuple(style for style in range(COLORS) if style != UNPRUNED)
 _WIDTHS = {"uniform": "the same share of every layer", "allocated": "widths by predicted error"}
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from reconv.errors import ConfigError
-from reconv.report.plots import WHOLE, Plot, Point, Series
+from reconv.report.plots import UNPRUNED, Plot, Point, Series
 from reconv.report.study_facts import Widths
 from reconv.study.cell import Network
 from reconv.study.labels import budget_text, by_panel, nth_style, panel_title, rank, setting_title, style
@@ -138,7 +138,7 @@ def _series(points: Mapping[Line, Point]) -> list[Series]:
 
 def _unpruned(base: Mapping[str, Any]) -> Series:
     accuracy = 100 * base["accuracy"]
-    return Series("unpruned", (Point(100.0, accuracy, text=f"unpruned: {accuracy:.2f} %"),), WHOLE, line=False)
+    return Series("unpruned", (Point(100.0, accuracy, text=f"unpruned: {accuracy:.2f} %"),), UNPRUNED, line=False)
 
 
 def kept_widths(lines: Sequence[Line], base: Mapping[str, Any], described: Mapping[str, Any]) -> tuple[Widths, ...]:
@@ -169,7 +169,7 @@ def kept_widths(lines: Sequence[Line], base: Mapping[str, Any], described: Mappi
                 tuple(layers[i] for i in prunable),
                 tuple(before[i] for i in prunable),
                 {name: tuple(line.widths[i] for i in prunable) for name, line in rows.items()},
-                {name: WHOLE if name == _UNIFORM else style(name) for name in rows},
+                {name: UNPRUNED if name == _UNIFORM else style(name) for name in rows},
             )
         )
     return tuple(pictures)
