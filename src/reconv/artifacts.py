@@ -136,12 +136,12 @@ def _class_of(model: nn.Module) -> str:
 
 
 def _check_header(manifest: Any, kind: str, file: PathLike) -> None:
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if not isinstance(found, int) or manifest.get("kind") != kind:
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if not isinstance(version, int) or manifest.get("kind") != kind:
         raise ArtifactError(f"{file}: not a {kind} that reconv saved; give one that it did.")
-    if found > FORMAT:
+    if version > FORMAT:
         raise ArtifactError(
-            f"{file}: format {found}, written by a newer reconv; {__version__} reads up to {FORMAT}; upgrade it."
+            f"{file}: format {version}, written by a newer reconv; {__version__} reads up to {FORMAT}; upgrade it."
         )
 
 

@@ -1,7 +1,7 @@
-"""The errors a user can cause, and how each one speaks.
+"""The errors that a user can cause, and the form of their messages.
 
 Every message says: **where: what was given; what would be right; what to do.** The command line prints it in one
-line and exits with code 2. Anything that is not a `ReconvError` is a fault of ours and keeps its traceback.
+line and exits with code 2. Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterable
 
 
 class ReconvError(Exception):
-    """Something the user gave, or the machine lacks, keeps us from going on."""
+    """Something that the user gave, or that the machine lacks, prevents the work."""
 
 
 class UnknownNameError(ReconvError):
-    """A name that is in no table of ours: a model, criterion, data set, protocol, recipe."""
+    """A name that no table has: a model, criterion, data set, protocol, recipe."""
 
 
 class ConfigError(ReconvError):

@@ -1,6 +1,6 @@
 """Low-level reading and writing: every failure becomes an `ArtifactError` that names the file and what to do.
 
-A file is written beside its place and renamed into it, so that an interrupted or failed write leaves nothing
+A file is written under a temporary name and then renamed, so that an interrupted or failed write leaves nothing
 half-written; what is read is data only (JSON, TOML, safetensors), never code.
 """
 
@@ -227,10 +227,10 @@ def check_replaceable(path: PathLike, *, overwrite: bool = False) -> None:
             raise ArtifactError(f"{path}: is a file; give a folder.")
         if path.is_dir() and any(path.iterdir()):
             _refuse_unless_replaceable(path, overwrite=overwrite)
-        ground = next(place for place in (path, *path.absolute().parents) if place.exists())
-        if not ground.is_dir():
+        nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "not a folder")
-        if not os.access(ground, os.W_OK | os.X_OK):
+        if not os.access(nearest, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "no rights")
     except OSError as error:
         raise _failure("written", path, error) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -12,9 +12,9 @@ from reconv import __version__
 
 
 def versions() -> dict[str, str]:
-    """Software and hardware by name: what is there, which is not always what was used (see `device_name`)."""
+    """Software and hardware by name: what is installed, which is not always what was used (see `device_name`)."""
     threads = torch.get_num_threads()
-    libraries = {name: version(name) for name in ("torch", "torchvision", "timm", "accelerate")}
+    libraries = {name: _version(name) for name in ("torch", "torchvision", "timm", "accelerate")}
     return {
         "reconv": __version__,
         **libraries,
@@ -25,14 +25,21 @@ def versions() -> dict[str, str]:
     }
 
 
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
 def processor() -> str:
-    """The processor's name; "unknown" where the system does not tell."""
+    """The processor's name; "unknown" where the system does not say."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
-            found = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+            name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     except OSError:
-        found = ""
-    return found or platform.processor() or "unknown"
+        name = ""
+    return name or platform.processor() or "unknown"
 
 
 def device_name(device: torch.device) -> str:

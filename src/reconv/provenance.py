@@ -1,4 +1,4 @@
-"""Where a model comes from: enough to build its like again without tracing it.
+"""Where a model comes from: what is needed to rebuild it without a trace.
 
 A model carries its provenance as a plain attribute, so it survives `copy.deepcopy`, moves between devices and
 changes of mode. A step that changes the model attaches the new one:
@@ -58,7 +58,9 @@ class Normalization:
         object.__setattr__(self, "mean", tuple(map(float, self.mean)))
         object.__setattr__(self, "std", tuple(map(float, self.std)))
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
-            raise ConfigError(f"normalization: mean {self.mean}, std {self.std}; a mean and a positive std a channel.")
+            raise ConfigError(
+                f"normalization: mean {self.mean}, std {self.std}; a mean and a positive std per channel."
+            )
 
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -71,8 +73,8 @@ class Provenance:
     Attributes:
         spec: how to build the original; None for a class of the user's own.
         edits: module path -> attribute -> new value, such as `{"layer1.0.conv1": {"out_channels": 9}}`.
-        normalization: what the input is to be normalized with; None where nobody said, so the data set's.
-        notes: what was assumed on the way, one sentence each, for the user to read.
+        normalization: what the input is to be normalized with; None: as the data set says.
+        notes: assumptions made, one sentence each, for the user.
     """
 
     spec: ModelSpec | None = None
@@ -139,8 +141,8 @@ def file_metadata(provenance: Provenance) -> dict[str, str]:
 
 def provenance_of(model: nn.Module) -> Provenance:
     """The provenance that a model carries; an empty one where it carries none."""
-    found = getattr(model, _ATTRIBUTE, None)
-    return found if isinstance(found, Provenance) else Provenance()
+    provenance = getattr(model, _ATTRIBUTE, None)
+    return provenance if isinstance(provenance, Provenance) else Provenance()
 
 
 def attach(model: _Module, provenance: Provenance) -> _Module:

@@ -1,4 +1,4 @@
-"""What is known of a difference: bootstrap over the images that both networks answered, and over seeds.
+"""Confidence intervals of differences: bootstrap over test images and over seeds.
 
 Every cell keeps which test images it got right, so all cells of a data set are resampled with the same images: a
 difference between two cells keeps what they have in common, and its interval is far narrower than either accuracy's.
@@ -38,7 +38,7 @@ class Replicates:
     """Accuracies of all cells under the same resamplings of the images.
 
     What a replicate draws depends on how many images and seeds there are, and on nothing else: an interval is the same
-    whatever other cells are known. Lines with the same seeds take the same ones in a replicate, since a seed's scores,
+    whatever other cells there are. Lines with the same seeds take the same ones in a replicate, since a seed's scores,
     images and order are what they have in common.
 
     Args:
@@ -55,7 +55,7 @@ class Replicates:
         bits = np.stack([correct[key] for key in keys], axis=1).astype(np.float32)
         n = len(bits)
         means = np.empty((replicates, len(keys)))
-        for start in range(0, replicates, 250):  # a part at a time: the counts of all would be large
+        for start in range(0, replicates, 250):  # in parts: the counts of all would be large
             stop = min(start + 250, replicates)
             counts = rng.multinomial(n, np.full(n, 1 / n), size=stop - start)
             means[start:stop] = counts.astype(np.float32) @ bits / n
@@ -102,7 +102,7 @@ def mean_interval(parts: Sequence[tuple[float, Floats]]) -> Interval:
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """The standard deviation over seeds; None of fewer than two."""
+    """The standard deviation over seeds; None for fewer than two."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 

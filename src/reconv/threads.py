@@ -1,4 +1,4 @@
-"""One operation a thread, and several at a time, in order."""
+"""One thread per operation, and a pool that keeps the order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Result = TypeVar("_Result")
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Operations are not split within the block, nor in threads that start in it; their number is put back after it."""
+    """Operations are not split within the block, nor in threads that start in it; their number is restored after it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -525,7 +525,7 @@ class Caching(nn.Module):
 
 
 def numbers_that_depend_on_data() -> Net:
-    """It cannot run without data, so that no cut can be tried out: what is cut at positions stays."""
+    """It cannot run without data, so that no dry run is possible: what is cut at positions stays."""
 
     def forward(m: Net, x: Tensor) -> Tensor:
         y, z = m.a(x), m.b(x)

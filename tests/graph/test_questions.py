@@ -1,4 +1,4 @@
-"""Which models' code could notice a cut: only those are tried out, and none that would fail is left out."""
+"""Which models' code could notice a cut: only those get a dry run, and none that would fail is left out."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def noticed(model: nn.Module) -> str:
 @pytest.mark.parametrize(
     "name", ["torchvision:resnet18", "torchvision:squeezenet1_1", "torchvision:mobilenet_v3_small"]
 )
-def test_plain_networks_are_not_tried_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_networks_get_no_dry_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
-        raise AssertionError("tried out")
+        raise AssertionError("a dry run")
 
     monkeypatch.setattr(build, "run_cut_copy", never)
     assert any(group.free.all() for group in trace(load_model(name), torch.randn(1, 3, 64, 64)).groups)
 
 
-def test_what_is_not_tried_out_would_not_fail() -> None:
+def test_what_gets_no_dry_run_would_not_fail() -> None:
     left_out = 0
     for make, shape in [*NETS.values(), *ODD.values()]:
         model, example = make(), torch.randn(shape)
@@ -57,7 +57,7 @@ class ReadsAWidth(nn.Module):
         return head(self.end(y + self.c(z) if self.b.out_channels > self.a.out_channels else y))
 
 
-def test_code_that_reads_the_width_of_a_layer_is_tried_out() -> None:
+def test_code_that_reads_the_width_of_a_layer_gets_a_dry_run() -> None:
     model = ReadsAWidth()
     recording = record_forward(model, EXAMPLE, rule_of)
     assert recording.record.noticed == ""

@@ -1,4 +1,4 @@
-"""`trace`: record a run, solve what it says, and try cuts out until a cut copy does what was predicted."""
+"""`trace`: record a run, solve what it says, and repeat dry runs until a cut copy does what was predicted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def trace(
     tie: Iterable[Sequence[Member]] = (),
     freeze: Iterable[str] = (),
 ) -> ChannelGraph:
-    """Find the layers of a model, what each one sees, and which channels are tied.
+    """Find the layers of a model, their inputs, and which channels are tied.
 
     The forward pass runs without data: once to learn, and again on copies from which every group has lost channels,
     until they do what was predicted. Nothing of the model changes.
@@ -50,7 +50,7 @@ def trace(
 
     Raises:
         GraphError: the model does not run on the example, or has no layer. UnknownNameError, ConfigError: a layer or
-            parameter in `tie` or `freeze` that there is not; channels tied that are not equally many.
+            parameter in `tie` or `freeze` that does not exist; tied channels of different number.
     """
     check_kind("trace: model", model, nn.Module)
     load_extensions()
@@ -85,17 +85,17 @@ def _refine(model: nn.Module, recording: Recording, example: Any) -> ChannelGrap
             return graph
         constraints = refiner.refine(constraints, graph, failure)
         graph = solve_constraints(model, recording.record, example, constraints)
-    # It never came right: what is doubted stays; if that is not enough, everything does.
+    # No dry run succeeded: channels in doubt stay; if that is not enough, all do.
     graph = solve_constraints(model, recording.record, example, replace(constraints, cautious=True))
     if _first_failure(recording, graph, example) is None:
         return graph
     everything = np.arange(recording.record.space.count, dtype=np.int64)
-    frozen = (*constraints.frozen, (everything, "no cut copy of this model could be made to work"))
+    frozen = (*constraints.frozen, (everything, "no cut copy of this model runs"))
     return solve_constraints(model, recording.record, example, replace(constraints, frozen=frozen))
 
 
 def _could_notice(model: nn.Module, record: Record) -> bool:
-    """Whether a cut could change what the model's code does, so that it has to be tried out."""
+    """Whether a cut could change what the model's code does, so that a dry run is needed."""
     space = record.space
     return bool(record.noticed or space.doubted or space.folds) or reads_sizes_of_layers(model)
 

@@ -39,7 +39,7 @@ class Layer:
         geometry: what the convolution sees, measured (a transposed one: of the convolution that it transposes);
             None in three dimensions.
         norm: name of the scale of the BatchNorm that reads the layer's output first, if any.
-        rows: where channels lie along the positions, how many of the positions and their classes; use by use.
+        rows: where channels lie along the positions, how many of the positions and their classes; one pair per use.
         inputs_first: the parameter is [C_in, C_out], as in `x @ parameter`; `ChannelGraph.weight` turns it.
     """
 
@@ -155,7 +155,7 @@ class ChannelGroup:
 
 @dataclass(frozen=True, eq=False)
 class ChannelGraph:
-    """Layers, tied channels, and the parameters that bear them.
+    """Layers, tied channels, and the parameters that they index.
 
     Args:
         model: the traced model itself.
@@ -165,8 +165,8 @@ class ChannelGraph:
         parameters: for every parameter and buffer its planes of channel classes.
         classes: number of channel classes.
         sizes: module -> attribute -> the classes that it counts.
-        uncounted: operators that multiply but belong to no layer, with how often they ran.
-        notes: what the user should know. labels: class of every label of the trace.
+        uncounted: operators that multiply but belong to no layer, with the number of their calls.
+        notes: remarks for the user. labels: class of every label of the trace.
         forward: the operators of a forward pass, with the labels of what they give.
         statistics: of every mean or the like of a forward pass, in order, the classes that it runs over, axis by axis.
     """

@@ -31,14 +31,14 @@ class Tie:
 
 @dataclass(frozen=True)
 class Constraints:
-    """What trying out cut copies has taught, on top of what the operators said.
+    """What must hold of the labels: what dry runs of cut copies showed, on top of what the operators say.
 
     Args:
         layouts: line of code that folds channels -> which of its layouts to take (see `_fold_constraint`).
         frozen: labels that have to stay, and why.
         sizes: attributes that have to follow, by module.
         tied: labels that go together.
-        cautious: nothing can be tried out; what is doubted stays.
+        cautious: no dry run is possible; channels in doubt stay.
     """
 
     layouts: Mapping[Line, int] = field(default_factory=dict)
@@ -49,20 +49,20 @@ class Constraints:
 
 
 def solve_constraints(model: nn.Module, record: Record, example: Any, constraints: Constraints) -> ChannelGraph:
-    """The graph that follows from a record and from what was learnt since."""
+    """The graph that follows from a record and the constraints that dry runs have shown."""
     pairs = [*record.space.united, *(tie.labels for tie in constraints.tied)]
-    classes = label_classes(pairs, record.space.count)
+    before_folds = label_classes(pairs, record.space.count)
     layouts = dict(constraints.layouts)
     shapes = tuple(tuple(t.shape) for t in pytree.tree_leaves(example) if isinstance(t, Tensor))
     while True:
-        extra, rows, exhausted = _laid_out(record, classes, layouts)
-        settled = label_classes([*pairs, *extra], record.space.count) if extra else classes
-        shared, apart = _spread(record.space.spreads, settled)
-        settled = label_classes([*pairs, *extra, *shared], record.space.count) if shared else settled
-        layers = _layers(record, settled, shapes[0][0] if shapes[0] else 1)
-        component = _components((layer.outputs for layer in layers), int(settled.max(initial=-1)) + 1)
-        balances = [settled[r] for r in record.space.balanced] + [settled[r] for r, _ in rows]
-        broken = {line for r, line in rows if _spans(settled[r], component, layers)}
+        extra, rows, exhausted = _laid_out(record, before_folds, layouts)
+        classes = label_classes([*pairs, *extra], record.space.count) if extra else before_folds
+        shared, apart = _spread(record.space.spreads, classes)
+        classes = label_classes([*pairs, *extra, *shared], record.space.count) if shared else classes
+        layers = _layers(record, classes, shapes[0][0] if shapes[0] else 1)
+        component = _components((layer.outputs for layer in layers), int(classes.max(initial=-1)) + 1)
+        balances = [classes[r] for r in record.space.balanced] + [classes[r] for r, _ in rows]
+        broken = {line for r, line in rows if _spans(classes[r], component, layers)}
         if not broken:
             break
         for line in broken:
@@ -70,7 +70,7 @@ def solve_constraints(model: nn.Module, record: Record, example: Any, constraint
     reasons = [*record.space.frozen, *constraints.frozen, *exhausted, *apart]
     if constraints.cautious:
         reasons += record.space.doubted
-    count = int(settled.max(initial=-1)) + 1
+    count = int(classes.max(initial=-1)) + 1
     sizes = {path: dict(values) for path, values in record.sizes.items()}
     for path, values in constraints.sizes.items():
         sizes.setdefault(path, {}).update(values)
@@ -79,15 +79,15 @@ def solve_constraints(model: nn.Module, record: Record, example: Any, constraint
         example=shapes,
         inputs=example,
         layers=layers,
-        groups=_groups(layers, component, settled, _first_reasons(reasons, settled), record, balances),
-        parameters={name: tuple(settled[p] for p in planes) for name, planes in record.parameters.items()},
+        groups=_groups(layers, component, classes, _first_reasons(reasons, classes), record, balances),
+        parameters={name: tuple(classes[p] for p in planes) for name, planes in record.parameters.items()},
         classes=count,
-        sizes={path: {a: _classes_of(p, settled) for a, p in values.items()} for path, values in sizes.items()},
+        sizes={path: {a: _classes_of(p, classes) for a, p in values.items()} for path, values in sizes.items()},
         uncounted=dict(record.uncounted),
         notes=tuple(record.notes),
-        labels=settled,
+        labels=classes,
         forward=record.forward,
-        statistics=tuple(tuple(settled[p] for p in planes) for planes in record.space.statistics),
+        statistics=tuple(tuple(classes[p] for p in planes) for planes in record.space.statistics),
     )
 
 
@@ -132,13 +132,13 @@ def _laid_out(
     frozen: list[tuple[Plane, str]] = []
     for fold in record.space.folds:
         call = record.operations[fold.operation]
-        asked = _fold_constraint(fold, classes, layouts.get(call.line, 0))
-        if asked is None:
+        constraint = _fold_constraint(fold, classes, layouts.get(call.line, 0))
+        if constraint is None:
             frozen.append((fold.plane.ravel(), f"its channels are laid out in parts of fixed size ({call.where})"))
-        elif isinstance(asked, tuple):
-            joint.append(asked)
-        elif asked.size:
-            rows.append((asked, call.line))
+        elif isinstance(constraint, tuple):
+            joint.append(constraint)
+        elif constraint.size:
+            rows.append((constraint, call.line))
     return joint, rows, frozen
 
 
@@ -151,7 +151,7 @@ def _fold_constraint(fold: Fold, classes: Plane, layout: int) -> Plane | tuple[P
     """What must hold so that the channels that stay fill a block again, in one of several layouts.
 
     0: the last axis shrinks, every row by as much (rows to balance).
-    1: the last axis shrinks, and loses the same places in every row (labels to unite).
+    1: the last axis shrinks, and loses the same positions in every row (labels to unite).
     2 and up: the axis before it shrinks, and the others stay as they are; and so on; then None.
     """
     varying = varying_axes(classes[fold.plane])
@@ -270,31 +270,31 @@ def _groups(
     producers: dict[int, list[str]] = {}
     consumers: dict[int, list[str]] = {}
     for layer in layers:
-        here = int(component[layer.outputs[0]])
-        producers.setdefault(here, []).append(layer.name)
-        members.setdefault(here, []).append(layer.outputs)
-        for there in np.unique(component[layer.inputs]):
-            consumers.setdefault(int(there), []).append(layer.name)
+        index = int(component[layer.outputs[0]])
+        producers.setdefault(index, []).append(layer.name)
+        members.setdefault(index, []).append(layer.outputs)
+        for reader in np.unique(component[layer.inputs]):
+            consumers.setdefault(int(reader), []).append(layer.name)
     balanced: dict[int, list[Plane]] = {}
     for rows in balances:
-        for here in np.unique(component[rows]):
-            balanced.setdefault(int(here), []).append(rows)
+        for index in np.unique(component[rows]):
+            balanced.setdefault(int(index), []).append(rows)
     result = []
     stuck = np.zeros(len(component), dtype=np.bool_)
     stuck[list(reasons)] = True
-    for here, outputs in members.items():
-        found = np.concatenate(outputs)
-        units = found[np.sort(np.unique(found, return_index=True)[1])]  # each once, in the order in which they come
-        cells, broken = _cells(units, balanced.get(here, []))
+    for index, outputs in members.items():
+        channels = np.concatenate(outputs)
+        units = channels[np.sort(np.unique(channels, return_index=True)[1])]  # each once, in order
+        cells, broken = _cells(units, balanced.get(index, []))
         why = {int(i): reasons[int(units[i])] for i in np.flatnonzero(stuck[units])}
         if broken:
             why = {**dict.fromkeys(range(len(units)), broken), **why}
         group = ChannelGroup(
-            name=producers[here][0],
+            name=producers[index][0],
             units=units,
-            producers=tuple(producers[here]),
-            consumers=tuple(consumers.get(here, ())),
-            stream=here in streams,
+            producers=tuple(producers[index]),
+            consumers=tuple(consumers.get(index, ())),
+            stream=index in streams,
             reasons=why,
             cells=cells,
         )
@@ -324,7 +324,6 @@ def _cells(units: Plane, balances: list[Plane]) -> tuple[Plane, str | None]:
     concerned = [(rows, inside) for rows in balances if (inside := np.isin(rows, units)).any()]
     if not concerned:
         return none, None
-    place = {int(c): i for i, c in enumerate(units)}
     keys: list[list[int]] = [[] for _ in units]
     for rows, inside in concerned:
         if not inside.all():
@@ -335,7 +334,7 @@ def _cells(units: Plane, balances: list[Plane]) -> tuple[Plane, str | None]:
         if len(sets) == 1:
             continue
         row_of = {c: r for r, row in enumerate(sets) for c in row}
-        for c, key in zip(place, keys, strict=True):
+        for c, key in zip(units.tolist(), keys, strict=True):
             key.append(row_of.get(c, -1))
     names = {key: i for i, key in enumerate(sorted({tuple(k) for k in keys}))}
     return np.array([names[tuple(k)] for k in keys], dtype=np.int64), None

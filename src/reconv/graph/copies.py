@@ -23,7 +23,7 @@ def copy_without_data(model: nn.Module, fake: FakeTensorMode | None) -> nn.Modul
     if fake is None:
         return copy_model(model)
     return copy_model(
-        model, {id(t): fake_like(t, fake) for found in parameters_and_buffers(model) for t in found.values()}
+        model, {id(t): fake_like(t, fake) for tensors in parameters_and_buffers(model) for t in tensors.values()}
     )
 
 
@@ -78,39 +78,39 @@ def copy_model(model: nn.Module, tensors: dict[int, Any] | None = None) -> nn.Mo
 _ATOMS = frozenset({NoneType, bool, int, float, str, type, FunctionType, BuiltinFunctionType})
 
 
-def _deep_copy(value: Any, known: dict[int, Any]) -> Any:
+def _deep_copy(value: Any, memo: dict[int, Any]) -> Any:
     """`copy.deepcopy`, which takes five times as long over what modules are made of."""
     kind: Any = type(value)
     if kind in _ATOMS:
         return value
-    if id(value) in known:
-        return known[id(value)]
+    if id(value) in memo:
+        return memo[id(value)]
     if kind is tuple and all(type(item) in _ATOMS for item in value):
         return value
     if kind is dict or kind is OrderedDict:
-        known[id(value)] = result = kind()
+        memo[id(value)] = result = kind()
         for key, item in value.items():
-            key = key if type(key) in _ATOMS else copy.deepcopy(key, known)
-            result[key] = item if type(item) in _ATOMS else _deep_copy(item, known)
+            key = key if type(key) in _ATOMS else copy.deepcopy(key, memo)
+            result[key] = item if type(item) in _ATOMS else _deep_copy(item, memo)
         return result
     if kind is set and not value:
-        return known.setdefault(id(value), set())
+        return memo.setdefault(id(value), set())
     if _is_plain_module(kind):
-        known[id(value)] = module = object.__new__(kind)
+        memo[id(value)] = module = object.__new__(kind)
         state = value.__dict__
-        module.__setstate__({k: v if type(v) in _ATOMS else _deep_copy(v, known) for k, v in state.items()})
+        module.__setstate__({k: v if type(v) in _ATOMS else _deep_copy(v, memo) for k, v in state.items()})
         return module
-    return copy.deepcopy(value, known)
+    return copy.deepcopy(value, memo)
 
 
 @lru_cache(maxsize=1024)
 def _is_plain_module(kind: type) -> bool:
-    """Whether these are modules without a way of their own to be copied: what is in one goes to its `__setstate__`."""
-    ways = ("__new__", "__getstate__", "__reduce__", "__reduce_ex__")
+    """Whether these are modules without a copying method of their own: the state of one goes to its `__setstate__`."""
+    hooks = ("__new__", "__getstate__", "__reduce__", "__reduce_ex__")
     others = ("__deepcopy__", "__getnewargs__", "__getnewargs_ex__", "__slots__")
     return (
         issubclass(kind, nn.Module)
-        and all(getattr(kind, name) is getattr(nn.Module, name) for name in ways)
+        and all(getattr(kind, name) is getattr(nn.Module, name) for name in hooks)
         and not any(hasattr(kind, name) for name in others)
     )
 
@@ -121,16 +121,16 @@ def parameters_and_buffers(model: nn.Module) -> tuple[dict[str, Tensor], dict[st
     buffers: dict[str, Tensor] = {}
     seen = set()
     for path, module in named_modules(model):
-        for found, own in ((parameters, module._parameters), (buffers, module._buffers)):
+        for tensors, own in ((parameters, module._parameters), (buffers, module._buffers)):
             for name, tensor in own.items():
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
-                    found[f"{path}.{name}" if path else name] = tensor
+                    tensors[f"{path}.{name}" if path else name] = tensor
     return parameters, buffers
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """`model.named_modules()`, without a generator a level."""
+    """`model.named_modules()`, without a generator per level."""
     seen = set()
     stack = [("", model)]
     while stack:

@@ -1,6 +1,6 @@
-"""Try a cut out before believing in it: run a cut copy of the model and compare it with the first run.
+"""Try a cut before trusting it: run a cut copy of the model and compare it with the first run.
 
-The copy holds shapes only, so that a trial costs one more trace. Its parameters bear the first run's labels; every
+The copy holds shapes only, so that a dry run costs one more trace. Its parameters have the first run's labels; every
 operator's output must have the shape and the channels that were predicted, channels that meet must be the same, and
 numbers that an operator computes with may not change. What the model's own code does with sizes (a view with a burnt
 size, a slice at a fixed position, a division by the number of channels) thus shows at the operator where it happens.
@@ -55,10 +55,10 @@ class _KnownLabels(LabelSpace):
         self.classes = classes
 
     def differ(self, a: Plane, b: Plane) -> bool:
-        """Whether channels at one (broadcast) position are known not to be one."""
+        """Whether channels at one (broadcast) position are known to differ."""
         x, y = np.broadcast_arrays(a, b)
-        known = (x >= 0) & (y >= 0)
-        return bool((self.classes[x[known]] != self.classes[y[known]]).any())
+        both = (x >= 0) & (y >= 0)
+        return bool((self.classes[x[both]] != self.classes[y[both]]).any())
 
     def fresh(self, size: int) -> Plane:
         self.count += size
@@ -102,16 +102,16 @@ def run_cut_copy(
     cut_copy = _cut_copy(recording, graph, keep, record)
     expected = [call for call in recording.record.operations if _counts(call)]
     predict = _Prediction(space, keep)
-    place = 0
+    position = 0
 
     def check(call: Call) -> None:
-        nonlocal place
+        nonlocal position
         if not _counts(call):
             return
-        if place >= len(expected) or _kind(expected[place]) != _kind(call):
+        if position >= len(expected) or _kind(expected[position]) != _kind(call):
             raise _DepartsError("other operators run than in the whole network", False)
-        predict.compare(expected[place], call)
-        place += 1
+        predict.compare(expected[position], call)
+        position += 1
 
     try:
         with _unlogged():
@@ -119,15 +119,15 @@ def run_cut_copy(
             if recording.training:
                 run(cut_copy.train(), batch_of_two(example), record, rule_of, recording.fake, check)
     except _DepartsError as error:
-        return Failure(expected[min(place, len(expected) - 1)].index, str(error), error.shape)
+        return Failure(expected[min(position, len(expected) - 1)].index, str(error), error.shape)
     except Exception as error:  # whatever the model's code makes of other sizes
-        return Failure(expected[min(place, len(expected) - 1)].index, in_one_line(error), True)
+        return Failure(expected[min(position, len(expected) - 1)].index, in_one_line(error), True)
     return None
 
 
 @contextmanager
 def _unlogged() -> Iterator[None]:
-    """Operators that refuse a cut copy are part of a trial: PyTorch need not log them."""
+    """Operators that refuse a cut copy are part of a dry run: PyTorch need not log them."""
 
     def refuse(_: logging.LogRecord) -> bool:
         return False
@@ -160,11 +160,11 @@ def _cut_copy(recording: Recording, graph: ChannelGraph, keep: Mask, record: Rec
     kept = keep[graph.labels]
     parameters, buffers = parameters_and_buffers(cut_copy)
     for name, tensor in (parameters | buffers).items():
-        record.know(name, tensor, _left(recording.record.parameters[name], kept))
+        record.set_parameter(name, tensor, _keep_labels(recording.record.parameters[name], kept))
     return cut_copy
 
 
-def _left(planes: tuple[Plane, ...], keep: Mask) -> tuple[Plane, ...]:
+def _keep_labels(planes: tuple[Plane, ...], keep: Mask) -> tuple[Plane, ...]:
     """A parameter's planes without the labels that go; every row of a grouped weight keeps equally many."""
     single = {axes_of(p)[0]: np.flatnonzero(keep[p]) for p in planes if len(axes_of(p)) == 1}
     result = []
@@ -193,14 +193,14 @@ class _Prediction:
         self.space = space
         self.kept = keep[space.classes]
 
-    def compare(self, expected: Call, found: Call) -> None:
-        factors, others = _factors(expected), _factors(found)
+    def compare(self, expected: Call, actual: Call) -> None:
+        factors, others = _factors(expected), _factors(actual)
         if factors != others:
             pairs = zip(factors, others, strict=False)
             was, now = next((pair for pair in pairs if pair[0] != pair[1]), (len(factors), len(others)))
             raise _DepartsError(f"it computes with {now:g} in place of {was:g}, a number that counts channels", False)
-        for before, after, value, seen in zip(
-            expected.outputs, found.outputs, expected.after, found.after, strict=True
+        for before, after, value, observed in zip(
+            expected.outputs, actual.outputs, expected.after, actual.after, strict=True
         ):
             if not value.planes:
                 continue
@@ -210,7 +210,7 @@ class _Prediction:
             if tuple(after.shape) != shape:
                 raise _DepartsError(f"it gives {tuple(after.shape)}, not {shape}", True)
             for plane in value.planes:
-                self._compare_channels(plane, seen)
+                self._compare_channels(plane, observed)
 
     def shape(self, tensor: Tensor, value: Value) -> Shape | None:
         """The shape without the channels that go; None where they do not leave a block."""
@@ -226,17 +226,17 @@ class _Prediction:
                 return None
         return tuple(shape)
 
-    def _compare_channels(self, plane: Plane, seen: Value) -> None:
-        """Where the labels that stay are a block of indices, they must be the very ones that were found."""
+    def _compare_channels(self, plane: Plane, observed: Value) -> None:
+        """Where the labels that stay are a block of indices, they must be the very ones that were predicted."""
         kept = self.kept[plane]
         axes = axes_of(plane)
-        there = [np.flatnonzero(kept.any(axis=tuple(a for a in axes if a != axis))) for axis in axes]
+        blocks = [np.flatnonzero(kept.any(axis=tuple(a for a in axes if a != axis))) for axis in axes]
         block = plane
-        for axis, index in zip(axes, there, strict=True):
+        for axis, index in zip(axes, blocks, strict=True):
             block, kept = block.take(index, axis), kept.take(index, axis)
         if not kept.all():
             return
-        for other in seen.planes:
+        for other in observed.planes:
             if set(axes_of(other)) & set(axes):
                 try:
                     differ = self.space.differ(block, other)

@@ -3,9 +3,9 @@
 A **plane** is an integer array that broadcasts to a tensor's shape: its entry is the label of the channel that the
 element belongs to. Its size along an axis is 1 where the label does not vary, so the plane of an activation
 `[N, C, H, W]` is `[1, C, 1, 1]`, and after `flatten(1)` it is `[1, C*H*W]` with every label H*W times. An operator
-that moves data moves planes by the very same move. A tensor may bear several planes, each along axes of its own.
+that moves data moves planes by the very same move. A tensor may have several planes, each along axes of its own.
 
-Every axis of every parameter is born with labels of its own; the operators that a forward pass runs say which labels
+Every axis of every parameter starts with labels of its own; the operators that a forward pass runs say which labels
 are one (`unite`), which may not go (`freeze`), which must go in equal numbers (`balance`), and which were folded into
 several axes (`fold`). The statements are only collected here; `constraints.py` solves all of them at once.
 """
@@ -73,7 +73,7 @@ class LabelSpace:
         self.frozen.append((plane.ravel(), reason))
 
     def doubt(self, plane: Plane, reason: str) -> None:
-        """These channels may go only if a cut network has been tried out; else they stay for this reason."""
+        """These channels may go only if a cut network has passed a dry run; else they stay for this reason."""
         self.doubted.append((plane.ravel(), reason))
 
     def mark_stream(self, plane: Plane) -> None:
@@ -96,8 +96,8 @@ class LabelSpace:
 def components(a: Plane, b: Plane, count: int) -> Plane:
     """The connected component of each of `count` nodes, when a[i] and b[i] are joined. Shape [count]."""
     edges = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(count, count))
-    found: Plane = connected_components(edges, directed=False)[1].astype(np.int64)
-    return found
+    result: Plane = connected_components(edges, directed=False)[1].astype(np.int64)
+    return result
 
 
 def axes_of(plane: npt.NDArray[Any]) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ def axes_of(plane: npt.NDArray[Any]) -> tuple[int, ...]:
 
 
 def along(labels: npt.NDArray[Any], axis: int, rank: int) -> Plane:
-    """One label an index of `axis`, as a plane of a tensor with `rank` axes."""
+    """One label per index of `axis`, as a plane of a tensor with `rank` axes."""
     return labels.reshape([-1 if a == axis else 1 for a in range(rank)])
 
 

@@ -17,7 +17,7 @@ def cut_without_data(graph: ChannelGraph, keep: Mask | None, fake: FakeTensorMod
     """
     parameters, buffers = parameters_and_buffers(graph.model)
     tensors = {
-        # What bears no channels has the shape that it has now: a forward may have filled it since the trace.
+        # What has no channels has the shape that it has now: a forward may have filled it since the trace.
         id(tensor): fake_like(tensor, fake, graph.shape(name, keep) if graph.parameters.get(name) else None)
         for name, tensor in (parameters | buffers).items()
     }

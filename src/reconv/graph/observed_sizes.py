@@ -50,7 +50,7 @@ def _tensors(call: Call) -> Iterator[tuple[Tensor, Value]]:
 
 
 def counted_along(value: Value, axis: int, classes: Plane) -> Plane | None:
-    """The labels that an axis counts; None where it bears none, or never shrinks."""
+    """The labels that an axis counts; None where it has none, or never shrinks."""
     for plane in value.planes:
         if axis in axes_of(plane):
             if axis not in varying_axes(classes[plane]):

@@ -109,17 +109,17 @@ class Call:
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:
     """The tensors among an operator's arguments or results; some of these are lists."""
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
-            found.append(value)
+            tensors.append(value)
         elif isinstance(value, (list, tuple)):
-            found += _tensors(value)
-    return found
+            tensors += _tensors(value)
+    return tensors
 
 
 def _line_of_the_model() -> tuple[str, int]:
-    """File and line of the innermost frame that is neither PyTorch's nor this room's."""
+    """File and line of the innermost frame that is neither PyTorch's nor this package's."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FOLDERS):
         frame = frame.f_back
@@ -196,14 +196,14 @@ class Record:
         # Holding the tensor keeps its id from being given to another one.
         self._values[id(tensor)] = (tensor, value)
 
-    def bear(self, name: str, tensor: Tensor) -> None:
-        """Every axis of a parameter is born with labels of its own; tables of whole numbers bear none."""
+    def add_parameter(self, name: str, tensor: Tensor) -> None:
+        """Every axis of a parameter gets labels of its own; integer tensors get none."""
         rank = tensor.dim()
         sizes = enumerate(tensor.shape) if tensor.is_floating_point() else ()
         planes = tuple(along(self.space.fresh(size), axis, rank) for axis, size in sizes if size > 1)
-        self.know(name, tensor, planes)
+        self.set_parameter(name, tensor, planes)
 
-    def know(self, name: str, tensor: Tensor, planes: tuple[Plane, ...]) -> None:
-        """This tensor is the parameter of that name and bears these labels."""
+    def set_parameter(self, name: str, tensor: Tensor, planes: tuple[Plane, ...]) -> None:
+        """This tensor is the parameter of that name and has these labels."""
         self.parameters[name] = planes
         self.remember(tensor, Value(planes, parameter=name, static=True))

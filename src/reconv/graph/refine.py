@@ -1,4 +1,4 @@
-"""What to change after a trial has failed: an attribute, the layout of a fold, or what may go at all."""
+"""What to change after a dry run has failed: an attribute, the layout of a fold, or what may go at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reconv.graph.observed_sizes import changes, counted_sizes, widths
 from reconv.graph.record import Call
 from reconv.graph.tracing import Recording
 
-Found = Mapping[str, Mapping[str, Counted]]
+Attributes = Mapping[str, Mapping[str, Counted]]
 
 # Operators that take numbers from the model's code: what one call gets wrong, its like get wrong elsewhere.
 BY_NUMBERS = frozenset(
@@ -32,19 +32,19 @@ BY_NUMBERS = frozenset(
 
 @dataclass
 class Refiner:
-    """Improves the constraints after every failed trial.
+    """Changes the constraints after every dry run that fails.
 
     At the operator that failed, and wherever the same line of code runs in a module of the same class:
-    first, attributes whose values are sizes seen there are taught to follow (all of them, then one by one);
+    first, attributes whose values are sizes seen there are made to follow the cut (all of them, then one by one);
     then folds of the channels involved take another layout; then the axis that does not fit is tied to one that its
     module saw before; then the channels involved stay.
     """
 
     recording: Recording
-    attempts: dict[Line, list[Found]] = field(default_factory=dict)
-    taken: dict[Line, Found] = field(default_factory=dict)
+    candidates: dict[Line, list[Attributes]] = field(default_factory=dict)
+    chosen: dict[Line, Attributes] = field(default_factory=dict)
     changed: Call | None = None  # where attributes were set last
-    ties: dict[Line, list[list[Tie]]] = field(default_factory=dict)  # those yet to be tried
+    ties: dict[Line, list[list[Tie]]] = field(default_factory=dict)  # not tried yet
 
     @cached_property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -56,19 +56,19 @@ class Refiner:
             call = self.changed  # an attribute that was set there is read here, and means something else
         self.changed = None
         if failure.shape:
-            constraints, mended = self._with_sizes(constraints, graph, call)
-            if mended:
+            constraints, changed = self._with_sizes(constraints, graph, call)
+            if changed:
                 self.changed = call
                 return constraints
-        blamed, where = self._blamed(graph, call)
-        other = self._with_layouts(constraints, graph, call, blamed)
+        involved, where = self._involved(graph, call)
+        other = self._with_layouts(constraints, graph, call, involved)
         if other is None and failure.shape:
             other = self._with_ties(constraints, graph, call)
         if other is not None:
             return other
         constraints = self._without_ties(constraints, call.line)
         reason = f"a cut copy fails: {failure.why} ({where})"
-        return replace(constraints, frozen=(*constraints.frozen, (blamed, reason)))
+        return replace(constraints, frozen=(*constraints.frozen, (involved, reason)))
 
     # -------------------------------------------------------------- attributes
 
@@ -81,34 +81,34 @@ class Refiner:
         sizes = {size for tensor in call.outputs for size in tensor.shape}
         return any(
             path in later and path.startswith(inside) and getattr(self.modules[path], name) in sizes
-            for path, found in self.taken.get(changed.line, {}).items()
-            for name in found
+            for path, attributes in self.chosen.get(changed.line, {}).items()
+            for name in attributes
         )
 
     def _with_sizes(self, constraints: Constraints, graph: ChannelGraph, call: Call) -> tuple[Constraints, bool]:
         """The constraints with the next candidates in place of those that failed, and whether there were any."""
-        if call.line not in self.attempts:
-            self.attempts[call.line] = list(self._candidates(graph, call))
-        waiting = self.attempts[call.line]
-        self.taken.pop(call.line, None)
-        if waiting:
-            self.taken[call.line] = waiting[0]
+        if call.line not in self.candidates:
+            self.candidates[call.line] = list(self._candidates(graph, call))
+        candidates = self.candidates[call.line]
+        self.chosen.pop(call.line, None)
+        if candidates:
+            self.chosen[call.line] = candidates[0]
         sizes: dict[str, dict[str, Counted]] = {}
-        for found in self.taken.values():
-            for path, values in found.items():
+        for attributes in self.chosen.values():
+            for path, values in attributes.items():
                 sizes.setdefault(path, {}).update(values)
-        return replace(constraints, sizes=sizes), bool(waiting and waiting.pop(0))
+        return replace(constraints, sizes=sizes), bool(candidates and candidates.pop(0))
 
-    def _candidates(self, graph: ChannelGraph, call: Call) -> Iterator[Found]:
+    def _candidates(self, graph: ChannelGraph, call: Call) -> Iterator[Attributes]:
         """All attributes that match a size here, then each of them by itself, then none."""
-        found = self._matching(graph, call)
-        names = sorted({name for values in found.values() for name in values})
+        attributes = self._matching(graph, call)
+        names = sorted({name for values in attributes.values() for name in values})
         if not names:
             return
-        yield found
+        yield attributes
         if len(names) > 1:
             for name in names:
-                yield {path: {name: values[name]} for path, values in found.items() if name in values}
+                yield {path: {name: values[name]} for path, values in attributes.items() if name in values}
 
     def _matching(self, graph: ChannelGraph, call: Call) -> dict[str, dict[str, Counted]]:
         """The attributes, in every module of this class that runs this line."""
@@ -135,17 +135,17 @@ class Refiner:
 
     # -------------------------------------------------------------- channels
 
-    def _blamed(self, graph: ChannelGraph, call: Call) -> tuple[Plane, str]:
+    def _involved(self, graph: ChannelGraph, call: Call) -> tuple[Plane, str]:
         """Labels of the channels that enter the operator and could go, and where; failing these, a later one's."""
         free = np.zeros(graph.classes, dtype=np.bool_)
         for group in graph.groups:
             free[group.units[group.free]] = True
         operations = self.recording.record.operations
         for other in [*operations[call.index :], *reversed(operations[: call.index])]:
-            alike = (
+            similar = (
                 [o for o in self._same_line(other) if o.func is other.func] if other.operator in BY_NUMBERS else [other]
             )
-            planes = [p.ravel() for o in alike for value in (*o.before, *o.after) for p in value.planes]
+            planes = [p.ravel() for o in similar for value in (*o.before, *o.after) for p in value.planes]
             if planes:
                 labels = np.concatenate(planes)
                 going = labels[free[graph.labels[labels]]]
@@ -163,19 +163,18 @@ class Refiner:
         ]
 
     def _with_layouts(
-        self, constraints: Constraints, graph: ChannelGraph, call: Call, blamed: Plane
+        self, constraints: Constraints, graph: ChannelGraph, call: Call, involved: Plane
     ) -> Constraints | None:
         """Another layout for the folds, up to here, of the channels involved."""
         space = self.recording.record.space
-        free = label_classes(
-            [*space.united, *(tie.labels for tie in constraints.tied)], space.count
-        )  # before any layout
-        classes = np.unique(graph.labels[blamed])
+        pairs = [*space.united, *(tie.labels for tie in constraints.tied)]
+        free = label_classes(pairs, space.count)  # before any layout
+        classes = np.unique(graph.labels[involved])
         lines = set()
         for fold in space.folds:
             line = self.recording.record.operations[fold.operation].line
-            involved = fold.operation <= call.index and np.isin(graph.labels[fold.plane], classes).any()
-            if involved and len(varying_axes(free[fold.plane])) > 1:
+            affected = fold.operation <= call.index and np.isin(graph.labels[fold.plane], classes).any()
+            if affected and len(varying_axes(free[fold.plane])) > 1:
                 lines.add(line)
         layouts = dict(constraints.layouts)
         lines = {line for line in lines if layouts.get(line, 0) < 4}
@@ -189,16 +188,16 @@ class Refiner:
         """The constraints with the next ties in place of those that failed; None where there are no more.
 
         A width that the code reads from one axis and uses for another (`C // num_heads`, where `C` is the width of the
-        stream) is right while both lose the same places: then they go together.
+        stream) is right while both lose the same positions: then they go together.
         """
         if call.line not in self.ties:
             keep = generic_cut(graph)[graph.labels]
-            alike = [other for other in self._same_line(call) if other.func is call.func]
-            partners = [list(islice(self._partners(graph.labels, keep, other), 2)) for other in alike]
+            similar = [other for other in self._same_line(call) if other.func is call.func]
+            partners = [list(islice(self._partners(graph.labels, keep, other), 2)) for other in similar]
             self.ties[call.line] = [[tie for tie in ties if tie] for ties in zip_longest(*partners)]
         if not self.ties[call.line]:
             return None
-        self.attempts.pop(call.line, None)  # what failed without the ties may be right with them
+        self.candidates.pop(call.line, None)  # what failed without the ties may be right with them
         constraints = self._without_ties(constraints, call.line)
         return replace(constraints, tied=(*constraints.tied, *self.ties[call.line].pop(0)))
 
@@ -211,14 +210,14 @@ class Refiner:
 
         The width of the one is that of the other or a multiple, such as that of queries, keys and values in one.
         """
-        here = [axis for axis in widths(call, classes) if changes(axis, keep)]
+        axes = [axis for axis in widths(call, classes) if changes(axis, keep)]
         inside = call.module + "." if call.module else ""
         operations = self.recording.record.operations[: call.index]
         earlier = [o for o in operations if o.module == call.module or o.module.startswith(inside)]
-        earlier.sort(key=lambda o: o.module != call.module)  # of widths that are alike, its own are the likelier ones
-        seen = {width.tobytes(): width for other in earlier for width in widths(other, classes)}
-        for width in sorted(seen.values(), key=len, reverse=True):
-            for axis in here:
+        earlier.sort(key=lambda o: o.module != call.module)  # of equal widths, its own are the likelier ones
+        observed = {width.tobytes(): width for other in earlier for width in widths(other, classes)}
+        for width in sorted(observed.values(), key=len, reverse=True):
+            for axis in axes:
                 repeated = np.tile(width, len(axis) // len(width))
                 fits = len(repeated) == len(axis) and changes(width, keep)
                 if fits and _leaves_a_choice(classes[axis], classes[repeated]):
@@ -227,6 +226,6 @@ class Refiner:
 
 def _leaves_a_choice(a: Plane, b: Plane) -> bool:
     """Whether these classes are not one yet, and more than one when they are tied."""
-    names, place = np.unique([a, b], return_inverse=True)
-    a, b = place.reshape(2, -1)
+    names, index = np.unique([a, b], return_inverse=True)
+    a, b = index.reshape(2, -1)
     return bool((a != b).any()) and len(np.unique(components(a, b, len(names)))) > 1

@@ -18,7 +18,7 @@ Edits = dict[str, Edit]
 
 def _conv_sizes(module: Any) -> Edits:
     first, second = module.weight.shape[:2]
-    # Groups go only where each has one input channel; then as many are left as there are inputs.
+    # Groups go only where each has one input channel; then as many stay as there are inputs.
     groups = module.groups
     if groups > 1 and groups == module.in_channels:
         groups = first if isinstance(module, _ConvTransposeNd) else first // (module.out_channels // module.in_channels)
@@ -34,8 +34,8 @@ def _linear_sizes(module: Any) -> Edits:
 def _first_size(attribute: str) -> Callable[[Any], Edits]:
     def sizes(module: Any) -> Edits:
         tensors = [getattr(module, name, None) for name in ("weight", "bias", "running_mean")]
-        found = next((t for t in tensors if t is not None), None)
-        return {} if found is None else {attribute: len(found)}
+        tensor = next((t for t in tensors if t is not None), None)
+        return {} if tensor is None else {attribute: len(tensor)}
 
     return sizes
 
@@ -69,7 +69,7 @@ def register_adapter(kind: type[nn.Module], sizes_of: Callable[[Any], Edits]) ->
     """Say which attributes of a module repeat sizes of its parameters, so that they follow a cut.
 
     Args:
-        kind: of the module; it comes before the kinds known so far.
+        kind: of the module; it comes before the kinds in the table.
         sizes_of: from a module whose parameters have been cut, and those of its children, to what its attributes
             have to be: `lambda m: {"width": m.weight.shape[0]}`.
     """

@@ -98,7 +98,7 @@ class Recording:
     """A recorded run, and what is needed to run a cut copy of the model the same way.
 
     Args:
-        record: what was learnt.
+        record: of the run.
         model: the user's. fake: the mode of copies, None where the model had to run with data.
         training: whether a second pass in training mode ran too.
     """
@@ -157,7 +157,7 @@ def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMod
     copy = copy_without_data(model, fake)
     parameters, buffers = parameters_and_buffers(copy)
     for name, tensor in (parameters | buffers).items():
-        record.bear(name, tensor)
+        record.add_parameter(name, tensor)
     run(copy.eval(), example, record, rule_of, fake)
     record.forward = tuple(_operation(call) for call in record.operations if call.operator != DETACH)
     training = not record.used.issuperset(parameters)
@@ -166,7 +166,7 @@ def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMod
         counted = list(record.calls), dict(record.uncounted)
         try:
             run(copy.train(), batch_of_two(example), record, rule_of, fake)
-        except Exception as error:  # of the user's code, in a mode that was not asked for
+        except Exception as error:  # of the user's code, in a mode that the caller did not choose
             record.notes.append(f"layers that only training uses were not followed: {in_one_line(error)}")
             training = False
         record.calls, record.uncounted = counted

@@ -1,4 +1,4 @@
-"""What a user states about channels, on top of what the operators say: groups by hand, and layers that stay."""
+"""Constraints that a user adds to those of the operators: channels tied by hand, and layers that stay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Member: TypeAlias = "str | tuple[str, int]"
 
 
 def add_user_constraints(record: Record, tie: Iterable[Sequence[Member]], freeze: Iterable[str]) -> None:
-    """Add the user's statements to those of the operators.
+    """Add the constraints of `trace(tie=..., freeze=...)` to those of the operators.
 
     Args:
         tie: groups; index by index, the channels of their members go together.
@@ -38,11 +38,11 @@ def add_user_constraints(record: Record, tie: Iterable[Sequence[Member]], freeze
                 )
             record.space.unite(first, labels)
     for pattern in freeze:
-        found = [labels for name, labels in outputs.items() if fnmatchcase(name, pattern)]
-        if not found:
+        matching = [labels for name, labels in outputs.items() if fnmatchcase(name, pattern)]
+        if not matching:
             raise unknown_name("layer", pattern, outputs)
-        for labels in found:
-            record.space.freeze(labels, f"asked to stay (freeze={pattern})")
+        for labels in matching:
+            record.space.freeze(labels, f"kept by the user (freeze={pattern})")
 
 
 def _labels(record: Record, outputs: dict[str, Plane], member: Member) -> Plane:
@@ -55,5 +55,5 @@ def _labels(record: Record, outputs: dict[str, Plane], member: Member) -> Plane:
         raise unknown_name("parameter", name, record.parameters)
     planes = [plane for plane in record.parameters[name] if axes_of(plane) == (axis,)]
     if not planes:
-        raise ConfigError(f"tie: axis {axis} of {name} bears no channels; name an axis of a size above one")
+        raise ConfigError(f"tie: axis {axis} of {name} has no channels; name an axis of a size above one")
     return np.ravel(planes[0])

@@ -59,12 +59,12 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
 
 def _check_same_architecture(tensors: Mapping[str, Tensor], plan: Plan) -> None:
     for name in plan.graph.parameters:
-        here, asked = tensors.get(name), plan.graph.shape(name)
-        if here is None or tuple(here.shape) != asked:
+        tensor, shape = tensors.get(name), plan.graph.shape(name)
+        if tensor is None or tuple(tensor.shape) != shape:
             raise GraphError(
-                f"{name}: the plan is for the shape {asked}, the model has "
-                f"{'no such parameter' if here is None else tuple(here.shape)}; give the model that was traced, or one "
-                "of its architecture"
+                f"{name}: the plan is for the shape {shape}, the model has "
+                f"{'no such parameter' if tensor is None else tuple(tensor.shape)}; "
+                "give the model that was traced, or one of its architecture"
             )
 
 

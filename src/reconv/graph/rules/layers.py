@@ -87,7 +87,7 @@ def _label_groups_apart(call: Call, inputs: Plane) -> None:
         if axes_of(plane) == (0, 1):  # the module is used twice
             call.space.unite(plane, own)
     planes = (*(p for p in value.planes if 1 not in axes_of(p)), own)
-    call.record.know(str(value.parameter), weight, planes)
+    call.record.set_parameter(str(value.parameter), weight, planes)
 
 
 def _note_convolution(call: Call, outputs: Plane, inputs: Plane, rows: list[Plane]) -> None:
