@@ -94,7 +94,7 @@ def test_a_file_says_weights_as_the_command_line_does(tmp_path: Path) -> None:
 def test_what_a_product_leaves_out_is_told(tmp_path: Path) -> None:
     mixed = asked("l1", "torch-pruning:l1", schemes=("uniform", "global"))
     (text,) = mixed.left_out()
-    assert "torch-pruning:l1: 1 combination left out, such as macs=0.5 global, as cut: the peer" in text
+    assert "torch-pruning:l1: 1 combination left out, such as macs=0.5 global, pruned only: the peer" in text
     assert text in study_facts(stored(mixed, tmp_path / "s"))[0].missing
     assert asked("l1", "torch-pruning:l1").left_out() == []
 

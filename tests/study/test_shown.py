@@ -265,7 +265,7 @@ def test_findings_name_every_criterion_best_first_and_none_that_was_not_tried() 
     assert [text.replace(" l2", " l1") for text in other] == [
         lead,
         *texts,
-    ]  # no claim of the paper's is about another one
+    ]  # the paper's claim is about l1
     assert len(findings(_pooled({("repaired", "l2"): _BETTER}), asked("l1"))) == 2
 
 
