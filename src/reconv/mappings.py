@@ -181,7 +181,7 @@ def _tagged(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, Mappin
 
 def _leaves(kind: Any) -> list[Any]:
     """The dataclasses among a class and its subclasses."""
-    own = [kind] if "__dataclass_fields__" in vars(kind) and fields(kind) else []
+    own = [kind] if "__dataclass_fields__" in vars(kind) else []
     return [*own, *(leaf for child in kind.__subclasses__() for leaf in _leaves(child))]
 
 

@@ -59,16 +59,21 @@ class Recalibrate(Step):
     """Measure the statistics of BatchNorm layers again, on images without labels.
 
     Args:
-        images: how many calibration images.
+        images: how many calibration images; None: as many as everything else looks at.
     """
 
     uses_images: ClassVar[bool] = True
 
-    images: int = 1000
+    images: int | None = None
 
     def __post_init__(self) -> None:
-        if self.images < 2:
+        if self.images is not None and self.images < 2:
             raise ConfigError(f"recalibrate: {self.images}; give the number of images, at least 2")
+
+
+@dataclass(frozen=True)
+class Reinitialize(Step):
+    """Give the pruned network random weights, for training it from scratch: a control."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from reconv.errors import ConfigError
 from reconv.report import render_study
+from reconv.steps import Recalibrate
 from reconv.study import Arm, Grid, Network, Study, run_study, study_facts
 from reconv.study.arms import arm_named
 from reconv.study.context import NetworkContext, clear_contexts
@@ -46,7 +47,7 @@ def test_a_folder_of_other_pictures_is_another_data_set(tmp_path: Path) -> None:
 
 def test_other_names_of_the_same_are_computed_once_and_shown_each(tmp_path: Path, network: Network) -> None:
     twin = replace(network, name="twin")
-    arms = (Arm("mine", mend="recalibrate"),)
+    arms = (Arm("mine", (Recalibrate(),)),)
     grid = Grid(("net", "twin"), ("l1",), ("macs=0.5",), arms=("recalibrated", "mine"))
     study = Study("t", (network, twin), (grid,), arms)
     done = run_study(study, tmp_path / "s")
@@ -61,15 +62,15 @@ def test_other_names_of_the_same_are_computed_once_and_shown_each(tmp_path: Path
 
 
 def test_what_is_missing_is_missing_under_each_name() -> None:
-    study = replace(asked("l1"), arms=(Arm("mine", mend="recalibrate"),))
+    study = replace(asked("l1"), arms=(Arm("mine", (Recalibrate(),)),))
     study = replace(study, grids=(*asked("l1", arms=("recalibrated",)).grids, replace(study.grids[0], arms=("mine",))))
     missing = missing_of(study.cells(), [], {})
-    assert [text.split(":")[0] for text in missing] == ["net, whole", "net, recalibrated", "net, mine"]
+    assert [text.split(":")[0] for text in missing] == ["net, unpruned", "net, recalibrated", "net, mine"]
 
 
 @pytest.mark.parametrize(("one", "other"), [("1.5 x", "15 x"), ("lr 0.1", "lr 01"), ("a+b", "a b")])
 def test_arms_of_different_names_are_different_arms(one: str, other: str) -> None:
-    own = {name: Arm(name, mend="recalibrate", images=images) for name, images in ((one, 50), (other, 500))}
+    own = {name: Arm(name, (Recalibrate(),), images) for name, images in ((one, 50), (other, 500))}
     assert (arm_named(one, own).images, arm_named(other, own).images) == (50, 500)
 
 
@@ -91,7 +92,7 @@ def test_images_that_are_told_are_those_that_there_were() -> None:
 
 
 def test_no_more_images_are_counted_than_there_are(tmp_path: Path, network: Network) -> None:
-    arm = Arm("mine", mend="recalibrate", images=10_000_000)
+    arm = Arm("mine", (Recalibrate(),), 10_000_000)
     study = Study("t", (network,), (Grid(("net",), ("l1",), ("macs=0.5",), arms=("mine",)),), (arm,))
     done = run_study(study, tmp_path / "s")
     number = next(row["images_for_mending"] for row in tidy(study_facts(done.store)[2]) if row["criterion"])

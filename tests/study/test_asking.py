@@ -14,6 +14,7 @@ from made import asked, stored
 import reconv
 from reconv.cli.app import main
 from reconv.errors import ConfigError, ReconvError
+from reconv.steps import Finetune
 from reconv.study import Arm, Grid, Network, Store, Study, read_study, run_study, study_facts
 from reconv.study.context import NetworkContext, with_random_weights
 from reconv.study.runner import identify
@@ -28,7 +29,7 @@ def _study(network: Network, **changes: Any) -> Study:
 
 def test_what_cannot_be_resolved_leaves_no_trace(network: Network, tmp_path: Path) -> None:
     bad = replace(
-        _study(network), arms=(Arm("mine", protocol="nosuch"),), grids=_study(network, arms=("recalibrated",)).grids
+        _study(network), arms=(Arm("mine", (Finetune("nosuch"),)),), grids=_study(network, arms=("recalibrated",)).grids
     )
     bad = replace(bad, grids=(replace(bad.grids[0], arms=("mine",)),))
     store = stored(asked("l1"), tmp_path / "old")
@@ -100,7 +101,7 @@ def test_what_a_product_leaves_out_is_told(tmp_path: Path) -> None:
 
 
 def test_a_study_of_which_all_is_left_out_is_refused(network: Network, tmp_path: Path) -> None:
-    with pytest.raises(ReconvError, match="the peer is asked"):
+    with pytest.raises(ReconvError, match="the peer takes"):
         run_study(_study(network, criteria=("torch-pruning:l1",), schemes=("global",)), tmp_path / "s")
     assert not (tmp_path / "s").exists()
 

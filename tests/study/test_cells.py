@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from reconv.errors import ReconvError
-from reconv.study import ARMS, Arm, Cell, Grid, Network, Study, read_study
+from reconv.steps import Finetune, Recalibrate, Repair
+from reconv.study import ARMS, Arm, Cell, Grid, Network, Store, Study, read_study
+from reconv.study.arms import arm_from_mapping
 from reconv.study.record import pack, unpack
 
+ROOT = Path(__file__).parents[2]
 NETWORK = Network("n", "resnet20", "/a/w.safetensors", {}, "digits", None, "f" * 64, "l" * 64)
 CELL = Cell(NETWORK, "nuclear", "macs=0.5", "uniform", False, ARMS["pruned only"])
 
@@ -53,10 +57,35 @@ def test_a_seed_counts_where_it_decides_something() -> None:
 
 def test_an_arms_settings_count_and_its_name_does_not() -> None:
     short = replace(CELL, arm=ARMS["short fine-tune"])
-    assert replace(short, arm=replace(short.arm, epochs=3)).key != short.key
-    assert replace(short, arm=replace(short.arm, name="other")).key == short.key
-    assert replace(short, arm=replace(short.arm, distilled=True)).key != short.key
+
+    def trained(**changes: Any) -> Cell:
+        return replace(short, arm=Arm("other", (Finetune(**{"protocol": "short", "epochs": 2} | changes),)))
+
+    assert trained().key == short.key
+    changes: tuple[dict[str, Any], ...] = (
+        {"epochs": 3},
+        {"teacher": "base"},
+        {"teacher": "/t"},
+        {"batch_size": 7},
+        {"changes": {"learning_rate": 0.5}},
+    )
+    assert len({short.key, *(trained(**change).key for change in changes)}) == 1 + len(changes)
     assert short.identity["arm"]["protocol"]["learning_rate"] > 0  # by value, since the file may change
+
+
+def test_steps_that_the_first_studies_could_not_say_are_part_of_a_cell() -> None:
+    arms = [
+        Arm("a", after)
+        for after in (
+            (Repair(),),
+            (Repair(300),),
+            (Finetune("short"), Recalibrate()),
+            (Recalibrate(), Finetune("short")),
+            (Finetune("short"), Finetune("short")),
+            (Finetune("short"), Finetune("short", 1)),
+        )
+    ]
+    assert len({replace(CELL, arm=arm).key for arm in arms}) == len(arms)
 
 
 def test_images_count_where_they_are_looked_at() -> None:
@@ -125,13 +154,16 @@ def test_bad_settings_are_told(change: dict[str, object], text: str) -> None:
         ({"mend": "pray"}, "repair"),
         ({"images": 1}, "at least 2"),
         ({"epochs": 3}, "protocol"),
-        ({"fresh": True}, "protocol"),
+        ({"fresh": True}, "finetune"),
         ({"distilled": True}, "protocol"),
+        ({"after": ["pray"]}, "repair"),
+        ({"after": [{"step": "repair", "image": 3}]}, "images"),
+        ({"after": ["reinitialize"]}, "finetune"),
     ],
 )
 def test_bad_arms_are_told(values: dict[str, object], text: str) -> None:
     with pytest.raises(ReconvError, match=text):
-        Arm("x", **values)  # type: ignore[arg-type]
+        arm_from_mapping("x", values)
 
 
 _TOML = """
@@ -153,9 +185,51 @@ def test_a_study_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(_TOML)
     study = read_study(tmp_path / "s.toml")
     assert study.networks[0].weights == str(tmp_path / "w.safetensors")
-    assert study.arm("short fine-tune").epochs == 1
+    assert study.arm("short fine-tune").after == (Finetune("short", 1),)
     assert study.grids[0].networks == ("one",)
     assert read_study(tmp_path / "s.toml", weights_root=Path("/w")).networks[0].weights == "/w/w.safetensors"
+
+
+_FIRST = """
+[arms.one]
+protocol = "short"
+epochs = 1
+distilled = true
+[arms.two]
+mend = "repair"
+images = 300
+protocol = "short"
+[arms.three]
+protocol = "fast"
+fresh = true
+"""
+_TODAY = """
+[arms.one]
+after = [{ step = "finetune", protocol = "short", epochs = 1, teacher = "base" }]
+[arms.two]
+after = ["repair", { step = "finetune", protocol = "short" }]
+images = 300
+[arms.three]
+after = ["reinitialize", { step = "finetune", protocol = "fast" }]
+"""
+
+
+def test_arms_as_the_first_studies_wrote_them_are_todays(tmp_path: Path) -> None:
+    arms = []
+    for text in (_FIRST, _TODAY):
+        (tmp_path / "s.toml").write_text(_TOML.replace('[arms."short fine-tune"]\nepochs = 1\n', text))
+        arms.append(read_study(tmp_path / "s.toml").arms)
+    assert arms[0] == arms[1]
+
+
+def test_the_published_cells_are_those_of_their_study() -> None:
+    """Cells of 9 hours of CPU time are known by the hash of their settings."""
+    store = Store(ROOT / "benchmarks/results/study/cifar10")
+    stored = {json.loads(line)["key"] for line in (store.path / "cells.jsonl").read_text().splitlines()}
+    study = read_study(ROOT / "benchmarks/studies/cifar10.toml", weights_root=Path("/w"))
+    for same in (store.requested, replace(study, networks=store.requested.networks)):
+        assert {cell.key for cell in same.cells()} == stored
+    assert len(stored) == 1146
 
 
 @pytest.mark.parametrize(
@@ -163,19 +237,19 @@ def test_a_study_from_a_file(tmp_path: Path) -> None:
     [
         ('title = "t"', 'titel = "t"', "title"),
         ('model = "resnet20"', 'modle = "resnet20"', "model"),
-        ("epochs = 1", 'epochs = "1"', "an integer"),
-        ("epochs = 1", "epochs = true", "an integer"),
+        ("epochs = 1", 'epochs = "1"', "a whole number"),
+        ("epochs = 1", "epochs = true", "a whole number"),
         ("epochs = 1", 'distilled = "no"', "true or false"),
         ('title = "t"', 'latency = "no"', "true or false"),
         ('title = "t"', "title = 3", "text"),
         ('criteria = ["nuc", "l1"]', 'criteria = "l1"', "a list of texts"),
-        ('criteria = ["nuc", "l1"]', "criteria = [1]", "a list of texts"),
-        ('arms = ["pruned-only", "short fine-tune"]', "seeds = 1.5", "seeds = 1.5; give an integer"),
+        ('criteria = ["nuc", "l1"]', "criteria = [1]", "text in quotes"),
+        ('arms = ["pruned-only", "short fine-tune"]', "seeds = 1.5", "seeds = 1.5; give a whole number"),
         ('arms = ["pruned-only", "short fine-tune"]', 'coupled = "no"', "true or false"),
         ('weights = "w.safetensors"', "weights = 3", "text"),
         ('weights = "w.safetensors"', 'fingerprint = "f"', "fingerprint"),
         ('"macs=0.5"', '"latency=0.5"', "depends on the machine"),
-        ("epochs = 1", "epoch = 1", "epochs"),
+        ("epochs = 1", "epoch = 1", "after"),
         ('budgets = ["macs=0.5"]', "", "budgets"),
         ('criteria = ["nuc", "l1"]', "criteria = 3", "a list of texts"),
         ('budgets = ["macs=0.5"]', 'budgets = "macs=0.8"', "a list of texts"),
@@ -184,7 +258,7 @@ def test_a_study_from_a_file(tmp_path: Path) -> None:
         ('data_set = "digits"', "data_root = 3", "text"),
         ('data_set = "digits"', 'arguments = "x"', "a table"),
         ('title = "t"', 'description = ["a"]', "text"),
-        ('arms = ["pruned-only", "short fine-tune"]', "seeds = true", "an integer"),
+        ('arms = ["pruned-only", "short fine-tune"]', "seeds = true", "a whole number"),
         ("[[grids]]", "[grids]", r"write \[\[grids\]\]"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from made import asked
 
+from reconv.steps import Finetune
 from reconv.study import Arm, Grid, Network, Progress, Study, epochs, run_study
 from reconv.study.epochs import EpochsTold
 
@@ -50,7 +51,7 @@ class _Notes(Progress):
 
 def test_a_study_tells_them(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epochs, "SECONDS", 0.01)
-    arm = Arm("mine", protocol="digits-short", epochs=2)
+    arm = Arm("mine", (Finetune("digits-short", 2),))
     study = Study("t", (network,), (Grid(("net",), ("l1",), ("macs=0.5",), arms=("mine",)),), (arm,))
     progress = _Notes()
     run_study(study, tmp_path / "s", progress=progress)

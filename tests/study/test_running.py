@@ -13,6 +13,7 @@ from outcome import outcomes
 
 from reconv.errors import ReconvError
 from reconv.files import write_json
+from reconv.steps import Finetune
 from reconv.study import ARMS, Cell, Network, Progress, Store, Study, measures, run_study, study_facts
 from reconv.study.compute import compute
 from reconv.study.context import clear_contexts
@@ -122,18 +123,19 @@ def test_a_broken_cell_is_named(finished: Store, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["repaired", "short fine-tune", "repaired, short fine-tune", "from scratch"])
 def test_every_arm(arm: str, network: Network) -> None:
-    changed = replace(ARMS[arm], images=32)
-    if changed.protocol:
-        changed = replace(changed, protocol="digits-finetune", epochs=1)
+    short = Finetune("digits-finetune", 1)
+    steps = tuple(short if isinstance(step, Finetune) else step for step in ARMS[arm].after)
+    changed = replace(ARMS[arm], images=32, after=steps)
     known = identify(_one(network))
     criterion = "activation" if arm == "repaired" else "nuclear"
     cell = Cell(known.networks[0], criterion, "macs=0.5", "allocated", False, changed)
     outcome = compute(cell)["outcome"]
     assert outcome["macs"][1] <= 0.5 * outcome["macs"][0]
-    assert len(outcome["history"]) == (1 if changed.protocol else 0)
+    assert len(outcome["history"]) == (1 if changed.training else 0)
     assert compute(cell)["outcome"] == outcome
     if arm == "short fine-tune":
-        taught = compute(replace(cell, arm=replace(changed, distilled=True)))["outcome"]
+        teaching = replace(changed, after=(Finetune("digits-finetune", 1, teacher="base"),))
+        taught = compute(replace(cell, arm=teaching))["outcome"]
         assert taught["history"][0]["loss"] != outcome["history"][0]["loss"]
 
 
@@ -262,7 +264,7 @@ def test_the_command_writes_tables_and_report(
     ]
     assert main([*map(str, words), "--pack", str(tmp_path / "packed")]) == 0
     out = capsys.readouterr().out
-    for text in ("pruned only: weights as cut; 1 seed", "base accuracy", "within noise", "report"):
+    for text in ("pruned only: pruned weights; 1 seed", "base accuracy", "within noise", "report"):
         assert text in out
     with (tmp_path / "s" / "results.csv").open() as lines:
         assert len(list(csv.DictReader(lines))) == 3

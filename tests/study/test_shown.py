@@ -15,6 +15,7 @@ from reconv.report import render_study
 from reconv.report.plots import COLORS, SHAPES, UNPRUNED, Plot, Series, draw
 from reconv.saliency import CRITERIA
 from reconv.significance import Interval
+from reconv.steps import Finetune, Recalibrate, Reinitialize
 from reconv.study import Arm, Cell, Grid, Study, points_of_network, study_facts
 from reconv.study.findings import findings
 from reconv.study.labels import bounds, budget_rank, panel_title, style, verdict
@@ -23,7 +24,7 @@ from reconv.study.peers import is_peer
 from reconv.study.review import arms_of, review_of
 from reconv.study.tables import Pooled, Setting, Summary, current, summarize, tidy
 
-MINE = Arm("mine", mend="recalibrate", images=50)
+MINE = Arm("mine", (Recalibrate(),), 50)
 
 
 def _renamed(study: Study) -> Study:
@@ -41,7 +42,7 @@ def test_other_names_lose_no_cell(tmp_path: Path) -> None:
     store.begin(_renamed(study).to_json())
     facts, summary, records = study_facts(store)
     assert len(records) == len(study.cells())
-    assert {(row["network"], row["arm"]) for row in tidy(records)} == {("other", "whole"), ("other", "yours")}
+    assert {(row["network"], row["arm"]) for row in tidy(records)} == {("other", "unpruned"), ("other", "yours")}
     assert (facts.sections[0].title, facts.missing) == ("other", ())
     assert {line.setting.arm for line in summary.lines} == {"yours"}
 
@@ -163,7 +164,7 @@ def test_random_is_random_whoever_draws() -> None:
     assert [cell.is_random for cell in cells] == [True, True, False]
     study = asked("torch-pruning:random", random_seeds=3)
     records = [record(cell, 0.5) for cell in study.cells()]
-    assert arms_of(study, records, summarize(records, "l1")) == {"pruned only": "weights as cut; random scores 3 seeds"}
+    assert arms_of(study, records, summarize(records, "l1")) == {"pruned only": "pruned weights; random scores 3 seeds"}
 
 
 @pytest.mark.parametrize("criterion", ["l1", "random"])
@@ -214,9 +215,9 @@ def test_points_of_other_images_are_not_drawn_among_a_runs(tmp_path: Path) -> No
 
 
 def test_epochs_are_counted_in_words() -> None:
-    assert str(Arm("mine", protocol="short", epochs=1)).endswith("for 1 epoch")
-    assert str(Arm("mine", protocol="short", epochs=2)).endswith("for 2 epochs")
-    assert str(Arm("mine", protocol="short")).endswith("for its own number of epochs")
+    assert str(Arm("mine", (Finetune("short", 1),))).endswith("for 1 epoch")
+    assert str(Arm("mine", (Finetune("short", 2),))).endswith("for 2 epochs")
+    assert str(Arm("mine", (Finetune("short"),))).endswith("for its own number of epochs")
 
 
 def test_seeds_that_are_not_the_same_are_no_pairs() -> None:
@@ -300,8 +301,8 @@ def test_an_arm_is_told_with_its_epochs_and_seeds() -> None:
     study = asked("l1", "random", arms=("short fine-tune", "pruned only"), seeds=2, random_seeds=3)
     records = [record(cell, 0.5) for cell in study.cells()]
     assert arms_of(study, records, summarize(records, "l1")) == {
-        "pruned only": "weights as cut; 1 seed, random scores 3 seeds",
-        "short fine-tune": "weights as cut, trained by the protocol short for 2 epochs; 2 seeds, random scores 3 seeds",
+        "pruned only": "pruned weights; 1 seed, random scores 3 seeds",
+        "short fine-tune": "pruned weights, trained by the protocol short for 2 epochs; 2 seeds, random scores 3 seeds",
     }
 
 
@@ -317,13 +318,13 @@ def test_panels_of_one_budget_are_pictured_only_where_no_other_has_more(tmp_path
 
 
 def test_every_line_stands_beside_the_control_of_its_own_setting(tmp_path: Path) -> None:
-    control = Arm("control", protocol="short", fresh=True)
+    control = Arm("control", (Reinitialize(), Finetune("short")))
     grids = (
         Grid(("net",), ("l1", "l2"), ("macs=0.5", "macs=0.6"), arms=("pruned only", "recalibrated")),
         Grid(("net",), ("l1",), ("macs=0.5",), arms=("control",), seeds=2),
     )
     study = replace(asked("l1"), grids=grids, arms=(control,))
-    accuracies = {"whole": 0.95, "pruned only": 0.5, "recalibrated": 0.9, "control": 0.8}
+    accuracies = {"unpruned": 0.95, "pruned only": 0.5, "recalibrated": 0.9, "control": 0.8}
     store = stored(study, tmp_path / "s", lambda cell: accuracies[cell.arm.name])
     facts, summary, _ = study_facts(store)
     found = {(row.setting.budget, row.setting.arm, row.criterion): row for row in summary.controls}
@@ -345,7 +346,7 @@ def test_every_line_stands_beside_the_control_of_its_own_setting(tmp_path: Path)
 
 
 def test_a_line_stands_beside_its_own_criterions_control_if_there_is_one(tmp_path: Path) -> None:
-    control = Arm("control", protocol="short", fresh=True)
+    control = Arm("control", (Reinitialize(), Finetune("short")))
     grids = (
         Grid(("net",), ("l1", "l2", "fpgm"), ("macs=0.5",), arms=("pruned only",)),
         Grid(("net",), ("l1", "l2"), ("macs=0.5",), arms=("control",)),

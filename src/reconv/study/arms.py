@@ -1,92 +1,90 @@
-"""What is done to a network after the cut: a table, each row a value.
-
-An arm mends (nothing, BatchNorm statistics, least squares), then trains (not at all, or by a protocol); a control
-starts the same small architecture from fresh weights.
-"""
+"""Arms: what is done to a network after its pruning, steps under a name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from reconv.errors import ConfigError, unknown_name
+from reconv.mappings import from_mapping
 from reconv.report.numbers import counted
-from reconv.study.tabled import from_table
-
-Mend: TypeAlias = Literal["nothing", "recalibrate", "repair"]
-MENDS = ("nothing", "recalibrate", "repair")
+from reconv.steps import BASE, Finetune, Recalibrate, Reinitialize, Repair, Step
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What is done after the cut.
+    """What is done after pruning.
 
     Args:
-        name: as tables show it.
-        mend: "nothing"; "recalibrate" refreshes BatchNorm's statistics; "repair" solves layers by least squares.
-        images: training images for that, without their labels.
-        protocol: of the training that follows, as `load_protocol` takes it; "" for none.
-        epochs: instead of the protocol's; None: those.
-        fresh: the training starts from random weights instead of those that were kept.
-        distilled: the whole network teaches, by the protocol's distillation and temperature.
+        name: as tables show it. after: the steps, in order.
+        images: how many calibration images these steps, criteria and schemes look at.
     """
 
     name: str
-    mend: Mend = "nothing"
+    after: tuple[Step, ...] = ()
     images: int = 1000
-    protocol: str = ""
-    epochs: int | None = None
-    fresh: bool = False
-    distilled: bool = False
 
     def __post_init__(self) -> None:
-        if self.mend not in MENDS:
-            raise unknown_name("arm's mend", self.mend, MENDS)
         if self.images < 2:
             raise ConfigError(f"arm {self.name}: images={self.images}; give at least 2")
-        if self.epochs is not None and (self.epochs < 1 or not self.protocol):
-            raise ConfigError(f"arm {self.name}: epochs={self.epochs}; give at least 1, and a protocol to train by")
-        if self.distilled and not self.protocol:
-            raise ConfigError(f"arm {self.name}: distilled, and not trained; give a protocol to train by")
-        if self.fresh and (not self.protocol or self.mend != "nothing"):
-            raise ConfigError(f"arm {self.name}: fresh weights are trained and not mended; give a protocol and no mend")
+        if self.is_control and not self.training:
+            raise ConfigError(f"arm {self.name}: random weights that are not trained; add the step finetune")
 
     @property
-    def is_random(self) -> bool:
-        """Whether a seed decides anything in it: the images drawn, the order of a training."""
-        return self.mend != "nothing" or bool(self.protocol)
+    def is_control(self) -> bool:
+        """Whether it trains the small network from random weights."""
+        return any(isinstance(step, Reinitialize) for step in self.after)
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether a step looks at calibration images."""
+        return any(step.uses_images for step in self.after)
+
+    @property
+    def training(self) -> Finetune | None:
+        """Its training, if there is one."""
+        return next((step for step in self.after if isinstance(step, Finetune)), None)
+
+    def changed(self, images: int, epochs: int | None) -> Arm:
+        """The same on so many images, for so many epochs."""
+        steps = (replace(step, epochs=epochs) if isinstance(step, Finetune) else step for step in self.after)
+        return replace(self, after=tuple(steps), images=images)
 
     def __str__(self) -> str:
-        """In words, for reports."""
-        start = "fresh weights" if self.fresh else "weights as cut"
-        mended = {
-            "nothing": "",
-            "recalibrate": f", BatchNorm statistics of {self.images:,} training images",
-            "repair": f", layers solved anew by least squares on {self.images:,} training images without labels",
-        }[self.mend]
-        epochs = "its own number of epochs" if self.epochs is None else counted(self.epochs, "epoch")
-        if not self.protocol:
-            return start + mended
-        taught = ", distilled from the whole network" * self.distilled
-        return f"{start}{mended}, trained by the protocol {self.protocol} for {epochs}{taught}"
+        """As text, for reports."""
+        start = () if self.is_control else ("pruned weights",)
+        return ", ".join((*start, *(_text(step, self.images) for step in self.after)))
 
 
+def _text(step: Step, images: int) -> str:
+    if isinstance(step, Finetune):
+        epochs = "its own number of epochs" if step.epochs is None else counted(step.epochs, "epoch")
+        taught = ", distilled from the unpruned network" * (step.teacher == BASE)
+        return f"trained by the protocol {step.protocol} for {epochs}{taught}"
+    return {
+        Repair: f"layers solved anew by least squares on {images:,} training images without labels",
+        Recalibrate: f"BatchNorm statistics of {images:,} training images",
+        Reinitialize: "random weights",
+    }[type(step)]
+
+
+_SHORT = Finetune("short", epochs=2)
 ARMS: dict[str, Arm] = {
     row.name: row
     for row in (
         Arm("pruned only"),
-        Arm("recalibrated", mend="recalibrate"),
-        Arm("repaired", mend="repair"),
-        Arm("short fine-tune", protocol="short", epochs=2),
-        Arm("repaired, short fine-tune", mend="repair", protocol="short", epochs=2),
-        Arm("paper's protocol", protocol="paper"),
-        Arm("from scratch", protocol="paper-base", fresh=True),
+        Arm("recalibrated", (Recalibrate(),)),
+        Arm("repaired", (Repair(),)),
+        Arm("short fine-tune", (_SHORT,)),
+        Arm("repaired, short fine-tune", (Repair(), _SHORT)),
+        Arm("paper's protocol", (Finetune("paper"),)),
+        Arm("from scratch", (Reinitialize(), Finetune("paper-base"))),
     )
 }
 
 ALIASES = {"as cut": "pruned only"}  # of earlier versions
-UNTRAINED = tuple(name for name, arm in ARMS.items() if not arm.protocol)
+UNTRAINED = tuple(name for name, arm in ARMS.items() if arm.training is None)
 
 
 def arm_named(name: str, own: Mapping[str, Arm] | None = None) -> Arm:
@@ -106,17 +104,52 @@ def arm_named(name: str, own: Mapping[str, Arm] | None = None) -> Arm:
     return arm
 
 
-def arm_from_table(name: str, table: Any) -> Arm:
-    """An arm as a TOML table gives it: changes to the arm of this name, or a new one.
-
-    Raises:
-        ConfigError, UnknownNameError: keys or values that an arm does not have.
-    """
-    base = next((arm for arm in ARMS.values() if plain(arm.name) == plain(name)), Arm(name))
-    return from_table(Arm, table, f"arms.{name}", defaults=asdict(base), hidden=("name",))
-
-
 def plain(name: str) -> str:
     """A name without capitals, commas and apostrophes; hyphens and underscores are spaces."""
     spaced = name.lower().translate(str.maketrans("-_", "  ", ",'"))
     return " ".join(spaced.split())
+
+
+def arm_from_mapping(name: str, mapping: Any) -> Arm:
+    """An arm as a file gives it: steps (`after`), or in the form of the first studies, changes to the arm of this name.
+
+    Raises:
+        ConfigError, UnknownNameError: keys or values that an arm does not have.
+    """
+    where = f"arms.{name}"
+    if not isinstance(mapping, Mapping) or not mapping.keys() & _FirstForm.__dataclass_fields__.keys() - {"images"}:
+        return from_mapping(Arm, mapping, where, defaults={"name": name}, hidden=("name",))
+    base = next((arm for arm in ARMS.values() if plain(arm.name) == plain(name)), Arm(name))
+    return from_mapping(_FirstForm, mapping, where, defaults=first_form(base)).arm(name)
+
+
+@dataclass(frozen=True)
+class _FirstForm:
+    """An arm as the first studies wrote it."""
+
+    mend: Literal["nothing", "recalibrate", "repair"] = "nothing"
+    images: int = 1000
+    protocol: str = ""
+    epochs: int | None = None
+    fresh: bool = False
+    distilled: bool = False
+
+    def arm(self, name: str) -> Arm:
+        if not self.protocol and (self.epochs is not None or self.distilled):
+            raise ConfigError(f"arm {name}: epochs or a teacher, but no training; give a protocol")
+        repair = {"nothing": (), "recalibrate": (Recalibrate(),), "repair": (Repair(),)}[self.mend]
+        training = (Finetune(self.protocol, self.epochs, teacher=BASE if self.distilled else None),)
+        return Arm(name, (Reinitialize(),) * self.fresh + repair + training * bool(self.protocol), self.images)
+
+
+def first_form(arm: Arm) -> dict[str, Any]:
+    """An arm in the form of the first studies, by which their cells are known."""
+    kinds, training = {type(step) for step in arm.after}, arm.training
+    return {
+        "mend": "repair" if Repair in kinds else "recalibrate" if Recalibrate in kinds else "nothing",
+        "images": arm.images,
+        "protocol": training.protocol if training else "",
+        "epochs": training.epochs if training else None,
+        "fresh": arm.is_control,
+        "distilled": training is not None and training.teacher == BASE,
+    }

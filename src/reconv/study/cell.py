@@ -9,19 +9,22 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from reconv.compression import Compression
 from reconv.data import canonical_data_set
 from reconv.errors import ConfigError
+from reconv.mappings import to_mapping
 from reconv.pipeline.inputs import RANDOM, saved_model_in
-from reconv.refit.criteria import IMAGE_CRITERIA
-from reconv.study.arms import Arm
-from reconv.study.peers import PEER
+from reconv.plan import Budget
+from reconv.study.arms import Arm, arm_from_mapping, first_form
+from reconv.study.peers import PEER, is_peer
 from reconv.training import load_protocol
 from reconv.zoo import find_trained
 
 # Raised by hand whenever a change of the code changes what a cell computes: every older cell is then computed again.
 RESULTS_VERSION = 1
 
-WHOLE = Arm("whole")  # of a network that is not cut
+UNPRUNED = Arm("unpruned")
+FINGERPRINTS = ("fingerprint", "labels", "architecture", "images")  # of a network, which loading gives
 
 
 def is_random(criterion: str) -> bool:
@@ -95,12 +98,12 @@ class Cell:
     """Everything that decides one result.
 
     Args:
-        network: what is cut; `criterion` "" leaves it whole.
-        criterion: a name in `CRITERIA`, "reconstruction", or one of a peer's.
-        budget: as `Budget.parse` takes it, such as "macs=0.5", or the paper's "cfg1".
-        scheme: "uniform", "global" or "allocated".
-        coupled: residual streams are cut too.
-        arm: what is done after the cut.
+        network: which; `criterion` "" leaves it unpruned.
+        criterion: the name of a criterion, ours or a peer's.
+        budget: as `Budget.parse` takes it, such as "macs=0.5"; or one of the paper's recipes, "cfg1".
+        scheme: as `Compression` takes it.
+        coupled: residual streams are pruned too.
+        arm: what is done after pruning.
         split: whose accuracy is counted.
         seed: of everything random in it.
     """
@@ -110,29 +113,46 @@ class Cell:
     budget: str = ""
     scheme: str = ""
     coupled: bool = False
-    arm: Arm = WHOLE
+    arm: Arm = UNPRUNED
     split: str = "test"
     seed: int = 0
 
     @property
     def is_unpruned(self) -> bool:
-        """Whether nothing is cut."""
+        """Whether nothing is removed."""
         return not self.criterion
+
+    @cached_property
+    def compression(self) -> Compression:
+        """What is done to the network; a peer's criterion is replaced by one of ours.
+
+        Raises:
+            ConfigError: settings that do not fit together.
+        """
+        recipe = recipe_in(self.budget)
+        return Compression(
+            criterion="random" if is_peer(self.criterion) else self.criterion,
+            budget=Budget.parse([self.budget]) if recipe is None else None,
+            recipe=recipe,
+            scheme=self.scheme,  # type: ignore[arg-type]
+            coupled=self.coupled,
+            images=self.arm.images,
+            after=self.arm.after,
+            verify=False,
+            seed=self.seed,
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Its settings as a JSON object; a protocol with all its values, since its file may change."""
-        arm = asdict(self.arm)
-        if self.arm.protocol:
-            changed = {} if self.arm.epochs is None else {"epochs": self.arm.epochs}
-            images = self.network.images or self.network.data_set
-            protocol = asdict(load_protocol(self.arm.protocol, images, changed))
-            arm["protocol"] = {key: value for key, value in protocol.items() if key not in ("name", "description")}
-        del arm["name"]
-        if not self.arm.distilled:  # as it was before arms had teachers
-            del arm["distilled"]
-        if self.arm.mend == "nothing" and not self.looks_at_images:
-            del arm["images"]
+        """Its settings as a JSON object, in the form of the first studies; protocols with all their values."""
+        arm, after = self.arm, [self._with_protocol(to_mapping(step)) for step in self.arm.after]
+        form = self._with_protocol(first_form(arm))
+        if arm_from_mapping(arm.name, first_form(arm)).after != arm.after:
+            form["after"] = after
+        if not form["distilled"]:  # as it was before arms had teachers
+            del form["distilled"]
+        if not (arm.calibrates or self.looks_at_images):
+            del form["images"]
         return {
             "version": RESULTS_VERSION,
             "network": self.network.to_json(),
@@ -140,20 +160,31 @@ class Cell:
             "budget": self.budget,
             "scheme": self.scheme,
             "coupled": self.coupled,
-            "arm": arm,
+            "arm": form,
             "split": self.split,
             "seed": self.seed if self.is_random else 0,
         }
 
+    def _with_protocol(self, step: dict[str, Any]) -> dict[str, Any]:
+        """A step with its protocol's values, since the file of that name may change."""
+        if not step.get("protocol"):
+            return step
+        changes = {key: step[key] for key in ("epochs", "batch_size") if step.get(key) is not None}
+        data_set = self.network.images or self.network.data_set
+        protocol = asdict(load_protocol(step["protocol"], data_set, step.get("changes", {}) | changes))
+        return step | {
+            "protocol": {key: value for key, value in protocol.items() if key not in ("name", "description")}
+        }
+
     @property
     def is_random(self) -> bool:
-        """Whether its seed decides anything."""
-        return self.arm.is_random or is_random(self.criterion) or self.looks_at_images
+        """Whether its seed decides anything: scores, the images drawn, the order of a training."""
+        return bool(self.arm.after) or is_random(self.criterion) or self.looks_at_images
 
     @property
     def looks_at_images(self) -> bool:
         """Whether images decide which channels go."""
-        return self.scheme == "allocated" or self.criterion in IMAGE_CRITERIA
+        return not (self.is_unpruned or is_peer(self.criterion)) and self.compression.looks_at_images
 
     @cached_property
     def key(self) -> str:
@@ -163,11 +194,17 @@ class Cell:
     def __str__(self) -> str:
         """One line, for progress."""
         if self.is_unpruned:
-            return f"{self.network.name}, whole"
+            return f"{self.network.name}, unpruned"
         return (
             f"{self.network.name} {self.criterion} {self.budget} {self.scheme}"
             f"{' coupled' * self.coupled}, {self.arm.name}, seed {self.seed}"
         )
+
+
+def recipe_in(budget: str) -> int | None:
+    """The number of the paper's recipe that stands in place of a budget: 1 of "cfg1"."""
+    number = budget.removeprefix("cfg")
+    return int(number) if budget.startswith("cfg") and number.isdigit() else None
 
 
 def hash_of(identity: Mapping[str, Any]) -> str:

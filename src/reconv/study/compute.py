@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,9 +15,10 @@ from reconv.cost import profile
 from reconv.graph import trace
 from reconv.machine import versions
 from reconv.plan import Plan
-from reconv.provenance import Provenance, attach, provenance_of
+from reconv.provenance import attach, provenance_of
 from reconv.refit import Settings as RepairSettings
 from reconv.refit import repair
+from reconv.steps import BASE, Finetune, Recalibrate, Reinitialize, Step
 from reconv.study.cell import Cell
 from reconv.study.context import NetworkContext, context_for, with_random_weights
 from reconv.study.peers import is_peer, prune_by_peer
@@ -42,16 +43,16 @@ class ComputeOptions:
     folder: Path | None = None
 
 
-def compute(cell: Cell, place: ComputeOptions = ComputeOptions()) -> dict[str, Any]:
+def compute(cell: Cell, options: ComputeOptions = ComputeOptions()) -> dict[str, Any]:
     """A cell's record: its settings, its outcome, and what it was computed with.
 
     On a CPU the outcome is the same to the bit wherever and whenever it is computed with the same libraries: one thread
     does the arithmetic.
     """
     start, cpu = time.perf_counter(), time.process_time()
-    context = context_for(cell.network, place.device)
+    context = context_for(cell.network, options.device)
     with one_thread():
-        small, history = finished_network(context, cell, place)
+        small, history = finished_network(context, cell, options)
         found = answers(small, context.data, cell.split)  # type: ignore[arg-type]  # checked by Study
     cost = profile(trace(small, context.data.example().to(context.device)))
     whole = profile(context.graph)
@@ -65,7 +66,7 @@ def compute(cell: Cell, place: ComputeOptions = ComputeOptions()) -> dict[str, A
         "widths": [layer.out_channels for layer in cost.layers],
         "history": history,
     }
-    if cell.arm.mend != "nothing":
+    if cell.arm.calibrates:
         outcome["images_for_mending"] = min(cell.arm.images, len(context.data.train))
     seconds = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - cpu}
     return {
@@ -78,47 +79,44 @@ def compute(cell: Cell, place: ComputeOptions = ComputeOptions()) -> dict[str, A
     }
 
 
-def finished_network(
-    context: NetworkContext, cell: Cell, place: ComputeOptions = ComputeOptions()
-) -> tuple[nn.Module, list[dict[str, Any]]]:
+def finished_network(context: NetworkContext, cell: Cell, options: ComputeOptions = ComputeOptions()) -> Finished:
     """The network that a cell is about, and the epochs of its training."""
     if cell.is_unpruned:
         return context.model, []
+    plan: Plan | None = None
+    history: list[dict[str, Any]] = []
     if is_peer(cell.criterion):
         small = prune_by_peer(context.graph, cell.criterion, cell.budget, context.prunable, cell.seed)
-        small = _mended(context, cell, small, None)
     else:
         plan = context.plan_of(cell)
-        twin = with_random_weights(context, cell.seed) if cell.arm.fresh else context.model
-        small = prune(twin, plan)
-        small = _mended(context, cell, small, plan)
-    return _trained(context, cell, small, place)
+        small = prune(context.model, plan)
+    for step in cell.arm.after:
+        if isinstance(step, Finetune):
+            small, history = _trained(context, cell, step, small, options)
+        elif isinstance(step, Recalibrate):
+            small = recalibrate(small, context.images(cell.arm.images, cell.seed))
+        else:
+            assert plan is not None  # see design.why_not
+            small = _with_plan(context, cell, step, small, plan)
+    return small, history
 
 
-def _mended(context: NetworkContext, cell: Cell, small: nn.Module, plan: Plan | None) -> nn.Module:
-    if cell.arm.mend == "nothing":
-        return small
-    images = context.images(cell.arm.images, cell.seed)
-    if cell.arm.mend == "recalibrate":
-        return recalibrate(small, images)
-    assert plan is not None  # a peer's network is not repaired
-    settings = RepairSettings(seed=cell.seed)
+def _with_plan(context: NetworkContext, cell: Cell, step: Step, small: nn.Module, plan: Plan) -> nn.Module:
+    if isinstance(step, Reinitialize):
+        small = prune(with_random_weights(context, cell.seed), plan)
+        normalization = provenance_of(context.model).normalization  # every network of the study has it
+        return attach(small, replace(provenance_of(small), normalization=normalization))
+    images, settings = context.images(cell.arm.images, cell.seed), RepairSettings(seed=cell.seed)
     return repair(small, plan=plan, reference=context.model, images=images, settings=settings)
 
 
 def _trained(
-    context: NetworkContext, cell: Cell, small: nn.Module, place: ComputeOptions
-) -> tuple[nn.Module, list[dict[str, Any]]]:
-    if not cell.arm.protocol:
-        return small, []
-    changed = {} if cell.arm.epochs is None else {"epochs": cell.arm.epochs}
-    protocol = load_protocol(cell.arm.protocol, context.data.name, changed)
-    if cell.arm.fresh:  # as every network of this study sees its images
-        known = provenance_of(small)
-        attach(small, Provenance(known.spec, known.edits, provenance_of(context.model).normalization, known.notes))
-    folder = None if place.folder is None else place.folder / cell.key
+    context: NetworkContext, cell: Cell, step: Finetune, small: nn.Module, options: ComputeOptions
+) -> Finished:
+    protocol = load_protocol(step.protocol, context.data.name, step.overrides)
+    folder = None if options.folder is None else options.folder / cell.key
     session = Session(folder, resume=folder is not None, device=str(context.device), progress=False)
-    teacher = context.model if cell.arm.distilled else None
+    teacher = context.model if step.teacher == BASE else None
     done = train(small, context.data, protocol, seed=cell.seed, teacher=teacher, session=session)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)

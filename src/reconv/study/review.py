@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from reconv.report import numbers
 from reconv.significance import LEVEL, REPLICATES
@@ -65,9 +64,7 @@ def arms_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[s
         usual, drawn = seeds.get((arm, False), set()), seeds.get((arm, True), set())
         counts = [_seeds(usual)] if usual else []
         counts += [f"random scores {_seeds(drawn)}"] if drawn and drawn != usual else []
-        actual = replace(study.arm(arm), epochs=epochs[arm])
-        if actual.mend != "nothing":
-            actual = replace(actual, images=max(images[arm]))
+        actual = study.arm(arm).changed(max(2, *images[arm]), epochs[arm])
         texts[arm] = f"{actual}; {', '.join(counts)}"
     return texts
 

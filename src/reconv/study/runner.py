@@ -93,7 +93,7 @@ def run_study(
     progress.begin(len(once) - len(missing), len(missing))
     describe_networks(known_study, store, device)
     failed = []
-    trained = {cell.key: cell for cell in missing if cell.arm.protocol}
+    trained = {cell.key: cell for cell in missing if cell.arm.training}
     told = EpochsTold(trained, store.trainings, progress.note)
     with told, closing(run(missing, ComputeOptions(device, store.trainings), jobs)) as results:
         for cell, result in results:
