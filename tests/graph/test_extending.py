@@ -72,7 +72,7 @@ def test_ties_and_freezes_that_cannot_be() -> None:
         trace(two(), EXAMPLE, tie=[("aa", "b")])
     with pytest.raises(UnknownNameError, match="parameter: 'gamma' is not known"):
         trace(two(), EXAMPLE, tie=[("a", ("gamma", 0))])
-    with pytest.raises(ConfigError, match=r"axis 7 of a\.weight bears no channels"):
+    with pytest.raises(ConfigError, match=r"axis 7 of a\.weight has no channels"):
         trace(two(), EXAMPLE, tie=[("b", ("a.weight", 7))])
     with pytest.raises(UnknownNameError, match=r"layer: 'layer4\.\*' is not known"):
         trace(two(), EXAMPLE, freeze=["layer4.*"])
