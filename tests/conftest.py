@@ -22,6 +22,15 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def own_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    from reconv.registry import registries
+
+    for registry in registries().values():
+        monkeypatch.setattr(registry, "_items", {item.name: item for item in registry})
+
+
 def _folder(variable: str) -> Path:
     value = os.environ.get(variable)
     if not value:

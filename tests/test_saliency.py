@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import reconv
 from reconv.errors import ConfigError, GeometryError, UnknownNameError, WeightsError
 from reconv.graph import ChannelGraph, trace
-from reconv.saliency import CRITERIA, Criterion, LayerView, Saliency, register_criterion, score, score_all
+from reconv.saliency import Criterion, Direction, LayerContext, Saliency, score, score_all
 from reconv.zoo import load_model
 
 EXAMPLE = torch.randn(1, 3, 7, 6, dtype=torch.float64)
@@ -172,19 +173,79 @@ def test_the_fingerprint_of_weights_that_are_no_longer_there_is_not_made_up(
     assert late.weights == ""
 
 
-def test_a_criterion_of_ones_own(graph: ChannelGraph) -> None:
-    def largest(layer: LayerView) -> Tensor:
+def test_a_criterion_of_ones_own_is_scored_by_name_and_as_it_is(graph: ChannelGraph, own_registries: None) -> None:
+    def largest(layer: LayerContext) -> Tensor:
+        assert layer.module is graph.model.get_submodule(layer.name)
         return layer.filters.abs().amax(1)
 
-    register_criterion(Criterion("linf", "largest absolute weight", of_layer=largest))
-    try:
-        values = score(graph, "LINF").values["head"]
-    finally:
-        del CRITERIA["linf"]
-    torch.testing.assert_close(values, graph.weight(graph.layer("head")).abs().amax(1))
+    linf = reconv.register(Criterion("linf", "largest absolute weight", of_layer=largest))
+    expected = graph.weight(graph.layer("head")).abs().amax(1)
+    for criterion in ("LINF", linf):
+        torch.testing.assert_close(score(graph, criterion).values["head"], expected)
 
 
-@pytest.mark.parametrize(("name", "offered"), [("nuclar", "nuclear"), ("taylor2", "known:|did you mean"), ("l3", "l1")])
+def test_a_criterion_that_gives_too_few_numbers_is_told_how_many(graph: ChannelGraph) -> None:
+    lazy = Criterion("lazy", "one number", of_layer=lambda layer: layer.filters.sum())
+    with pytest.raises(ConfigError, match=r"lazy: strided: the criterion gives \(\); return one .* a tensor \[4\]"):
+        score(graph, lazy)
+
+
+def test_a_criterion_says_what_it_scores_by_in_one_way() -> None:
+    with pytest.raises(ConfigError, match="criterion both: give exactly one of of_layer=, of_group= and norm="):
+        Criterion("both", "two ways", norm="nuclear", of_layer=lambda layer: layer.filters.sum(1))
+    with pytest.raises(UnknownNameError, match="criterion odd: need: 'gradient' is not known; did you mean gradients"):
+        Criterion("odd", "", needs={"gradient"}, norm="nuclear")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "how"),
+    [
+        ("reconstruction", r"it needs moments; give moments=reconv.gather_moments\(graph, images\)"),
+        ("taylor", r"it needs gradients; give gradients=reconv.gather_gradients\(graph, batches\)"),
+    ],
+)
+def test_what_a_criterion_needs_and_is_not_given_is_named(graph: ChannelGraph, criterion: str, how: str) -> None:
+    with pytest.raises(ConfigError, match=f"{criterion}: {how}"):
+        score(graph, criterion)
+
+
+def test_a_criterion_of_groups_has_one_direction(graph: ChannelGraph) -> None:
+    with pytest.raises(ConfigError, match="activation: it scores channels by all that make and read them; leave"):
+        score(graph, "activation", direction="backward", moments={})
+
+
+def test_arguments_of_the_wrong_kind(model: nn.Module, graph: ChannelGraph) -> None:
+    with pytest.raises(ConfigError, match=r"score: got a Small; give the graph of it: reconv.trace\(model, example\)"):
+        score(model, "l1")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"criterion: got 3; give a name such as 'nuclear', or a reconv.Criterion"):
+        score(graph, 3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="score_all: got 'l1'; give a list of criteria, or use score"):
+        score_all(graph, "l1")
+
+
+def test_what_is_printed_fits_a_screen() -> None:
+    printed = repr(score(trace(load_model("resnet56"), torch.zeros(1, 3, 32, 32)), "l1"))
+    assert printed.startswith("Saliency by l1, forward: 2,042 channels of 56 layers\n  conv1: 16 channels, ")
+    assert printed.endswith("\n  and 40 more layers")
+    assert len(printed.splitlines()) <= 20
+
+
+def lamp(filters: list[Tensor]) -> list[float]:
+    energies = [float(w.square().sum()) for w in filters]
+    return [e / sum(other for other in energies if other >= e) for e in energies]
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_lamp_is_the_share_of_all_that_are_at_least_as_large(
+    model: nn.Module, graph: ChannelGraph, direction: Direction
+) -> None:
+    for layer, values in score(graph, "lamp", direction=direction).values.items():
+        expected = torch.tensor(lamp(channels(model, layer, direction)), dtype=torch.float64)
+        torch.testing.assert_close(values, expected)
+        assert float(values.max()) == 1
+
+
+@pytest.mark.parametrize(("name", "offered"), [("nuclar", "nuclear"), ("tailor", "taylor"), ("l3", "l1")])
 def test_an_unknown_criterion_offers_the_nearest(graph: ChannelGraph, name: str, offered: str) -> None:
     with pytest.raises(UnknownNameError, match=f"criterion: '{name}' is not known.*({offered})"):
         score(graph, name)

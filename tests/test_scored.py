@@ -5,19 +5,17 @@ from __future__ import annotations
 import pytest
 
 from reconv.pipeline.scored import scored_by
-from reconv.refit import IMAGE_CRITERIA
-from reconv.saliency import CRITERIA
+from reconv.saliency import Criterion
 
 
-@pytest.mark.parametrize("name", [*CRITERIA, *IMAGE_CRITERIA])
+@pytest.mark.parametrize("name", [row.name for row in Criterion.registry])
 def test_every_criterion_says_what_it_is_and_where_from(name: str) -> None:
     text = scored_by(name)
     assert text != name
     assert "that matrix" not in text  # it stands by itself
     assert "their squares" not in text
-    source = (
-        "from images" if name in IMAGE_CRITERIA else "drawn by the seed" if name == "random" else "from the weights"
-    )
+    images = {"reconstruction", "activation", "taylor", "obd_c"}
+    source = "from images" if name in images else "drawn by the seed" if name == "random" else "from the weights"
     assert text.endswith(source)
 
 

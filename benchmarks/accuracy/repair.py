@@ -32,16 +32,13 @@ from reconv.graph import trace
 from reconv.plan import Budget, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.refit import (
-    IMAGE_CRITERIA,
-    Moments,
     Settings,
     curves_of,
     dead_leaves,
     gather_moments,
-    image_saliency,
     repair,
 )
-from reconv.saliency import Saliency, score
+from reconv.saliency import Moments, Saliency, criterion_named, score
 from reconv.surgery import prune
 from reconv.training.evaluate import evaluate
 from reconv.zoo import load_model, load_recipe
@@ -79,9 +76,7 @@ class Bench:
         return round(100 * evaluate(model, replace(self.data, test=self.data.test.subset(first))).top1, 2)
 
     def saliency(self, criterion: str, seed: int, moments: dict[str, Moments]) -> Saliency:
-        if criterion in IMAGE_CRITERIA:
-            return image_saliency(self.graph, criterion, moments)
-        return score(self.graph, criterion, seed=seed)
+        return score(self.graph, criterion, seed=seed, moments=moments)
 
     def plans(self, criterion: str, seed: int, moments: dict[str, Moments]) -> Iterator[tuple[str, Callable[[], Plan]]]:
         """The plans of one criterion, by name."""
@@ -139,7 +134,7 @@ def figures(options: argparse.Namespace) -> None:
             continue
         images = bench.images(seed)
         clock = Clock()
-        look = options.keep or options.criterion in IMAGE_CRITERIA
+        look = options.keep or "moments" in criterion_named(options.criterion).needs
         moments = bench.moments(images, seed) if look else {}
         plans = dict(bench.plans(options.criterion, seed, moments))
         once = clock.read()

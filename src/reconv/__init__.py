@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from reconv.registry import register as register
     from reconv.saliency import Criterion as Criterion
     from reconv.saliency import Saliency as Saliency
-    from reconv.saliency import register_criterion as register_criterion
+    from reconv.saliency import gather_gradients as gather_gradients
     from reconv.saliency import score as score
     from reconv.saliency import score_all as score_all
     from reconv.steps import Finetune as Finetune
@@ -67,7 +67,7 @@ _HOME = {
     "plan": ("Budget", "Curve", "ErrorCurves", "Limits", "Plan", "choose_widths"),
     "refit": ("curves_of", "dead_leaves", "error_curves", "gather_moments", "repair"),
     "registry": ("register",),
-    "saliency": ("Criterion", "Saliency", "register_criterion", "score", "score_all"),
+    "saliency": ("Criterion", "Saliency", "gather_gradients", "score", "score_all"),
     "steps": ("Finetune", "Recalibrate", "Repair"),
     "surgery": ("prune", "verify"),
     "zoo": ("load_model", "load_recipe"),

@@ -91,13 +91,14 @@ class Compression:
     @property
     def looks_at_images(self) -> bool:
         """Whether images decide which channels go."""
-        return self.scheme == ALLOCATED or (self.scores is None and self._criterion_looks_at_images)
+        of_criterion = self.scores is None and not self._row.needs.isdisjoint(("moments", "gradients"))
+        return self.scheme == ALLOCATED or of_criterion
 
     @property
-    def _criterion_looks_at_images(self) -> bool:
-        from reconv.refit import IMAGE_CRITERIA
+    def _row(self) -> Criterion:
+        from reconv.saliency import criterion_named  # loads PyTorch
 
-        return self.criterion in IMAGE_CRITERIA
+        return criterion_named(self.criterion) if isinstance(self.criterion, str) else self.criterion
 
     def to_mapping(self) -> dict[str, Any]:
         """As a mapping that TOML and JSON can hold."""
@@ -135,7 +136,7 @@ def _check_choice(how: Compression) -> None:
             f"rescale: {how.rescale}, but {how.scheme} compares no scores of different layers; "
             "give the scheme global or knapsack, or leave it out"
         )
-    if how.direction != "forward" and how.scores is None and how._criterion_looks_at_images:
+    if how.direction != "forward" and how.scores is None and how._row.of_group is not None:
         raise ConfigError(f"{how.criterion}: it looks at those that read a channel; leave direction out")
 
 

@@ -90,14 +90,13 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: no item has it; the nearest names are offered.
         """
-        self._load()
-        by_key = self._by_key()
-        if spelling(name) not in by_key:
+        item = self.get(name)
+        if item is None:
             raise unknown_name(self.kind, name, self._names())
-        return by_key[spelling(name)]
+        return item
 
     def get(self, name: str) -> T | None:
-        """The item with this name or alias; None where no item has it."""
+        """The item with this name or alias, None where there is none."""
         self._load()
         return self._by_key().get(spelling(name))
 

@@ -107,16 +107,16 @@ def test_help_shows_runnable_examples(name: str, reconv: Call) -> None:
 
 
 def test_names_offered_are_names_known() -> None:
-    from reconv.cli.common import criterion
     from reconv.data import data_set_names
     from reconv.pipeline.config import ALL_SCHEMES
+    from reconv.saliency import criterion_named
     from reconv.training import load_protocol
     from reconv.zoo import canonical_name
 
     assert set(names.DATA_SETS) == set(data_set_names())
     assert names.SCHEMES == ALL_SCHEMES
     for metric in names.METRICS:
-        criterion(metric)
+        criterion_named(metric)
     for model in names.MODELS:
         canonical_name(model)
     for protocol in names.PROTOCOLS:

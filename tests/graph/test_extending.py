@@ -17,20 +17,18 @@ from reconv.errors import ConfigError, UnknownNameError
 from reconv.graph import trace
 from reconv.graph.rules import RULES, register_rule
 from reconv.graph.sizes import SIZES
-from reconv.saliency import CRITERIA, Criterion, criterion_named, register_criterion
+from reconv.saliency import Criterion, criterion_named
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 EXAMPLE = torch.randn(1, 3, 8, 8)
 
 
 @pytest.fixture(autouse=True)
-def tables_as_they_were() -> Iterator[None]:
-    rules, criteria, sizes = dict(RULES), dict(CRITERIA), list(SIZES)
+def tables_as_they_were(own_registries: None) -> Iterator[None]:
+    rules, sizes = dict(RULES), list(SIZES)
     yield
     RULES.clear()
     RULES.update(rules)
-    CRITERIA.clear()
-    CRITERIA.update(criteria)
     SIZES[:] = sizes
     registry.load_extensions.cache_clear()
 
@@ -87,7 +85,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
 
 
 def add_a_criterion() -> None:
-    register_criterion(Criterion("added", "by a package", of_layer=lambda layer: layer.filters.sum(1)))
+    registry.register(Criterion("added", "by a package", of_layer=lambda layer: layer.filters.sum(1)))
 
 
 def test_an_installed_package_adds_what_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:

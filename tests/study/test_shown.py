@@ -13,12 +13,11 @@ from reconv.errors import ReconvError
 from reconv.files import write_json
 from reconv.report import render_study
 from reconv.report.plots import COLORS, SHAPES, UNPRUNED, Plot, Series, draw
-from reconv.saliency import CRITERIA
 from reconv.significance import Interval
 from reconv.steps import Finetune, Recalibrate, Reinitialize
 from reconv.study import Arm, Cell, Grid, Study, points_of_network, study_facts
 from reconv.study.findings import findings
-from reconv.study.labels import bounds, budget_rank, panel_title, style, verdict
+from reconv.study.labels import _ORDER, bounds, budget_rank, panel_title, style, verdict
 from reconv.study.measures import LATENCY, NETWORKS, latency_key
 from reconv.study.peers import is_peer
 from reconv.study.review import arms_of, review_of
@@ -85,7 +84,7 @@ def test_kept_channels_are_shares_of_the_whole_networks(tmp_path: Path) -> None:
 
 
 def test_every_criterion_has_a_marker_of_its_own() -> None:
-    styles = [style(name) for name in (*CRITERIA, "reconstruction", "activation", "torch-pruning:lamp")]
+    styles = [style(name) for name in (*_ORDER, "torch-pruning:lamp")]
     assert len({*styles, UNPRUNED}) == len(styles) + 1
     assert max(styles) < COLORS == len(SHAPES)
     assert style("torch-pruning:lamp") == style("mine")

@@ -14,7 +14,6 @@ from reconv.pipeline import Cut, Schooling, example_of
 from reconv.pipeline.config import ALL_SCHEMES
 from reconv.pipeline.inputs import RANDOM, SHIPPED
 from reconv.plan import RESCALINGS, Budget, Limits
-from reconv.refit import IMAGE_CRITERIA
 from reconv.saliency import criterion_named
 from reconv.training import parse_overrides, process_count
 from reconv.zoo import find_trained
@@ -67,7 +66,7 @@ class CutOptions:
         if self.prune_cfg is not None and self.coupled:
             raise ConfigError("--coupled: the paper's configurations leave residual streams whole; give --budget")
         return Cut(
-            criterion=criterion(self.metric),
+            criterion=criterion_named(self.metric).name,
             direction=self.direction,  # type: ignore[arg-type]  # checked above
             exact=self.exact,
             scores=None if self.scores is None else str(self.scores),
@@ -79,11 +78,6 @@ class CutOptions:
             limits=Limits.parse(self.minimum, self.multiple, self.limit or (), self.exclude or ()),
             rescale=self.rescale,
         )
-
-
-def criterion(name: str) -> str:
-    """The criterion of this name or alias, among those that look at weights and those that look at images."""
-    return name.lower() if name.lower() in IMAGE_CRITERIA else criterion_named(name).name
 
 
 def repairs(asked: bool | None, recalibrate: int, data_set: str) -> bool:

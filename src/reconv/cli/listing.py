@@ -46,13 +46,12 @@ def _trained() -> list[tuple[str, str]]:
 
 
 def _criteria() -> list[tuple[str, str]]:
-    from reconv.refit import IMAGE_CRITERIA
-    from reconv.registry import load_extensions
-    from reconv.saliency import CRITERIA
+    from reconv.saliency import Criterion
 
-    load_extensions()
-    of_weights = [(", ".join(dict.fromkeys((row.name, *row.aliases))), row.meaning) for row in CRITERIA.values()]
-    return [*of_weights, *IMAGE_CRITERIA.items()]
+    return [
+        (", ".join((row.name, *row.aliases)), f"{row.meaning} (needs {', '.join(sorted(row.needs))})")
+        for row in Criterion.registry
+    ]
 
 
 def _data_sets() -> list[tuple[str, str]]:

@@ -15,7 +15,10 @@ MODELS = (
     "resnet101",
 )
 DATA_SETS = ("digits", "cifar10", "cifar100", "imagenet")
-METRICS = ("spec", "nuc", "fro", "l1", "l2", "fpgm", "bn", "random", "reconstruction", "activation")
+METRICS = (
+    *("spec", "nuc", "fro", "l1", "l2", "fpgm", "bn", "lamp", "random"),
+    *("reconstruction", "activation", "taylor", "obd_c"),
+)
 DIRECTIONS = ("forward", "backward")
 SCHEMES = ("uniform", "global", "knapsack", "allocated")
 PROTOCOLS = ("paper", "paper-base", "paper-cifar", "paper-imagenet", "modern", "fast", "short")

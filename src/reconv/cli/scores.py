@@ -26,7 +26,14 @@ def criteria(names: Sequence[str], direction: str) -> list[str]:
     """The criteria's own names, each once; refuses unknown ones before any work."""
     if direction not in ("forward", "backward"):
         raise unknown_name("direction", direction, ("forward", "backward"))
-    return list(dict.fromkeys(criterion_named(name).name for name in names))
+    rows = dict.fromkeys(criterion_named(name) for name in names)
+    for row in rows:
+        if not row.needs.isdisjoint(("moments", "gradients")):
+            raise ConfigError(
+                f"criterion: {row.name} needs {', '.join(sorted(row.needs))}, and this command has weights alone; "
+                "give it to reconv run or reconv prune"
+            )
+    return [row.name for row in rows]
 
 
 def check_outputs(save_path: Path | None, plot: Path | None, overwrite: bool) -> None:

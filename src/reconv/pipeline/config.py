@@ -8,8 +8,7 @@ from typing import Any
 
 from reconv.errors import ConfigError
 from reconv.plan import ALLOCATED, SCHEMES, Budget, Limits
-from reconv.refit import IMAGE_CRITERIA
-from reconv.saliency import Direction
+from reconv.saliency import Direction, criterion_named
 
 ALL_SCHEMES = (*SCHEMES, ALLOCATED)  # the last: widths by predicted error, which images tell
 
@@ -19,7 +18,7 @@ class Cut:
     """What to remove.
 
     Args:
-        criterion: a name or alias in `reconv.saliency.CRITERIA`, or in `reconv.refit.IMAGE_CRITERIA`.
+        criterion: name or alias of a registered criterion.
         direction: "forward" scores a channel by the kernels that make it, "backward" by those that read it.
         exact: norms by the dense algorithm.
         scores: path of saved scores to use instead of computing them; a `.py` file is a published score file.
@@ -52,13 +51,13 @@ class Cut:
             raise ConfigError("limits: the paper's configurations say the widths; give a budget, or leave them out")
         if self.recipe is not None and self.scheme == ALLOCATED:
             raise ConfigError("scheme allocated: a recipe says the widths; give a budget, or leave the scheme out")
-        if self.criterion in IMAGE_CRITERIA and self.direction != "forward":
+        if self.direction != "forward" and criterion_named(self.criterion).of_group is not None:
             raise ConfigError(f"{self.criterion}: it looks at those that read a channel; leave --direction out")
 
     @property
     def looks_at_images(self) -> bool:
         """Whether images are looked at before anything is cut."""
-        return self.scheme == ALLOCATED or (self.scores is None and self.criterion in IMAGE_CRITERIA)
+        return self.scheme == ALLOCATED or (self.scores is None and "moments" in criterion_named(self.criterion).needs)
 
 
 @dataclass(frozen=True)

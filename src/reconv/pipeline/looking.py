@@ -15,7 +15,6 @@ from reconv.pipeline.watch import Diary
 from reconv.plan import Plan
 from reconv.provenance import Normalization, provenance_of
 from reconv.refit import (
-    Moments,
     RepairReport,
     Settings,
     dead_leaves,
@@ -23,6 +22,7 @@ from reconv.refit import (
     repair_with_report,
 )
 from reconv.report.numbers import counted
+from reconv.saliency import Moments
 
 LEAVES = "leaves"
 

@@ -24,7 +24,6 @@ from reconv.pipeline.rounds import first_cut, stage_of, work_off
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary, Watcher
 from reconv.plan import ALLOCATED, Plan
-from reconv.refit import IMAGE_CRITERIA
 from reconv.report import RunFacts, render
 from reconv.report.numbers import percent
 from reconv.saliency import Saliency, criterion_named, score
@@ -177,8 +176,7 @@ def _check_feasible(graph: ChannelGraph, config: RunConfig) -> None:
     if is_trained(config):
         return
     if config.cut.scores is None:
-        if config.cut.criterion not in IMAGE_CRITERIA:
-            criterion_named(config.cut.criterion)
+        criterion_named(config.cut.criterion)
     else:
         raise ConfigError("scores: of a network that is yet to be trained; give --weights, or leave --scores out")
 

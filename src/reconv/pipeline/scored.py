@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from reconv.refit import IMAGE_CRITERIA
-from reconv.saliency import CRITERIA
-
-_MATRIX = "of the channel's convolution matrix"
-_NORMS = {
-    "spectral": f"spectral norm {_MATRIX}, its largest singular value",
-    "nuclear": f"nuclear norm {_MATRIX}, the sum of its singular values",
-    "frobenius": f"Frobenius norm {_MATRIX}, the root of the sum of its squared singular values",
-}
+from reconv.saliency import Criterion
 
 
 def scored_by(criterion: str, scores: str | None = None) -> str:
@@ -19,12 +11,11 @@ def scored_by(criterion: str, scores: str | None = None) -> str:
     Args:
         criterion: as a plan names it, such as "nuclear, backward". scores: the file that they were read from, if any.
     """
-    name, *turned = criterion.split(", ")
-    if name in IMAGE_CRITERIA:
-        what, unit, source = IMAGE_CRITERIA[name].removesuffix(" (from images)"), "as a share of energy", "from images"
-    else:
-        row = CRITERIA.get(name)
-        what, unit, source = _NORMS.get(name) or (row.meaning if row else name), "no unit", "computed from the weights"
-        source = "drawn by the seed" if name == "random" else source
-    read = ["of the kernels that read the channel"] if "backward" in turned else []
-    return "; ".join([what, *read, f"{unit}, {f'read from {scores}' if scores else source}"])
+    name, *options = criterion.split(", ")
+    row = Criterion.registry.get(name)
+    needs = row.needs if row else frozenset()
+    source = "drawn by the seed" if "seed" in needs else "computed from the weights"
+    source = source if needs.isdisjoint(("moments", "gradients")) else "from images"
+    read = ["of the kernels that read the channel"] if "backward" in options else []
+    unit = (row and row.unit) or "no unit"
+    return "; ".join([row.meaning if row else name, *read, f"{unit}, {f'read from {scores}' if scores else source}"])

@@ -24,9 +24,9 @@ from reconv.pipeline.watch import Diary
 from reconv.plan import ALLOCATED, Plan, Scheme, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
-from reconv.refit import IMAGE_CRITERIA, Moments, curves_of, image_saliency
+from reconv.refit import curves_of
 from reconv.report.numbers import counted, percent
-from reconv.saliency import Saliency, score
+from reconv.saliency import Moments, Saliency, score
 from reconv.surgery import prune, verify
 from reconv.training import Session, Trained, evaluate, load_protocol, recalibrate, train
 from reconv.training.evaluate import normalization_for
@@ -68,10 +68,7 @@ def saliency_for(
 ) -> Saliency:
     """Scores as a cut asks for them: read where it names a file, computed otherwise, some from images (`moments`)."""
     if cut.scores is None:
-        if cut.criterion in IMAGE_CRITERIA:
-            assert moments is not None  # see Cut.looks_at_images
-            return image_saliency(graph, cut.criterion, moments)
-        return score(graph, cut.criterion, direction=cut.direction, exact=cut.exact, seed=seed)
+        return score(graph, cut.criterion, direction=cut.direction, exact=cut.exact, seed=seed, moments=moments)
     saliency = read_scores(cut.scores, graph.model)
     if saliency.weights and saliency.weights != tensors_fingerprint(graph.model.state_dict()):
         diary.note(f"{cut.scores}: scores of other weights than these; the cut goes by them all the same.")

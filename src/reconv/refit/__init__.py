@@ -1,8 +1,6 @@
 """Repair a cut network in closed form, and find error curves from the same statistics."""
 
-from reconv.refit.criteria import IMAGE_CRITERIA as IMAGE_CRITERIA
 from reconv.refit.criteria import curves_of as curves_of
-from reconv.refit.criteria import image_saliency as image_saliency
 from reconv.refit.dead_leaves import dead_leaves as dead_leaves
 from reconv.refit.elimination import error_curves as error_curves
 from reconv.refit.network import repair as repair
@@ -10,5 +8,4 @@ from reconv.refit.network import repair_with_report as repair_with_report
 from reconv.refit.report import LayerRepair as LayerRepair
 from reconv.refit.report import RepairReport as RepairReport
 from reconv.refit.settings import Settings as Settings
-from reconv.refit.statistics import Moments as Moments
 from reconv.refit.statistics import gather_moments as gather_moments

@@ -24,7 +24,7 @@ from reconv.graph.channels import ChannelGraph, ChannelGroup
 from reconv.graph.labels import Plane
 from reconv.plan import Curve, ErrorCurves
 from reconv.refit.solve import damped
-from reconv.refit.statistics import Moments
+from reconv.saliency import Moments
 
 
 class _Reader:

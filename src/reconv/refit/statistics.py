@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,27 +23,9 @@ from reconv.refit.parallel import each, in_parts
 from reconv.refit.rows import Sampler, input_rows, needed_rows, output_positions, signal_rows, tap_table
 from reconv.refit.settings import Settings, check_images
 from reconv.refit.solve import by_group
+from reconv.saliency import Moments
 
 _LARGEST = 10_000  # inputs of a layer; the Gram matrix of more would take a gigabyte and an hour
-
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """What one layer reads, and what it makes of it.
-
-    Args:
-        gram: [groups, inputs, inputs], float64; the last input is the constant if `constant`.
-        matrix: of layer and BatchNorm, [groups, inputs, outputs], float64.
-        energy: mean squared length of the signal at the end of the layer's chain.
-        taps: inputs that belong to one channel.
-        constant: whether the last input is the constant one.
-    """
-
-    gram: Tensor
-    matrix: Tensor
-    energy: float
-    taps: int
-    constant: bool
 
 
 def gather_moments(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,7 @@ from reconv.errors import ConfigError
 from reconv.mappings import to_mapping
 from reconv.pipeline.inputs import RANDOM, saved_model_in
 from reconv.plan import Budget
+from reconv.saliency import Criterion
 from reconv.study.arms import Arm, arm_from_mapping, first_form
 from reconv.study.peers import PEER, is_peer
 from reconv.training import load_protocol
@@ -29,7 +31,17 @@ FINGERPRINTS = ("fingerprint", "labels", "architecture", "images")  # of a netwo
 
 def is_random(criterion: str) -> bool:
     """Whether a seed draws a criterion's scores, ours or the peer's."""
-    return criterion.removeprefix(PEER) == "random"
+    return criterion == f"{PEER}random" or "seed" in _needs(criterion)
+
+
+def needs_images(criterion: str) -> bool:
+    """Whether a criterion's scores come from images."""
+    return not _needs(criterion).isdisjoint(("moments", "gradients"))
+
+
+def _needs(criterion: str) -> AbstractSet[str]:
+    row = Criterion.registry.get(criterion)
+    return row.needs if row else frozenset()
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,10 @@ from reconv.pipeline.fingerprints import images_fingerprint
 from reconv.pipeline.inputs import saved_model_in
 from reconv.plan import ALLOCATED, Budget, ErrorCurves, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
-from reconv.refit import Moments, curves_of, error_curves, gather_moments
 from reconv.refit import Settings as RepairSettings
-from reconv.refit.criteria import IMAGE_CRITERIA, image_saliency
-from reconv.saliency import Saliency, score
-from reconv.study.cell import Cell, Network, hash_of, is_random
+from reconv.refit import curves_of, error_curves, gather_moments
+from reconv.saliency import Moments, Saliency, score
+from reconv.study.cell import Cell, Network, hash_of, is_random, needs_images
 from reconv.training import device_named
 from reconv.training.evaluate import check_fits, normalization_for
 from reconv.zoo import load_recipe
@@ -90,8 +89,8 @@ class NetworkContext:
 
     def _scores_of(self, criterion: str, number: int, seed: int) -> Saliency:
         """Scores, with the seed and the images only where they decide something, so that others are shared."""
-        if criterion in IMAGE_CRITERIA:
-            return image_saliency(self.graph, criterion, self._moments(number, seed))
+        if needs_images(criterion):
+            return score(self.graph, criterion, moments=self._moments(number, seed))
         return self.scores(criterion, seed if is_random(criterion) else 0)
 
     def _images(self, number: int, seed: int) -> Tensor:

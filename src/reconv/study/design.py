@@ -37,7 +37,6 @@ from reconv.files import PathLike, read_toml
 from reconv.mappings import from_mapping, to_mapping
 from reconv.pipeline.inputs import PRETRAINED, RANDOM
 from reconv.plan import Budget
-from reconv.refit.criteria import IMAGE_CRITERIA
 from reconv.report.numbers import counted
 from reconv.saliency import criterion_named
 from reconv.steps import Reinitialize, Repair
@@ -193,8 +192,6 @@ def why_not(cell: Cell) -> str:
 
 
 def _criterion(name: str) -> str:
-    if name.lower() in IMAGE_CRITERIA:
-        return name.lower()
     if is_peer(name.lower()):
         return peer_named(name)
     return criterion_named(name).name

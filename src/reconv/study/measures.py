@@ -15,8 +15,8 @@ from reconv.files import write_json
 from reconv.machine import device_name, versions
 from reconv.pipeline.stages import BATCHES, timed_in_turns
 from reconv.rank import kendall_tau
-from reconv.saliency import CRITERIA
-from reconv.study.cell import Cell, Network
+from reconv.saliency import Criterion
+from reconv.study.cell import Cell, Network, needs_images
 from reconv.study.context import NetworkContext, context_for
 from reconv.study.design import Study
 from reconv.study.peers import is_peer
@@ -57,7 +57,8 @@ def describe_networks(study: Study, store: Store, device: str) -> None:
 def criteria_of(study: Study, network: Network) -> list[str]:
     """The criteria by weights that a study asks of a network."""
     grids = [grid for grid in study.grids if network.name in grid.networks]
-    return list(dict.fromkeys(name for grid in grids for name in grid.criteria if name in CRITERIA))
+    names = dict.fromkeys(name for grid in grids for name in grid.criteria)
+    return [name for name in names if name in Criterion.registry and not needs_images(name)]
 
 
 def _taus(context: NetworkContext, criteria: list[str]) -> list[list[float | None]]:
