@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconv.cost import measure_latency as measure_latency
     from reconv.cost import measure_memory as measure_memory
     from reconv.cost import profile as profile
+    from reconv.deploy import export as export
     from reconv.errors import ReconvError as ReconvError
     from reconv.graph import ChannelGraph as ChannelGraph
     from reconv.graph import register_adapter as register_adapter
@@ -58,6 +59,7 @@ __version__ = "0.1.0"
 _HOME = {
     "artifacts": ("load", "save"),
     "compression": ("Compression",),
+    "deploy": ("export",),
     "conv.geometry": ("ConvGeometry",),
     "conv.norms": ("channel_norms",),
     "cost": ("measure_latency", "measure_memory", "profile"),

@@ -51,6 +51,10 @@ class DataError(ReconvError):
     """A data set that is missing, incomplete or unusable."""
 
 
+class ExportError(ReconvError):
+    """A network that a format cannot hold, or a file that computes something else."""
+
+
 class TrainingError(ReconvError):
     """Training that cannot go on: a loss that is not finite, a checkpoint that does not fit."""
 

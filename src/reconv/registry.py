@@ -32,6 +32,7 @@ GROUP = "reconv.extensions"
 
 KINDS = {
     "criteria": "reconv.saliency:Criterion",
+    "exporters": "reconv.deploy:Exporter",
     "data": "reconv.data.sources:DataSource",
     "figures": "reconv.report:Figure",
 }

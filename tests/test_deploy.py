@@ -1,0 +1,108 @@
+"""A file that is written computes what the network does, and nothing is left where it would not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import reconv
+from reconv.deploy import Exporter
+from reconv.errors import ConfigError, ExportError, UnknownNameError
+
+
+def _net() -> nn.Module:
+    layers = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(*layers, nn.Linear(8, 5))
+
+
+EXAMPLE = torch.zeros(1, 3, 8, 8)
+FORMATS = [
+    "net.pt2",
+    "net.pt",
+    pytest.param("net.onnx", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_pruned_network_is_written_and_agrees_at_any_batch_size(name: str, tmp_path: Path) -> None:
+    if name.endswith("onnx"):
+        pytest.importorskip("onnxruntime")
+    model = _net().train()
+    graph = reconv.trace(model, EXAMPLE)
+    small = reconv.prune(model, reconv.choose(graph, reconv.score(graph), reconv.Budget(macs=0.5))).train()
+    written = reconv.export(small, tmp_path / name, example=EXAMPLE)
+    assert written.error < 1e-4
+    assert written.agreement == 1.0
+    assert not written.fixed_batch
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert all(module.training for module in small.modules())
+    images = torch.randn(7, 3, 8, 8)
+    outputs = Exporter.registry[written.format].read(tmp_path / name)(images)
+    output = outputs if isinstance(outputs, Tensor) else outputs[0]
+    torch.testing.assert_close(output, small.eval()(images), rtol=1e-4, atol=1e-5)
+
+
+class FixedBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(1, 3, 64).sum(2)
+
+
+def test_a_network_of_one_batch_size_is_written_for_that_one_and_says_so(tmp_path: Path) -> None:
+    written = reconv.export(FixedBatch(), tmp_path / "net.pt2", example=EXAMPLE)
+    assert written.fixed_batch
+    assert "the example's batch size only" in str(written)
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, *, scale: Tensor) -> dict[str, Tensor]:
+        return {"sum": self.layer(x) + scale, "product": self.layer(x) * scale}
+
+
+def test_several_inputs_and_outputs(tmp_path: Path) -> None:
+    example = {"x": torch.zeros(2, 4), "scale": torch.zeros(2, 3)}
+    assert reconv.export(TwoInputs(), tmp_path / "net.pt2", example=example).error < 1e-6
+
+
+def test_a_file_that_computes_something_else_is_not_left(tmp_path: Path) -> None:
+    def wrong(path: Path) -> Any:
+        return lambda x: _net()(x)
+
+    exporter = Exporter.registry["torch"]
+    broken = Exporter("broken", ".broken", "reads other weights", exporter.write, wrong)
+    reconv.register(broken)
+    with pytest.raises(ExportError, match="would differ"):
+        reconv.export(_net(), tmp_path / "net.broken", example=EXAMPLE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_exported_is_one_line(tmp_path: Path) -> None:
+    class Refuses(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum().item() > 0 else -x.flip(0)
+
+    with pytest.raises(ExportError, match="Refuses cannot be written as torch") as caught:
+        reconv.export(Refuses(), tmp_path / "net.pt2", example=EXAMPLE)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_and_packages_that_are_missing(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"\.onyx"):
+        reconv.export(_net(), tmp_path / "net.onyx", example=EXAMPLE)
+    with pytest.raises(UnknownNameError, match="onnx"):
+        reconv.export(_net(), tmp_path / "net.pt2", example=EXAMPLE, to="onxx")
+
+    def write(model: nn.Module, call: Any, path: Path) -> None:
+        import a_package_that_is_not_there  # type: ignore[import-not-found]  # noqa: F401
+
+    reconv.register(Exporter("missing", ".missing", "", write, lambda path: _net(), extra="onnx"))
+    with pytest.raises(ConfigError, match=r"pip install 'reconv\[onnx\]'"):
+        reconv.export(_net(), tmp_path / "net.missing", example=EXAMPLE)
