@@ -33,9 +33,10 @@ from reconv.files import (
 )
 from reconv.plan import Plan
 from reconv.provenance import Edit, Provenance, attach, provenance_of
+from reconv.registry import register
 from reconv.saliency import Saliency
 from reconv.surgery import SIZES
-from reconv.zoo import build_skeleton, fill
+from reconv.zoo import ModelSource, build_skeleton, fill
 from reconv.zoo.weights import weights_metadata
 
 FORMAT = 1
@@ -129,6 +130,25 @@ def load(path: PathLike, *, model: nn.Module | None = None) -> nn.Module:
     fill(skeleton, tensors, path)
     _check_sizes(skeleton, file)
     return attach(skeleton.eval(), provenance)
+
+
+def _saved_folder(text: str) -> str | None:
+    """The folder of the saved model that a text stands for: itself, or `model` in the folder of a run."""
+    folder = next((folder for folder in (Path(text), Path(text) / "model") if is_saved_model(folder)), None)
+    if folder is not None:
+        return str(folder)
+    return text if os.sep in text and ":" not in text.partition(os.sep)[0] else None  # a path, which `load` refuses
+
+
+register(
+    ModelSource(
+        "saved",
+        "the folder of a saved model or a run",
+        lambda path, _: load(path),
+        find=_saved_folder,
+        has_weights=True,
+    )
+)
 
 
 def _class_of(model: nn.Module) -> str:

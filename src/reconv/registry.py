@@ -35,6 +35,7 @@ KINDS = {
     "exporters": "reconv.deploy:Exporter",
     "data": "reconv.data.sources:DataSource",
     "figures": "reconv.report:Figure",
+    "sources": "reconv.zoo.sources:ModelSource",
 }
 """What `reconv list` shows, and the class of each: a kind is imported when it is asked for."""
 

@@ -48,7 +48,7 @@ def test_a_bare_name_is_ours_then_torchvisions_then_timms(written: str, canonica
         ("resnt56", "did you mean resnet56"),
         ("torchvision:resnet5O", "did you mean resnet50"),
         ("torchvison:resnet50", "did you mean torchvision"),
-        ("hf-hub:someone/something", "known: reconv, timm, torchvision"),
+        ("hf-hub:someone/something", "known: reconv, saved, timm, torchvision"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(written: str, offered: str) -> None:
@@ -128,7 +128,7 @@ def test_published_weights_without_a_network_say_what_to_do(
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setattr("timm.models.load_pretrained", _offline, raising=False)
     monkeypatch.setattr("timm.models._builder.load_pretrained", _offline)
-    with pytest.raises(ArtifactError, match=r"published weights cannot be had .*give weights=FILE"):
+    with pytest.raises(ArtifactError, match=r"published weights cannot be loaded .*give weights=FILE"):
         load_model(name, pretrained=True)
 
 

@@ -89,7 +89,7 @@ def _model_and_weights(name: str) -> tuple[str, str | None]:
     """NAME=FILE taken apart; a path is a saved model as a whole, whatever is in it."""
     from reconv.errors import ConfigError, UnknownNameError
     from reconv.pipeline.inputs import saved_model_in
-    from reconv.zoo.registry import resolve
+    from reconv.zoo import find_model
 
     if saved_model_in(name) is not None:
         return name, None
@@ -97,7 +97,7 @@ def _model_and_weights(name: str) -> tuple[str, str | None]:
     advice = "give a run's folder, a saved model, or a name that `reconv list models` shows"
     if os.sep not in model:
         try:
-            resolve(model)
+            find_model(model)
             return model, weights or None
         except UnknownNameError as error:
             if has_weights:

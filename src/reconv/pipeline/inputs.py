@@ -17,8 +17,7 @@ from reconv.pipeline.config import RunConfig, Schooling
 from reconv.pipeline.watch import Diary
 from reconv.provenance import provenance_of
 from reconv.training.evaluate import check_fits
-from reconv.zoo import TrainedNet, find_trained, load_model
-from reconv.zoo.registry import resolve
+from reconv.zoo import TrainedNet, find_model, find_trained, load_model
 
 PRETRAINED, SHIPPED = "pretrained", "shipped"  # in place of a file of weights
 RANDOM = ("none", "scratch")  # the same: ask for random ones
@@ -149,7 +148,7 @@ def teacher_of(how: Schooling, config: RunConfig, base: nn.Module | None = None)
 
 def _channel_argument(name: str, channels: int) -> dict[str, int]:
     """How a model is told that its images have other than three channels; torchvision's cannot be told."""
-    key = {"reconv": "in_channels", "timm": "in_chans"}.get(resolve(name)[0])
+    key = find_model(name)[0].channels
     return {} if channels == 3 or key is None else {key: channels}
 
 

@@ -85,3 +85,14 @@ LAYOUTS = (
         renaming=((r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2."),),
     ),
 )
+
+
+def layout_of(model: str, tensors: Mapping[str, Tensor]) -> Layout | None:
+    """The layout of these tensors of a model, by its canonical name; None for our own or an unknown one."""
+    return next((layout for layout in LAYOUTS if layout.matches(model, tensors)), None)
+
+
+def in_our_names(model: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A model's tensors by our names."""
+    layout = layout_of(model, tensors)
+    return tensors if layout is None else layout.rename(tensors)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from reconv.errors import ArtifactError, ConfigError, WeightsError, check_kind
 from reconv.files import PathLike
-from reconv.provenance import IMAGENET, ModelSpec, Normalization, attach, provenance_of
-from reconv.zoo.layouts import LAYOUTS
-from reconv.zoo.registry import build_model, build_skeleton, canonical_name, resolve
+from reconv.provenance import ModelSpec, Normalization, attach, provenance_of
+from reconv.zoo.layouts import layout_of
+from reconv.zoo.libraries import timm_normalization
+from reconv.zoo.sources import ModelSource, build_model, build_skeleton, canonical_name, find_model
 from reconv.zoo.weights import fill, read_weights, recorded_provenance
 
 
@@ -34,7 +34,8 @@ def load_model(
 
     Args:
         name: `resnet20/32/44/56/110` or `vgg16_bn` for CIFAR, or a model of torchvision or timm
-            (`torchvision:resnet50`, `timm:resnet50`; a bare name is looked up in this order).
+            (`torchvision:resnet50`, `timm:resnet50`; a bare name is looked up in this order); or the folder of a
+            saved model or a run; or of a registered `ModelSource`.
         weights: a local file: `.safetensors`, `.pth`, `.pt`, `.th`, `.tar`. What it implies about the model
             (option-A shortcut, classes, normalization) is taken over where the other arguments do not say
             otherwise; `provenance_of(model).notes` tells.
@@ -49,13 +50,20 @@ def load_model(
         ArtifactError: a weights file that is missing, truncated or corrupt.
         WeightsError: weights that do not fit, or hold NaN or infinity.
     """
-    check_kind("load_model: name", name, str, 'a name such as "resnet56"; reconv.load reads saved models')
+    check_kind("load_model: name", name, str, 'a name such as "resnet56", or the folder of a saved model')
     if num_classes is not None:
         arguments["num_classes"] = num_classes
     if weights is not None and pretrained:
         raise ConfigError(f"{name}: both weights={weights} and pretrained=True; give one of them.")
-    if pretrained:
-        model = _load_published(name, arguments)
+    source, own_name = find_model(name)
+    if source.has_weights:
+        if weights is not None or pretrained or arguments:
+            raise ConfigError(
+                f"{name}: a saved model brings its weights; leave weights and arguments out, or give a model's name."
+            )
+        model = source.build(own_name, {})
+    elif pretrained:
+        model = _load_published(source, own_name, arguments)
     elif weights is not None:
         model = _load_local(name, weights, arguments, normalization)
     else:
@@ -83,7 +91,7 @@ def _load_local(name: str, path: PathLike, given: Mapping[str, Any], normalizati
     model = build_skeleton(ModelSpec(name, arguments))
     dtypes = {key: tensor.dtype for key, tensor in model.state_dict().items()}
     fill(model, {key: tensor.to(dtypes.get(key)) for key, tensor in implied.tensors.items()}, path)
-    known = normalization or implied.normalization or _timm_normalization(model)
+    known = normalization or implied.normalization or timm_normalization(model)
     return attach(model, replace(provenance_of(model), normalization=known, notes=implied.notes))
 
 
@@ -101,7 +109,7 @@ def _implied(name: str, path: PathLike, given: Mapping[str, Any], normalization:
                 f"load them as {recorded.spec.name}, or give other weights."
             )
         return _Implied(tensors, recorded.spec.arguments, recorded.normalization, recorded.notes)
-    layout = next((layout for layout in LAYOUTS if layout.matches(name, tensors)), None)
+    layout = layout_of(name, tensors)
     if layout is None:
         return _Implied(tensors)
     assumed = [f"{key}={value!r}" for key, value in layout.arguments.items() if key not in given]
@@ -119,46 +127,14 @@ def _classes(model: nn.Module, tensors: Mapping[str, Tensor]) -> int | None:
     return None if weight is None or weight.ndim < 2 else weight.shape[0]
 
 
-def _load_published(name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    source, bare = resolve(name)
-    if source not in _PUBLISHED:
-        raise ConfigError(f"{bare}: no weights are published for it; give weights=FILE, or pretrained=False.")
+def _load_published(source: ModelSource, name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    if source.published is None:
+        raise ConfigError(f"{name}: no weights are published for it; give weights=FILE, or pretrained=False.")
     try:
-        return _PUBLISHED[source](ModelSpec(f"{source}:{bare}", arguments), bare)
+        return source.published(name, arguments)
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise ArtifactError(
-            f"{source}:{bare}: its published weights cannot be had ({reason}); download them by other means "
+            f"{source.name}:{name}: its published weights cannot be loaded ({reason}); download them by other means "
             "and give weights=FILE."
         ) from error
-
-
-def _published_by_torchvision(spec: ModelSpec, bare: str) -> nn.Module:
-    import torchvision
-
-    published = torchvision.models.get_model_weights(bare).DEFAULT
-    tensors = published.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    model = build_skeleton(spec)
-    layout = next((layout for layout in LAYOUTS if layout.matches(spec.name, tensors)), None)
-    fill(model, layout.rename(tensors) if layout else tensors, published)
-    return attach(model, replace(provenance_of(model), normalization=IMAGENET))
-
-
-def _published_by_timm(spec: ModelSpec, bare: str) -> nn.Module:
-    import timm
-
-    provenance = provenance_of(build_skeleton(spec))  # refuses arguments that it does not take
-    with torch.random.fork_rng(devices=[]):
-        model: nn.Module = timm.create_model(bare, pretrained=True, **spec.arguments).eval()
-    return attach(model, replace(provenance, normalization=_timm_normalization(model)))
-
-
-_PUBLISHED = {"torchvision": _published_by_torchvision, "timm": _published_by_timm}
-
-
-def _timm_normalization(model: nn.Module) -> Normalization | None:
-    """What timm's published weights of this model expect; None for other models and other classes."""
-    published = getattr(model, "pretrained_cfg", None)
-    if not isinstance(published, Mapping) or published.get("num_classes") != getattr(model, "num_classes", 0):
-        return None
-    return Normalization(tuple(published["mean"]), tuple(published["std"]))

@@ -18,7 +18,7 @@ from importlib.resources import files
 
 from reconv.errors import ConfigError, UnknownNameError
 from reconv.files import read_toml
-from reconv.zoo.registry import canonical_name
+from reconv.zoo.sources import canonical_name
 
 _FILE_NAME = re.compile(r"(.+)_cfg(\d+)\.toml")
 

@@ -17,7 +17,8 @@ import torch
 
 from reconv.errors import ArtifactError, UnknownNameError
 from reconv.files import PathLike, read_metadata, read_tensors, read_toml, write_atomically, write_tensors
-from reconv.zoo.registry import canonical_name
+from reconv.registry import spelling
+from reconv.zoo.sources import canonical_name
 
 FOLDER = Path(str(files("reconv.zoo") / "trained"))
 
@@ -68,7 +69,7 @@ def find_trained(model: str, data_set: str, folder: Path | None = None) -> Train
         name = canonical_name(model)
     except UnknownNameError:
         return None
-    key = data_set.lower().replace("-", "").replace("_", "")
+    key = spelling(data_set)
     return next((net for net in trained_nets(folder or FOLDER) if (net.model, net.data_set) == (name, key)), None)
 
 
