@@ -151,7 +151,7 @@ def test_the_same_command_twice_computes_once(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for told in ("0 cells known, 2 computed", "2 cells known, 0 computed"):
+    for told in ("0 cells cached, 2 computed", "2 cells cached, 0 computed"):
         assert main([*_COMMAND, "--weights", str(network.weights), "-c", "l1"]) == 0
         assert told in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["study-resnet20"]

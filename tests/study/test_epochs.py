@@ -9,8 +9,8 @@ import pytest
 from made import asked
 
 from reconv.steps import Finetune
-from reconv.study import Arm, Grid, Network, Progress, Study, epochs, run_study
-from reconv.study.epochs import EpochsTold
+from reconv.study import Arm, Grid, Network, Study, StudyLog, epochs, run_study
+from reconv.study.epochs import EpochWatcher
 
 
 def _write(folder: Path, key: str, *numbers: int, more: str = "") -> None:
@@ -26,7 +26,7 @@ def test_the_latest_whole_epoch_is_told_once(tmp_path: Path, monkeypatch: pytest
     told: list[str] = []
     _write(tmp_path, one, 1)
     _write(tmp_path, "of another study", 7)
-    with EpochsTold(cells, tmp_path, told.append) as watch:
+    with EpochWatcher(cells, tmp_path, told.append) as watch:
         watch.look()
         assert told == []  # an earlier try's
         _write(tmp_path, one, 1, 2, more='{"epoch": 3, "lo')
@@ -41,7 +41,7 @@ def test_the_latest_whole_epoch_is_told_once(tmp_path: Path, monkeypatch: pytest
         assert str(cells[other]) in told[1]
 
 
-class _Notes(Progress):
+class _Notes(StudyLog):
     def __init__(self) -> None:
         self.notes: list[str] = []
 
@@ -54,5 +54,5 @@ def test_a_study_tells_them(network: Network, tmp_path: Path, monkeypatch: pytes
     arm = Arm("mine", (Finetune("digits-short", 2),))
     study = Study("t", (network,), (Grid(("net",), ("l1",), ("macs=0.5",), arms=("mine",)),), (arm,))
     progress = _Notes()
-    run_study(study, tmp_path / "s", progress=progress)
+    run_study(study, tmp_path / "s", log=progress)
     assert any("net l1 macs=0.5 uniform, mine, seed 0: epoch 1 of 2" in text for text in progress.notes)

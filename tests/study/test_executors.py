@@ -17,7 +17,7 @@ from reconv.errors import ConfigError, ReconvError
 from reconv.study import Cell, executors
 from reconv.study.compute import ComputeOptions
 from reconv.training import Interrupted
-from reconv.training.interrupt import StopRequest
+from reconv.training.interrupt import stop_request
 
 _CELLS = asked("l1", "l2").cells()
 
@@ -35,7 +35,7 @@ def _listens(cell: Cell, place: ComputeOptions) -> dict[str, Any]:
     """The whole network at once; any other notices that it is told to stop, as a training does."""
     if not cell.is_unpruned:
         assert place.folder is not None
-        with StopRequest() as stop:
+        with stop_request() as stop:
             (place.folder / f"{cell.criterion} {os.getpid()}").touch()
             while not stop.received:
                 time.sleep(0.05)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from outcome import outcomes
 
-from reconv.study import Cell, Progress, Study, run_study
+from reconv.study import Cell, Study, StudyLog, run_study
 
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray")
@@ -47,7 +47,7 @@ def _own_workers() -> list[int]:
     return [pid for pid, name in names.items() if name.startswith(b"ray::") and descends(pid)]
 
 
-class _KillOne(Progress):
+class _KillOne(StudyLog):
     """Kills a worker when the first cell is done: what it was doing is lost."""
 
     killed = 0
@@ -62,7 +62,7 @@ class _KillOne(Progress):
 def test_a_killed_worker_costs_time_and_nothing_else(study: Study, cluster: Any, tmp_path: Path) -> None:
     assert len([node for node in ray.nodes() if node["Alive"]]) == 2
     watch = _KillOne()
-    done = run_study(study, tmp_path / "ray", executor="ray", progress=watch)
+    done = run_study(study, tmp_path / "ray", executor="ray", log=watch)
     assert watch.killed
     assert done.failed == ()
     assert done.computed == len(study.cells())

@@ -14,7 +14,7 @@ from outcome import outcomes
 from reconv.errors import ReconvError
 from reconv.files import write_json
 from reconv.steps import Finetune
-from reconv.study import ARMS, Cell, Network, Progress, Store, Study, measures, run_study, study_facts
+from reconv.study import ARMS, Cell, Network, Store, Study, StudyLog, measures, run_study, study_facts
 from reconv.study.compute import compute
 from reconv.study.context import clear_contexts
 from reconv.study.design import study_from_json
@@ -23,7 +23,7 @@ from reconv.study.tables import current, summarize, tidy
 from reconv.training import device_named
 
 
-class _StopAfter(Progress):
+class _StopAfter(StudyLog):
     def __init__(self, cells: int) -> None:
         self.left = cells
 
@@ -45,10 +45,10 @@ def finished(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Stor
 
 def test_interrupted_and_resumed_is_as_uninterrupted(study: Study, finished: Store, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_study(study, tmp_path / "s", progress=_StopAfter(3))
+        run_study(study, tmp_path / "s", log=_StopAfter(3))
     assert len(Store(tmp_path / "s").records()) == 3
     done = run_study(study, tmp_path / "s")
-    assert (done.known, done.computed) == (3, len(study.cells()) - 3)
+    assert (done.cached, done.computed) == (3, len(study.cells()) - 3)
     assert outcomes(done.store.records()) == outcomes(finished.records())
     again = run_study(study, tmp_path / "s")
     assert again.computed == 0
@@ -224,12 +224,12 @@ def test_a_latency_is_known_by_the_device_whatever_it_was_called(
 
 def test_random_weights_are_told(study: Study, tmp_path: Path) -> None:
     told: list[str] = []
-    progress = Progress()
+    progress = StudyLog()
     progress.note = told.append  # type: ignore[method-assign]
     untrained = replace(study.networks[0], weights=None)
     grid = replace(study.grids[0], criteria=("l1",), arms=("pruned only",))
     for network in (study.networks[0], untrained):
-        run_study(replace(study, networks=(network,), grids=(grid,)), tmp_path / str(len(told)), progress=progress)
+        run_study(replace(study, networks=(network,), grids=(grid,)), tmp_path / str(len(told)), log=progress)
     assert len(told) == 1
     assert "random" in told[0]
 

@@ -13,7 +13,7 @@ from test_executors import _is_running, _wait_for
 
 from reconv.cli import study_out
 from reconv.cli.app import main
-from reconv.study import Cell, Network, Progress
+from reconv.study import Cell, Network, StudyLog
 
 _PARENT = """
 import sys
@@ -42,7 +42,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-class _Terminates(Progress):
+class _Terminates(StudyLog):
     def done(self, cell: Cell, accuracy: float | None, seconds: float, why: str) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -176,15 +176,15 @@ def command(
         raise ConfigError("reconv study: nothing asked; give a TOML file, or --model and what else is asked")
     else:
         folder = save_path or _folder(study, file.stem if file else study.networks[0].name)
-        with console.resumable(folder, flag=""), studies.sigterm_is_ctrl_c():
+        with console.resumable(folder, flag=""):
             lines = study_out.Lines()
             done = studies.run_study(
-                study, folder, jobs=jobs, executor=executor, device=device, progress=lines, command=command
+                study, folder, jobs=jobs, executor=executor, device=device, log=lines, command=command
             )
         study_out.say(done)
         store = done.store
     study_out.write(store, pack=pack)
-    if done is not None and done.nothing_cut:
+    if done is not None and done.is_empty:
         cell, why = done.failed[0]
         number = numbers.counted(len(done.failed), "cell")
         raise ConfigError(f"reconv study: none can be computed of {number}; the first, {cell}: {why}")

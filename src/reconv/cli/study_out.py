@@ -11,11 +11,11 @@ from reconv.cli import console
 from reconv.files import write_atomically, write_json
 from reconv.report import StudyFacts, numbers, render_study
 from reconv.report.study_facts import Entry
-from reconv.study import Cell, Finished, Progress, Store, as_csv, study_facts, summary_json, tidy
+from reconv.study import Cell, Store, StudyLog, StudyResult, as_csv, study_facts, summary_json, tidy
 
 
-class Lines(Progress):
-    """A line a cell, on standard error, with how many are left."""
+class Lines(StudyLog):
+    """A line per cell, on standard error, with how many are left."""
 
     def __init__(self) -> None:
         self._console = console.stderr()
@@ -23,9 +23,9 @@ class Lines(Progress):
         self._start = time.perf_counter()
         self._computed = 0
 
-    def begin(self, known: int, missing: int) -> None:
+    def begin(self, cached: int, missing: int) -> None:
         self._left, self._start = missing, time.perf_counter()
-        self._console.print(f"{known:,} cells known, {missing:,} to compute", soft_wrap=True)
+        self._console.print(f"{cached:,} cells cached, {missing:,} to compute", soft_wrap=True)
 
     def done(self, cell: Cell, accuracy: float | None, seconds: float, why: str) -> None:
         self._left -= 1
@@ -40,10 +40,10 @@ class Lines(Progress):
         self._console.print(escape(text), soft_wrap=True)
 
 
-def say(done: Finished) -> None:
-    """How much was known, computed, and could not be."""
+def say(done: StudyResult) -> None:
+    """How many cells were cached, computed, and could not be."""
     out = console.stdout()
-    parts = [f"{done.known:,} cells known", f"{done.computed:,} computed in {numbers.duration(done.seconds)}"]
+    parts = [f"{done.cached:,} cells cached", f"{done.computed:,} computed in {numbers.duration(done.seconds)}"]
     parts += [f"{len(done.failed):,} that cannot be"] if done.failed else []
     out.print(", ".join(parts), markup=False)
     for cell, why in done.failed[:10]:

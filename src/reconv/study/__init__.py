@@ -6,8 +6,7 @@ from reconv.study.design import Grid, Study, read_study
 from reconv.study.executors import EXECUTORS, executor_named
 from reconv.study.findings import study_facts
 from reconv.study.pictures import points_of_network
-from reconv.study.runner import Finished, Progress, begin_study, run_study
-from reconv.study.stopping import sigterm_is_ctrl_c
+from reconv.study.runner import StudyLog, StudyResult, begin_study, run_study
 from reconv.study.store import Store
 from reconv.study.tables import as_csv, summary_json, tidy
 
@@ -16,19 +15,18 @@ __all__ = [
     "EXECUTORS",
     "Arm",
     "Cell",
-    "Finished",
     "Grid",
     "Network",
-    "Progress",
     "Store",
     "Study",
+    "StudyLog",
+    "StudyResult",
     "as_csv",
     "begin_study",
     "executor_named",
     "points_of_network",
     "read_study",
     "run_study",
-    "sigterm_is_ctrl_c",
     "study_facts",
     "summary_json",
     "tidy",

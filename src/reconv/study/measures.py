@@ -30,7 +30,7 @@ _SECONDS = 4.0  # of timing an architecture and batch size
 
 
 def describe_networks(study: Study, store: Store, device: str) -> None:
-    """The networks' layers, and Kendall's tau between the study's criteria (mean over the layers that may be cut).
+    """The networks' layers, and Kendall's tau between the study's criteria (mean over the layers that may be pruned).
 
     Kept in the store by the fingerprint of the weights; what is there already is not computed again.
     """
@@ -55,7 +55,7 @@ def describe_networks(study: Study, store: Store, device: str) -> None:
 
 
 def criteria_of(study: Study, network: Network) -> list[str]:
-    """The criteria by weights that a study asks of a network."""
+    """The criteria of a study for a network that need weights alone."""
     grids = [grid for grid in study.grids if network.name in grid.networks]
     names = dict.fromkeys(name for grid in grids for name in grid.criteria)
     return [name for name in names if name in Criterion.registry and not needs_images(name)]
@@ -75,8 +75,8 @@ def _taus(context: NetworkContext, criteria: list[str]) -> list[list[float | Non
     return table
 
 
-def latencies(study: Study, cells: Iterable[Cell], store: Store, device: str, note: Callable[[str], None]) -> None:
-    """Measure each architecture of the study beside its whole network, once a kind of device; kept by its widths.
+def measure_latencies(cells: Iterable[Cell], store: Store, device: str, note: Callable[[str], None]) -> None:
+    """Measure each small architecture beside its unpruned network, once per kind of device; kept by its widths.
 
     Latency is not part of a cell: it is a property of the machine and the widths, not of the criterion.
     """
@@ -94,12 +94,11 @@ def latencies(study: Study, cells: Iterable[Cell], store: Store, device: str, no
         context = context_for(cell.network, device)
         known[key] = _timed(context, prune(context.model, context.plan_of(cell)))
         write_json(store.path / LATENCY, known)
-        words = f"{cell.network.name} {cell.criterion} {cell.budget} {cell.scheme}"
-        note(f"latency of {words} ({len(missing) - number} left)")
+        note(f"latency of {cell} ({len(missing) - number} left)")
 
 
 def latency_key(network: Network, widths: Iterable[int], device: str) -> str:
-    """By which a latency is kept: network, its images, widths and kind of device, such as "cpu"."""
+    """Under which a latency is kept: of network, its images, widths and kind of device, such as "cpu"."""
     text = json.dumps([network.fingerprint, network.labels, list(widths), device])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -125,13 +124,13 @@ def device_of(entry: Mapping[str, Any]) -> str:
 
 
 def machine_of(entry: Mapping[str, Any]) -> str:
-    """What a latency was measured on, in words."""
+    """What a latency was measured on, as text."""
     machine, kind = entry["machine"], device_of(entry)
     return f"{kind.upper()}: {machine['processor' if kind == _CPU else 'accelerator']}, PyTorch {machine['torch']}"
 
 
 def speedup(entry: Mapping[str, Any], batch: int) -> float | None:
-    """How many times faster than the whole network at this batch size."""
+    """How many times faster than the unpruned network at this batch size."""
     for row in entry.get("rows", ()):
         if row["batch"] == batch:
             return float(row["before"]["median"] / row["after"]["median"])

@@ -1,4 +1,4 @@
-"""A study's way: what is known stays, what is missing is computed."""
+"""`run_study`: cells that the folder has stay, the missing ones are computed."""
 
 from __future__ import annotations
 
@@ -13,40 +13,42 @@ from reconv.study.cell import Cell
 from reconv.study.compute import ComputeOptions
 from reconv.study.context import context_for
 from reconv.study.design import Study
-from reconv.study.epochs import EpochsTold
+from reconv.study.epochs import EpochWatcher
 from reconv.study.executors import executor_named
-from reconv.study.measures import describe_networks, latencies
+from reconv.study.measures import describe_networks, measure_latencies
 from reconv.study.store import Store
+from reconv.training.interrupt import sigterm_is_ctrl_c
 
 
-class Progress:
-    """Is told what happens; says nothing itself."""
+class StudyLog:
+    """Says nothing; to show what happens, override what is wanted."""
 
-    def begin(self, known: int, missing: int) -> None:
-        """Cells that are known, and that have to be computed."""
+    def begin(self, cached: int, missing: int) -> None:
+        """So many cells are there, and so many have to be computed."""
 
     def done(self, cell: Cell, accuracy: float | None, seconds: float, why: str) -> None:
-        """A cell is done, or cannot be computed for this reason."""
+        """A cell is computed, or cannot be for this reason."""
 
     def note(self, text: str) -> None:
-        """Something else is done."""
+        """Something the user should read."""
 
 
 @dataclass(frozen=True)
-class Finished:
+class StudyResult:
     """What became of a study.
 
     Args:
-        store: where it lies. known, computed: how many cells. failed: those that cannot be, and why.
-        seconds: it took now. nothing_cut: not one cut network is known.
+        store: its folder. cached, computed: how many cells were there, and are new.
+        failed: those that cannot be computed, and why. seconds: it took now.
+        is_empty: no cell of a pruned network is there.
     """
 
     store: Store
-    known: int
+    cached: int
     computed: int
     failed: tuple[tuple[Cell, str], ...]
     seconds: float
-    nothing_cut: bool = False
+    is_empty: bool = False
 
 
 def run_study(
@@ -56,81 +58,80 @@ def run_study(
     jobs: int = 1,
     executor: str = "processes",
     device: str = "cpu",
-    progress: Progress | None = None,
+    log: StudyLog | None = None,
     command: str = "",
-) -> Finished:
-    """Compute the cells of a study that its folder does not have.
+) -> StudyResult:
+    """Compute the cells of a study that its folder does not have; Ctrl-C and SIGTERM interrupt it.
 
     Args:
-        study: what is asked. folder: an earlier study's, of these or other settings, or a new one.
-        jobs: processes at a time. executor: a name in `EXECUTORS`. device: where cells compute.
-        progress: is told. command: that asks for it, for the report.
+        study: what is compared. folder: an earlier study's, of these or other settings, or a new one.
+        jobs: processes at a time. executor: a name in `EXECUTORS`. device: where cells are computed.
+        log: is told what happens. command: by which the study was started, for the report.
 
     Returns:
-        What became of it. Interrupted and called again, it goes on where it was; the outcome of a cell does not depend
-        on jobs, executor or order.
+        What became of it. Interrupted and called again, it continues where it was; the outcome of a cell does not
+        depend on jobs, executor or order.
 
     Raises:
         ReconvError: settings, weights or data that cannot be used, before anything is written.
     """
     start = time.perf_counter()
-    progress = progress or Progress()
+    log = log or StudyLog()
     if jobs < 1:
         raise ConfigError(f"--jobs {jobs}; give the number of processes, at least 1")
     run = executor_named(executor)
     store = Store(Path(folder))
     store.check()
-    known_study = begin_study(study, store, device, command)
-    for network in known_study.networks:
-        if network.weights is None and saved_model_in(network.model) is None:
-            progress.note(f"{network.name}: no weights given; the network's are random.")
-    for text in known_study.left_out():
-        progress.note(text)
-    cells = known_study.cells()
-    records = store.records()
-    once = {cell.key: cell for cell in cells}
-    missing = [cell for key, cell in once.items() if key not in records]
-    progress.begin(len(once) - len(missing), len(missing))
-    describe_networks(known_study, store, device)
-    failed = []
-    trained = {cell.key: cell for cell in missing if cell.arm.training}
-    told = EpochsTold(trained, store.trainings, progress.note)
-    with told, closing(run(missing, ComputeOptions(device, store.trainings), jobs)) as results:
-        for cell, result in results:
-            if isinstance(result, ReconvError):
-                failed.append((cell, str(result)))
-                store.keep_failure(cell.key, str(result))
-                progress.done(cell, None, 0.0, str(result))
-            else:
-                store.keep(result)
-                progress.done(cell, result["outcome"]["accuracy"], result["made"]["seconds"], "")
-    if study.latency:
-        latencies(known_study, cells, store, device, progress.note)
-    not_there = {cell.key for cell, _ in failed}
-    return Finished(
+    with sigterm_is_ctrl_c():
+        study = begin_study(study, store, device, command)
+        for network in study.networks:
+            if network.weights is None and saved_model_in(network.model) is None:
+                log.note(f"{network.name}: no weights given; the network's are random.")
+        for text in study.left_out():
+            log.note(text)
+        cells = {cell.key: cell for cell in study.cells()}
+        cached = store.records().keys() & cells.keys()
+        missing = {key: cell for key, cell in cells.items() if key not in cached}
+        log.begin(len(cached), len(missing))
+        describe_networks(study, store, device)
+        failed: dict[str, str] = {}
+        trainings = {key: cell for key, cell in missing.items() if cell.arm.training}
+        watcher = EpochWatcher(trainings, store.trainings, log.note)
+        with watcher, closing(run(missing.values(), ComputeOptions(device, store.trainings), jobs)) as outcomes:
+            for cell, outcome in outcomes:
+                if isinstance(outcome, ReconvError):
+                    failed[cell.key] = str(outcome)
+                    store.keep_failure(cell.key, str(outcome))
+                    log.done(cell, None, 0.0, str(outcome))
+                else:
+                    store.keep(outcome)
+                    log.done(cell, outcome["outcome"]["accuracy"], outcome["made"]["seconds"], "")
+        if study.latency:
+            measure_latencies(cells.values(), store, device, log.note)
+    return StudyResult(
         store,
-        len(once) - len(missing),
+        len(cached),
         len(missing) - len(failed),
-        tuple(failed),
+        tuple((cells[key], why) for key, why in failed.items()),
         time.perf_counter() - start,
-        all(cell.is_unpruned or cell.key in not_there for cell in cells),
+        all(cell.is_unpruned or key in failed for key, cell in cells.items()),
     )
 
 
 def begin_study(study: Study, store: Store, device: str = "cpu", command: str = "") -> Study:
-    """The study, identified, as what the store was asked last by this command; written when all of it is known.
+    """The study with the fingerprints of its networks, written as the store's latest request once all of it is checked.
 
     Raises:
         ReconvError: a network, data set or protocol that cannot be loaded, damaged cells, nothing to compare, or a
             folder of something else.
     """
-    known = identify(study, device)
-    cells = known.cells()
-    if all(cell.is_unpruned for cell in cells):
-        raise ConfigError(f"study: nothing is left to compute ({'; '.join(known.left_out())}); ask other combinations")
+    study = identify(study, device)
+    if all(cell.is_unpruned for cell in study.cells()):
+        reasons = "; ".join(study.left_out())
+        raise ConfigError(f"study: nothing is left to compute ({reasons}); give other combinations")
     store.records()
-    store.begin(known.to_json() | ({"command": command} if command else {}))
-    return known
+    store.begin(study.to_json() | ({"command": command} if command else {}))
+    return study
 
 
 def identify(study: Study, device: str = "cpu") -> Study:

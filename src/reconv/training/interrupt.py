@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], None]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -16,33 +19,41 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """While the block runs, the first Ctrl-C or SIGTERM is remembered; the second interrupts at once.
+    """Remembers the first signal, by its name; the second interrupts at once."""
 
-    Handlers can only be set in the main thread; in another one nothing is caught and the signals do what they
-    did.
-    """
+    received = ""
 
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self) -> None:
-        """No signal yet."""
-        self.received: str = ""
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> StopRequest:
-        """Set the handlers."""
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._remember) for number in self._SIGNALS}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Put the former handlers back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
+    def remember(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
         if self.received:
             raise KeyboardInterrupt
         self.received = signal.Signals(number).name
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Within the block Ctrl-C and SIGTERM are remembered, and do nothing else."""
+    request = StopRequest()
+    with _handled(request.remember, signal.SIGINT, signal.SIGTERM):
+        yield request
+
+
+def sigterm_is_ctrl_c() -> AbstractContextManager[None]:
+    """Within the block SIGTERM is a `KeyboardInterrupt`."""
+    return _handled(_interrupt, signal.SIGTERM)
+
+
+@contextmanager
+def _handled(handler: Handler, *numbers: signal.Signals) -> Iterator[None]:
+    """Signals go to a handler; only in the main thread, since no other can set one: there nothing changes."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in numbers if in_main_thread}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -22,7 +22,7 @@ from reconv.training.accelerator import Trackers, set_up
 from reconv.training.checkpoint import Checkpoint, checkpoint_path, checkpoints_in, latest_checkpoint, save_checkpoint
 from reconv.training.engine import Engine
 from reconv.training.evaluate import Metric, as_metric, check_fits, evaluate, normalization_for
-from reconv.training.interrupt import Interrupted, StopRequest
+from reconv.training.interrupt import Interrupted, StopRequest, stop_request
 from reconv.training.losses import LossFunction
 from reconv.training.progress import JsonLines, for_people
 from reconv.training.protocol import Protocol, load_protocol
@@ -133,7 +133,7 @@ def train(
     with (
         few_threads(pixels, engine.device),
         _randomness_kept(engine.device),
-        StopRequest() as stop,
+        stop_request() as stop,
         run.told(),
     ):
         run.begin()
