@@ -15,7 +15,7 @@ from torch import nn
 from reconv import registry
 from reconv.errors import ConfigError, UnknownNameError
 from reconv.graph import trace
-from reconv.graph.rules import RULES, register_rule
+from reconv.graph.rules import OPERATORS, register_rule
 from reconv.graph.sizes import SIZES
 from reconv.saliency import Criterion, criterion_named
 
@@ -25,10 +25,10 @@ EXAMPLE = torch.randn(1, 3, 8, 8)
 
 @pytest.fixture(autouse=True)
 def tables_as_they_were(own_registries: None) -> Iterator[None]:
-    rules, sizes = dict(RULES), list(SIZES)
+    rules, sizes = dict(OPERATORS), list(SIZES)
     yield
-    RULES.clear()
-    RULES.update(rules)
+    OPERATORS.clear()
+    OPERATORS.update(rules)
     SIZES[:] = sizes
     registry.load_extensions.cache_clear()
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from reconv.errors import GraphError
 from reconv.graph import trace
-from reconv.graph.rules import RULES, register_rule
+from reconv.graph.rules import OPERATORS, register_rule
 from reconv.surgery import prune, verify
 
 # network -> its groups but the last: (name, channels, layers that bear them, what is said of it)
@@ -195,11 +195,11 @@ def test_what_never_runs_is_left_alone() -> None:
 def test_a_rule_of_the_users_own() -> None:
     build, shape = NETS["unfollowed_operator"]
     model = build()
-    register_rule("aten.renorm", RULES["aten.clone"])
+    register_rule("aten.renorm", OPERATORS["aten.clone"].rule)
     try:
         graph = trace(model, torch.randn(shape))
     finally:
-        del RULES["aten.renorm"]
+        del OPERATORS["aten.renorm"]
     assert graph.groups[0].reason is None
 
 

@@ -14,8 +14,9 @@ from torch.overrides import TorchFunctionMode
 from reconv.graph import trace
 from reconv.plan import Budget, choose
 from reconv.refit import Settings, error_curves, gather_moments, repair, repair_with_report
-from reconv.refit.chains import LayerUse, find_chains
+from reconv.refit.chains import find_chains
 from reconv.refit.joint import Member, Pair, refine
+from reconv.refit.layer_use import LayerUse
 from reconv.refit.rows import to_matrix
 from reconv.saliency import score
 from reconv.surgery import prune
@@ -94,15 +95,15 @@ def test_the_gradient_mode_and_the_layers_stay_as_they_are() -> None:
 
 def test_who_follows_whom() -> None:
     residual, plain = settled(Residual()), settled(Plain())
-    chains = find_chains(trace(residual, EXAMPLE), residual, images(2))[0]
+    chains = find_chains(trace(residual, EXAMPLE), residual)[0]
     assert {name: c.follows for name, c in chains.items() if c.follows} == {"b": "a", "d": "c"}
-    chains = find_chains(trace(plain, EXAMPLE), plain, images(2))[0]
+    chains = find_chains(trace(plain, EXAMPLE), plain)[0]
     # A flattened map is no longer a signal of channels.
     assert {name: c.follows for name, c in chains.items() if c.follows} == {"b": "a", "c": "b", "e": "d"}
     bottlenecks = settled(Bottlenecks())
-    chains = find_chains(trace(bottlenecks, EXAMPLE), bottlenecks, images(2))[0]
+    chains = find_chains(trace(bottlenecks, EXAMPLE), bottlenecks)[0]
     assert {name: c.follows for name, c in chains.items() if c.follows} == {"b": "a", "d": "c", "e": "d"}
-    chains = find_chains(trace(plain, EXAMPLE), plain, images(2))[0]
+    chains = find_chains(trace(plain, EXAMPLE), plain)[0]
     x = torch.randn(2, 8, 4, 4)
     assert torch.equal(chains["b"].through(x.clone()), F.relu(x))
 

@@ -175,7 +175,7 @@ def test_a_pass_for_each_layer_is_one_pass_for_all(name: str) -> None:
 def test_later_layers_make_up_for_earlier_ones() -> None:
     """With drift correction a block's output is restored; without it, each branch would be by itself."""
     model = settled(Residual())
-    chains, left = find_chains(trace(model, EXAMPLE), model, images(2))
+    chains, left = find_chains(trace(model, EXAMPLE), model)
     assert not left
     steps = {name: chain.steps for name, chain in chains.items()}
     assert steps == {
@@ -194,7 +194,7 @@ def test_later_layers_make_up_for_earlier_ones() -> None:
 
 def test_a_stream_that_is_read_twice_ends_the_chain() -> None:
     model = settled(Preactivated())
-    chains, _ = find_chains(trace(model, EXAMPLE), model, images(2))
+    chains, _ = find_chains(trace(model, EXAMPLE), model)
     assert chains["b"].steps == ("add",)
     assert chains["d"].steps == ("add",), "the BatchNorm behind a sum is not a layer's own"
     assert chains["stem"].steps == ()

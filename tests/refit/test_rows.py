@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from reconv.refit.chains import LayerUse
+from reconv.refit.layer_use import LayerUse
 from reconv.refit.rows import (
     Sampler,
     from_matrix,

@@ -28,7 +28,8 @@ from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.copies import copy_without_data, without_data
 from reconv.graph.labels import Plane
 from reconv.graph.questions import NoFastPath
-from reconv.graph.tracing import DETACH, call_arguments, in_one_line
+from reconv.graph.record import DETACH
+from reconv.graph.tracing import call_arguments, in_one_line
 
 FAILS = (RuntimeError, NotImplementedError, TypeError)  # what a forward that needs data raises without it
 

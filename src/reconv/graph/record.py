@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,7 @@ class Call:
         self.space = record.space
         self.module = record.module
         self.index = len(record.operations)
+        self.function = (0, "")  # the call of a PyTorch function that runs it: its number and the function's name
         self.line = _line_of_the_model()
         self.before: list[Value] = [record.value_of(t) for t in self.tensors]
         self.after: list[Value] = []
@@ -132,24 +135,102 @@ class Output:
 
     Args:
         shape: its sizes. itemsize: bytes of an entry. planes: its label planes.
+        number: of the tensor in this pass, by which `Operand` names it; one that is overwritten gets a new number.
+        memory: number of the tensor whose memory it shares.
     """
 
     shape: tuple[int, ...]
     itemsize: int
     planes: tuple[Plane, ...]
+    number: int = -1
+    memory: int = -1
 
     def bytes_apart(self) -> float:
         """Bytes for each combination of its planes' entries."""
         return self.itemsize * math.prod(self.shape) / max(math.prod(plane.size for plane in self.planes), 1)
 
 
+@dataclass(frozen=True)
+class Operand:
+    """A tensor that an operator reads.
+
+    Args:
+        number: which one (see `Output`). shape: its sizes.
+        parameter: the parameter or buffer that it is, or is a mere rearrangement of.
+        static: it depends on parameters alone, not on the model's input.
+    """
+
+    number: int
+    shape: tuple[int, ...]
+    parameter: str | None
+    static: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One operator of the forward pass: what it is, in which module it ran, and what it gave."""
+    """One operator of the forward pass.
+
+    Args:
+        operator: its name. module: in which it ran. outputs: what it gave.
+        arguments: what it was given, by name; tensors as `Operand`, several as a tuple of them.
+        function: the call of a PyTorch function that ran it: its number, and the function's name.
+        overwritten: number of the tensor whose memory it writes, if any.
+    """
 
     operator: str
     module: str
     outputs: tuple[Output, ...]
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    function: tuple[int, str] = (0, "")
+    overwritten: int | None = None
+
+    @cached_property
+    def operands(self) -> tuple[Operand, ...]:
+        """The tensors among the arguments."""
+        nested = (value if isinstance(value, tuple) else (value,) for value in self.arguments.values())
+        return tuple(value for values in nested for value in values if isinstance(value, Operand))
+
+
+# PyTorch runs it of itself when a tensor that it has just made is held by somebody else, such as a recording.
+DETACH = "aten.detach"
+
+
+def operations_of(calls: Iterable[Call]) -> tuple[Operation, ...]:
+    """What is kept of the calls of one pass, but for `DETACH`: who reads what of whom, without the tensors."""
+    numbers: dict[int, int] = {}  # by the tensor's id; the record holds all tensors
+    memory: dict[int, int] = {}
+    count = itertools.count()
+
+    def number_of(tensor: Tensor) -> int:
+        if id(tensor) not in numbers:
+            numbers[id(tensor)] = next(count)
+        return numbers[id(tensor)]
+
+    def kept(value: Any, values: Iterator[Value]) -> Any:
+        if isinstance(value, Tensor):
+            known = next(values)
+            return Operand(number_of(value), tuple(value.shape), known.parameter, known.static)
+        return tuple(kept(v, values) for v in value) if isinstance(value, (list, tuple)) else value
+
+    result = []
+    for call in calls:
+        if call.operator == DETACH:
+            numbers[id(call.outputs[0])] = number_of(call.tensors[0])
+            continue
+        values = iter(call.before)
+        arguments = {name: kept(value, values) for name, value in call.arguments.items()}
+        schema = call.func._schema
+        shared = [a.name for a in schema.arguments if a.alias_info is not None]
+        origin = next((arguments[n].number for n in shared if isinstance(arguments[n], Operand)), None)
+        origin = None if origin is None else memory.get(origin, origin)
+        outputs = []
+        for tensor, value in zip(call.outputs, call.after, strict=True):
+            number = numbers[id(tensor)] = next(count)
+            memory[number] = number if origin is None else origin
+            outputs.append(Output(tuple(tensor.shape), tensor.element_size(), value.planes, number, memory[number]))
+        overwritten = origin if schema.is_mutable else None
+        result.append(Operation(call.operator, call.module, tuple(outputs), arguments, call.function, overwritten))
+    return tuple(result)
 
 
 Rule = Callable[[Call], "Value | list[Value]"]

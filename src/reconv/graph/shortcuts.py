@@ -18,12 +18,7 @@ from reconv.graph.copies import empty_fake
 from reconv.graph.labels import Shape
 
 Arguments = Mapping[str, Any]
-
-
-def shortcut(func: Any, arguments: Arguments, fake: FakeTensorMode) -> Any:
-    """The operator's outputs, or None where it has to be asked."""
-    way = _WAYS.get(func._opname) if func.namespace == "aten" else None
-    return None if way is None else way(fake, arguments)
+Shortcut = Callable[[FakeTensorMode, Arguments], Any]
 
 
 def _plain(*tensors: Tensor) -> bool:
@@ -38,7 +33,7 @@ def _new(fake: FakeTensorMode, like: Tensor, shape: Shape) -> Tensor:
     return empty_fake(fake, shape, tuple(strides), like.dtype, like.device)
 
 
-def _convolved(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+def convolution(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     signal, weight, bias = arguments["input"], arguments["weight"], arguments["bias"]
     tensors = [signal, weight] if bias is None else [signal, weight, bias]
     if arguments["transposed"] or signal.dim() != weight.dim() or not _plain(*tensors):
@@ -51,7 +46,7 @@ def _convolved(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     return _new(fake, signal, (len(signal), len(weight), *sizes))
 
 
-def _batch_normalized(fake: FakeTensorMode, arguments: Arguments) -> tuple[Tensor, ...]:
+def batch_norm(fake: FakeTensorMode, arguments: Arguments) -> tuple[Tensor, ...]:
     signal = arguments["input"]
     kept = signal.shape[1] if arguments["training"] else 0
     statistics = empty_fake(fake, (kept,), (1,), signal.dtype, signal.device)
@@ -59,16 +54,16 @@ def _batch_normalized(fake: FakeTensorMode, arguments: Arguments) -> tuple[Tenso
     return result, statistics, statistics
 
 
-def _of_one(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+def one_signal(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     signal = arguments["self"]
     return _new(fake, signal, tuple(signal.shape)) if _plain(signal) else None
 
 
-def _of_two(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+def two_signals(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     """Element-wise, where one of the two is as large as the result."""
     first, second = arguments["self"], arguments["other"]
     if isinstance(second, (int, float)):
-        return _of_one(fake, arguments)
+        return one_signal(fake, arguments)
     if not isinstance(second, Tensor) or not _plain(first, second):
         return None
     for large, small in ((first, second), (second, first)):
@@ -82,7 +77,7 @@ def _covers(large: Sequence[int], small: Sequence[int]) -> bool:
     return len(large) >= len(small) and all(b in (1, a) for a, b in pairs)
 
 
-def _in_place(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+def in_place(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     changed, other = arguments["self"], arguments.get("other")
     if isinstance(other, Tensor):
         fits = _plain(changed, other) and _covers(changed.shape, other.shape)
@@ -91,7 +86,7 @@ def _in_place(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     return changed if fits else None
 
 
-def _concatenated(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+def concatenation(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     tensors = arguments["tensors"]
     shape = list(tensors[0].shape)
     axis = arguments["dim"] % max(len(shape), 1)
@@ -102,7 +97,7 @@ def _concatenated(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     return _new(fake, tensors[0], tuple(shape))
 
 
-def _reserved(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+def reserved(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     """The empty tensor that a BatchNorm keeps for its backward pass."""
     size, device, dtype = arguments["size"], arguments["device"], arguments["dtype"]
     if size != [0] or device is None or dtype is None:
@@ -110,7 +105,7 @@ def _reserved(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     return empty_fake(fake, (0,), (1,), dtype, device)
 
 
-def _averaged(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+def mean(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     signal, axes = arguments["self"], arguments.get("dim")
     if not axes or not signal.dim() or arguments["dtype"] is not None or not _plain(signal):
         return None
@@ -119,7 +114,7 @@ def _averaged(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     return _new(fake, signal, tuple(1 if a in gone else n for a, n in enumerate(signal.shape) if kept or a not in gone))
 
 
-def _multiplied(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+def matrix_product(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     first, second = arguments.get("mat1", arguments["self"]), arguments["mat2"]
     added = arguments["self"] if "mat1" in arguments else None
     shape = (*first.shape[:1], *second.shape[1:])
@@ -131,14 +126,14 @@ def _multiplied(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     return _new(fake, first, shape)
 
 
-def _turned(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+def transposed_matrix(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     matrix = arguments["self"]
     if matrix.dim() != 2:
         return None
     return empty_fake(fake, tuple(matrix.shape[::-1]), matrix.stride()[::-1], matrix.dtype, matrix.device)
 
 
-def _viewed(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
+def view(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     signal, shape = arguments["self"], list(arguments["size"])
     known = math.prod(size for size in shape if size != -1)
     if not _plain(signal) or shape.count(-1) > 1 or known < 1 or signal.numel() % known:
@@ -147,27 +142,10 @@ def _viewed(fake: FakeTensorMode, arguments: Arguments) -> Tensor | None:
     return _new(fake, signal, tuple(shape)) if math.prod(shape) == signal.numel() else None
 
 
-def _layer_normalized(fake: FakeTensorMode, arguments: Arguments) -> tuple[Tensor, ...] | None:
+def layer_norm(fake: FakeTensorMode, arguments: Arguments) -> tuple[Tensor, ...] | None:
     signal, over = arguments["input"], list(arguments["normalized_shape"])
     rest = signal.dim() - len(over)
     if not _plain(signal) or list(signal.shape[rest:]) != over:
         return None
     statistics = _new(fake, signal, (*signal.shape[:rest], *[1] * len(over)))
     return _new(fake, signal, tuple(signal.shape)), statistics, statistics
-
-
-_WAYS: dict[str, Callable[[FakeTensorMode, Arguments], Any]] = {
-    "convolution": _convolved,
-    "native_batch_norm": _batch_normalized,
-    "empty": _reserved,
-    "cat": _concatenated,
-    "mean": _averaged,
-    "t": _turned,
-    "native_layer_norm": _layer_normalized,
-    **dict.fromkeys(("mm", "addmm"), _multiplied),
-    **dict.fromkeys(("view", "_unsafe_view"), _viewed),
-    **dict.fromkeys(("relu", "silu", "gelu", "sigmoid", "hardswish", "hardsigmoid", "hardtanh"), _of_one),
-    **dict.fromkeys(("relu_", "silu_", "sigmoid_", "hardswish_", "hardsigmoid_", "hardtanh_"), _in_place),
-    **dict.fromkeys(("add", "sub", "mul", "div"), _of_two),
-    **dict.fromkeys(("add_", "sub_", "mul_", "div_"), _in_place),
-}

@@ -22,12 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError
 from reconv.graph.copies import copy_without_data, named_modules, parameters_and_buffers, without_data
-from reconv.graph.questions import Listening
-from reconv.graph.record import Call, Operation, Output, Record, Rule, Value
-from reconv.graph.shortcuts import shortcut
+from reconv.graph.questions import FunctionCalls
+from reconv.graph.record import Call, Record, Rule, Value, operations_of
+from reconv.graph.rules import outputs_without_data
 
-# PyTorch runs it of itself when a tensor that it has just made is held by somebody else, such as a recording.
-DETACH = "aten.detach"
 _DEVICE = torch.ops.prim.device.default
 _WITHOUT_DATA = (
     fake_tensor.DataDependentOutputException,
@@ -49,10 +47,10 @@ class _Recorder(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing is compiled here, and keeping the compiler away takes time at every operator
 
-    def __init__(self, record: Record, rule_of: RuleOf, check: Check | None, listening: Listening, fake: Fake):
+    def __init__(self, record: Record, rule_of: RuleOf, check: Check | None, functions: FunctionCalls, fake: Fake):
         super().__init__()
         self.record = record
-        self.listening = listening
+        self.functions = functions
         self.fake = fake
         self.rule_of = rule_of
         self.check = check
@@ -63,25 +61,26 @@ class _Recorder(TorchDispatchMode):
         if func.namespace == "prim":  # a question, such as for a tensor's device
             device = getattr(args[0], "fake_device", None) if func is _DEVICE else None
             return func(*args, **(kwargs or {})) if device is None else device
-        arguments = _bound(func, args, kwargs or {})
-        outputs = None if self.fake is None else shortcut(func, arguments, self.fake)
+        arguments = bind_arguments(func, args, kwargs or {})
+        outputs = None if self.fake is None else outputs_without_data(func, arguments, self.fake)
         if outputs is None:
             outputs = func(*args, **(kwargs or {}))
         call = Call(self.record, func, arguments, outputs)
+        call.function = self.functions.current
         self.record.used.update(v.parameter for v in call.before if v.parameter)
         if call.outputs:
             values = self.rule_of(func)(call)
             call.after = [values] * len(call.outputs) if isinstance(values, Value) else values
             for tensor, value in zip(call.outputs, call.after, strict=True):
                 self.record.remember(tensor, value)
-        self.listening.hear(call.operator)
+        self.functions.note_operator(call.operator)
         if self.check is not None:
             self.check(call)
         self.record.operations.append(call)
         return outputs
 
 
-def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def bind_arguments(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by the names of the operator's schema, defaults filled in."""
     names, defaults = _schema_of(func)
     return {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
@@ -159,7 +158,7 @@ def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMod
     for name, tensor in (parameters | buffers).items():
         record.add_parameter(name, tensor)
     run(copy.eval(), example, record, rule_of, fake)
-    record.forward = tuple(_operation(call) for call in record.operations if call.operator != DETACH)
+    record.forward = operations_of(record.operations)
     training = not record.used.issuperset(parameters)
     if training:
         # Parameters that only training uses (auxiliary classifiers) are cut with the channels they read.
@@ -171,13 +170,6 @@ def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMod
             training = False
         record.calls, record.uncounted = counted
     return Recording(record, model, fake, training)
-
-
-def _operation(call: Call) -> Operation:
-    outputs = zip(call.outputs, call.after, strict=True)
-    return Operation(
-        call.operator, call.module, tuple(Output(tuple(t.shape), t.element_size(), v.planes) for t, v in outputs)
-    )
 
 
 def batch_of_two(example: Any) -> Any:
@@ -196,11 +188,11 @@ def run(
     """Run the copy once under the recorder; `check` sees every call before the next one runs."""
     record.modules = dict(named_modules(copy))
     args, kwargs = call_arguments(without_data(example, fake))
-    listening = Listening(lambda: record.modules.get(record.module))
-    recorder = _Recorder(record, rule_of, check, listening, fake)
-    with _path_followed(record), torch.no_grad(), fake or nullcontext(), listening, recorder:
+    functions = FunctionCalls(lambda: record.modules.get(record.module))
+    recorder = _Recorder(record, rule_of, check, functions, fake)
+    with _path_followed(record), torch.no_grad(), fake or nullcontext(), functions, recorder:
         outputs = copy(*args, **kwargs)
-    record.noticed = record.noticed or listening.noticed
+    record.noticed = record.noticed or functions.noticed
     for tensor in pytree.tree_leaves(outputs):
         if isinstance(tensor, Tensor):
             for plane in record.value_of(tensor).planes:

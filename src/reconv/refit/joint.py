@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reconv.refit.chains import LayerUse
+from reconv.refit.layer_use import LayerUse
 from reconv.refit.parallel import each
 from reconv.refit.rows import Sampler, from_matrix, input_rows, output_positions, tap_table
 from reconv.refit.solve import Bounds, by_group, damped

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from reconv.errors import GraphError
 from reconv.modes import evaluating
 from reconv.plan import Plan
-from reconv.refit.chains import Chain, find_chains
+from reconv.refit.chains import find_chains
 from reconv.refit.parallel import in_parts
 from reconv.refit.report import RepairReport
 from reconv.refit.rows import Sampler
@@ -59,10 +58,7 @@ def repair_with_report(
     repaired = copy.deepcopy(small)
     device = next(repaired.parameters()).device
     with evaluating(reference, repaired), torch.no_grad(), in_parts(device):
-        two = images[:2].to(device)
-        chains, left = find_chains(plan.graph, repaired, two)
-        originals, _ = find_chains(plan.graph, reference, two)
-        chains = {name: _shared(chain, originals[name]) for name, chain in chains.items() if name in originals}
+        chains, left = find_chains(plan.graph, repaired)
         sampler = Sampler(len(images), settings.points, settings.seed)
         walk = Walk(repaired, plan, chains, sampler, settings)
         largest = max((chain.numel for chain in chains.values()), default=0)
@@ -73,13 +69,6 @@ def repair_with_report(
             for name, chain in chains.items():
                 walk.run_to(name, images, Targets.of(reference, plan, {name: chain}, images, sampler, settings))
     return repaired, RepairReport(tuple(walk.done), left)
-
-
-def _shared(chain: Chain, original: Chain) -> Chain:
-    """A chain that both networks have; where they differ, nothing is assumed of what follows the layer."""
-    if chain.steps == original.steps and chain.norm == original.norm and chain.follows == original.follows:
-        return chain
-    return replace(chain, steps=(), norm=None, gate=None, follows=None)
 
 
 def check_networks(small: nn.Module, plan: Plan, reference: nn.Module) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from reconv.refit.chains import LayerUse
+from reconv.refit.layer_use import LayerUse
 
 
 def tap_table(use: LayerUse, output_size: Sequence[int]) -> Tensor:

@@ -8,7 +8,7 @@ squares error of any choice of channels is known without another look at the ima
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from reconv.graph.channels import ChannelGraph
 from reconv.modes import evaluating
 from reconv.refit import norms
-from reconv.refit.chains import Chain, Follower, LayerUse, find_chains, layer_names
+from reconv.refit.chains import Chain, find_chains
+from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
 from reconv.refit.parallel import each, in_parts
 from reconv.refit.rows import Sampler, input_rows, needed_rows, output_positions, signal_rows, tap_table
 from reconv.refit.settings import Settings, check_images
@@ -50,7 +51,7 @@ def gather_moments(
     model = graph.model
     with evaluating(model), torch.no_grad():
         device = next(model.parameters()).device
-        chains, _ = find_chains(graph, model, images[:2].to(device))
+        chains, _ = find_chains(graph, model)
         wanted = set(chains) if layers is None else set(layers)
         inputs = {
             name: graph.layer(name).inputs.shape[1] * graph.weight(graph.layer(name))[0, 0].numel() for name in chains
@@ -58,14 +59,13 @@ def gather_moments(
         chains = {name: c for name, c in chains.items() if name in wanted and inputs[name] <= _LARGEST}
         sums, sampler = _Sums(graph, chains), Sampler(len(images), settings.points, settings.seed)
 
-        def gather(start: int) -> None:
-            part = images[start : start + settings.batch].to(device)
-            number = start // settings.batch
-            with sums.part(), _Gatherer(sums, sampler, (start, len(part)), number):
-                model(part)
+        def gather(part: slice) -> None:
+            with sums.part():
+                number = part.start // settings.batch
+                _Gatherer(sums, sampler, part.start, number).run_network(model, images[part].to(device))
 
         with in_parts(device):
-            for _ in each(gather, range(0, len(images), settings.batch)):
+            for _ in each(gather, batches(len(images), settings.batch)):
                 pass
         return sums.moments()
 
@@ -120,20 +120,20 @@ class _Sums:
 
 
 class _Gatherer(Follower):
-    """Looks at some of the images: the first of them, and how many."""
+    """Gathers what some of the images give, from the image `start` on; they are the part of this number."""
 
-    def __init__(self, sums: _Sums, sampler: Sampler, part: tuple[int, int], number: int):
+    def __init__(self, sums: _Sums, sampler: Sampler, start: int, number: int):
         super().__init__(sums.names, sums.chains)
         self.sums = sums
         self.sampler = sampler
-        self.start, self.part = part
+        self.start = start
         self.number = number
         self._kinds: dict[str, str] = {}
         self._positions: dict[str, Tensor] = {}
 
-    def on_layer(self, chain: Chain, use: LayerUse, run: Any) -> Tensor:
-        signal: Tensor = run()
-        repeats, spatial = len(signal) // self.part, output_positions(signal, use.kind)
+    def on_layer(self, chain: Chain, use: LayerUse, run: Callable[[], Tensor]) -> Tensor:
+        signal = run()
+        repeats, spatial = len(signal) // self.images, output_positions(signal, use.kind)
         positions = self.sampler.positions(
             chain.layer, repeats * self.sampler.images, spatial.numel(), needed_rows(use.weight, use.kind)
         )[repeats * self.start :][: len(signal)].to(signal.device)

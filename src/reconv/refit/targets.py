@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from reconv.plan import Plan
-from reconv.refit.chains import Chain, Follower, LayerUse, layer_names
+from reconv.refit.chains import Chain
+from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
 from reconv.refit.parallel import each
 from reconv.refit.rows import Sampler, needed_rows, output_positions, signal_rows
 from reconv.refit.settings import Settings
@@ -43,16 +43,15 @@ class Targets:
         """Look at the original network once."""
         device, names = next(model.parameters()).device, layer_names(plan.graph, model)
 
-        def look(start: int) -> _Looking:
-            part = images[start : start + settings.batch].to(device)
-            with (looking := _Looking(names, plan, chains, sampler, settings, (start, len(part)))):
-                model(part)
-            return looking
+        def collect(part: slice) -> _Collector:
+            collector = _Collector(names, plan, chains, sampler, settings, part.start)
+            collector.run_network(model, images[part].to(device))
+            return collector
 
-        looks = list(each(look, range(0, len(images), settings.batch)))
+        parts = list(each(collect, batches(len(images), settings.batch)))
         return cls(
-            {name: torch.cat([look.rows[name] for look in looks]) for name in looks[0].rows},
-            {name: torch.cat([look.maps[name] for look in looks if name in look.maps]) for name in looks[0].maps},
+            {name: torch.cat([part.rows[name] for part in parts]) for name in parts[0].rows},
+            {name: torch.cat([part.maps[name] for part in parts if name in part.maps]) for name in parts[0].maps},
         )
 
     @staticmethod
@@ -67,8 +66,8 @@ class Targets:
         return 4 * total
 
 
-class _Looking(Follower):
-    """Looks at some of the images: the first of them, and how many."""
+class _Collector(Follower):
+    """Collects the signals of some of the images, from the image `start` on."""
 
     def __init__(
         self,
@@ -77,25 +76,25 @@ class _Looking(Follower):
         chains: Mapping[str, Chain],
         sampler: Sampler,
         settings: Settings,
-        part: tuple[int, int],
+        start: int,
     ):
         super().__init__(names, chains)
         self.plan = plan
         self.sampler = sampler
         self.settings = settings
-        self.start, self.part = part
+        self.start = start
         self.rows: dict[str, Tensor] = {}
         self.maps: dict[str, Tensor] = {}
         self._kinds: dict[str, tuple[str, int]] = {}
 
-    def on_layer(self, chain: Chain, use: LayerUse, run: Any) -> Tensor:
+    def on_layer(self, chain: Chain, use: LayerUse, run: Callable[[], Tensor]) -> Tensor:
         self._kinds[chain.layer] = (use.kind, needed_rows(use.weight, use.kind))
-        return run()  # type: ignore[no-any-return]
+        return run()
 
     def on_end(self, chain: Chain, signal: Tensor) -> Tensor:
         name = chain.layer
         kind, least = self._kinds[name]
-        repeats, count = len(signal) // self.part, output_positions(signal, kind).numel()
+        repeats, count = len(signal) // self.images, output_positions(signal, kind).numel()
         positions = self.sampler.positions(name, repeats * self.sampler.images, count, least)
         start = repeats * self.start
         rows = signal_rows(signal, kind, positions[start : start + len(signal)].to(signal.device))

@@ -11,7 +11,8 @@ does not owe to this layer are all there is; the layer is solved there, and its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 
 from reconv.plan import Plan
 from reconv.refit import norms
-from reconv.refit.chains import Chain, Follower, LayerUse, layer_names
+from reconv.refit.chains import Chain
 from reconv.refit.joint import Member, Pair, refine
+from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
 from reconv.refit.parallel import each
 from reconv.refit.report import LayerRepair
 from reconv.refit.rows import (
@@ -81,27 +83,22 @@ class Walk(Follower):
         self._only: str | None = None
         self._gathered: list[tuple[_Pending, Tensor]] = []
         self._maps: list[tuple[Tensor, Tensor]] = []
-        self._part = self._start = 0
+        self._start = 0
 
     def run(self, images: Tensor, targets: Targets) -> None:
         """All layers in one pass of all images."""
-        self._targets, self._part, self._start = targets, len(images), 0
-        with self:
-            self.model(images.to(next(self.model.parameters()).device))
+        self._targets, self._start = targets, 0
+        self.run_network(self.model, images.to(next(self.model.parameters()).device))
 
     def run_to(self, layer: str, images: Tensor, targets: Targets) -> None:
         """One layer, in a pass of batches that ends where the layer's chain does."""
         self._only, self._targets = layer, targets
         self._gathered, self._maps, self._start = [], [], 0
-        for part in images.split(self.settings.batch):
-            self._part = len(part)
-            try:
-                with self:
-                    self.model(part.to(next(self.model.parameters()).device))
-            except _ReachedError:
-                pass
+        for part in batches(len(images), self.settings.batch):
+            self._start = part.start
+            with suppress(_ReachedError):
+                self.run_network(self.model, images[part].to(next(self.model.parameters()).device))
             self._open.clear()
-            self._start += len(part)
         chain, pending = self.chains[layer], [p for p, _ in self._gathered]
         whole = replace(pending[0], rows=torch.cat([p.rows for p in pending]))
         matrix = self._solve(chain, whole, torch.cat([others for _, others in self._gathered]))
@@ -111,16 +108,16 @@ class Walk(Follower):
 
     # ------------------------------------------------------------------ on the way
 
-    def on_layer(self, chain: Chain, use: LayerUse, run: Any) -> Tensor:
+    def on_layer(self, chain: Chain, use: LayerUse, run: Callable[[], Tensor]) -> Tensor:
         if chain.mutated:
             use = use.on(use.input.clone())
         if chain.layer in self._leads:
             self._uses[chain.layer] = use
         if self._only not in (None, chain.layer):
-            return run()  # type: ignore[no-any-return]
+            return run()
         shape = use.output_size()
         spatial, device = output_positions(shape, use.kind), use.input.device
-        repeats = shape[0] // self._part
+        repeats = shape[0] // self.images
         least = needed_rows(self.plan.graph.weight(self.plan.graph.layer(chain.layer)), use.kind)
         positions = self.sampler.positions(chain.layer, repeats * self.sampler.images, spatial.numel(), least)
         positions = positions[self._start * repeats :][: shape[0]].to(device)
@@ -131,8 +128,8 @@ class Walk(Follower):
         self._pending[chain.layer] = _Pending(use, rows, constant, positions)
         return use.input.new_zeros(shape)
 
-    def on_norm(self, chain: Chain, signal: Tensor, run: Any) -> Tensor:
-        return signal if chain.layer in self._pending else run()
+    def on_norm(self, chain: Chain, signal: Tensor, normalized: Tensor) -> Tensor:
+        return signal if chain.layer in self._pending else normalized
 
     def on_end(self, chain: Chain, signal: Tensor) -> Tensor:
         pending = self._pending.pop(chain.layer, None)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,13 +21,12 @@ from reconv.errors import GraphError
 from reconv.graph.channels import Mask
 from reconv.graph.copies import copy_model
 from reconv.graph.labels import axes_of
-from reconv.graph.rules import STATISTICS
-from reconv.graph.tracing import call_arguments
+from reconv.graph.rules import operator_of
+from reconv.graph.tracing import bind_arguments, call_arguments
 from reconv.plan import Plan
 from reconv.surgery.cut import cut_tensor
 
 SHAKE = 0.1
-_STATISTICS = frozenset(STATISTICS.split())
 
 
 def verify(model: nn.Module, small: nn.Module, plan: Plan, seed: int = 0) -> float:
@@ -57,7 +55,7 @@ def verify(model: nn.Module, small: nn.Module, plan: Plan, seed: int = 0) -> flo
         _shake(big, cut, plan, generator)
         masks = _zero_removed(big, plan)
         inputs, others = (_drawn(plan.graph.inputs, big, generator) for _ in range(2))
-        with _NormsOfKept(masks), _StatisticsOfKept(plan):
+        with _ZeroWeightNorm(), _OverKept(plan, masks):
             expected = _outputs(big, inputs)
         found, elsewhere = _outputs(cut, inputs), _outputs(cut, others)
     if not any(torch.is_floating_point(t) for t in pytree.tree_leaves(plan.graph.inputs) if isinstance(t, Tensor)):
@@ -127,64 +125,46 @@ def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
     return [t for t in outputs if isinstance(t, Tensor)]
 
 
-class _NormsOfKept(TorchFunctionMode):
-    """Norms over channels see only those that stay: layer and group norms, and weights that are standardized.
+class _OverKept(TorchDispatchMode):
+    """Norms over channels, means and the like run over those that stay, as the operators' rows say.
 
-    A weight of zeros divided by its norm is zero.
+    Args:
+        plan: of the cut; its graph knows the statistics of a forward pass, one after the other.
+        masks: of the parameters that lost something, by their ids.
     """
 
-    def __init__(self, masks: Mapping[int, Mask]):
+    def __init__(self, plan: Plan, masks: Mapping[int, Mask]):
         super().__init__()
+        self.statistics = iter(plan.graph.statistics)
+        self.keep = plan.keep
         self.masks = masks
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch._weight_norm:
-            return func(*args, **(kwargs or {})).nan_to_num(0.0)
-        if func is F.batch_norm and id(getattr(args[0], "_base", None)) in self.masks:
-            return _standardized(args[0], self.masks[id(args[0]._base)], kwargs or {})
-        given = dict(zip(("input", "groups", "weight", "bias", "eps"), args, strict=False)) | (kwargs or {})
-        axis = {F.layer_norm: -1, F.group_norm: 1}.get(func)
-        if axis is None or id(given.get("weight")) not in self.masks:
-            return func(*args, **(kwargs or {}))
-        signal = given["input"]
-        kept = torch.from_numpy(np.flatnonzero(self.masks[id(given["weight"])])).to(signal.device)
-        weight, bias = (None if given.get(k) is None else given[k][kept] for k in ("weight", "bias"))
-        if func is F.layer_norm:
-            part = F.layer_norm(signal[..., kept], (len(kept),), weight, bias, given["eps"])
-        else:
-            part = F.group_norm(signal[:, kept], given.get("groups") or given["num_groups"], weight, bias, given["eps"])
-        return torch.zeros_like(signal).index_copy(axis, kept, part)
-
-
-class _StatisticsOfKept(TorchDispatchMode):
-    """Means and the like run over the channels that stay, as the trace found them, one after the other."""
-
-    def __init__(self, plan: Plan):
-        super().__init__()
-        self.expected = iter(plan.graph.statistics)
-        self.keep = plan.keep
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace == "aten" and func._opname in _STATISTICS:
-            signal = args[0]
-            for plane in next(self.expected, ()):
-                (axis,) = axes_of(plane)
-                if signal.dim() != plane.ndim or signal.shape[axis] != plane.size:
-                    raise GraphError(
-                        f"{func._opname}: the forward pass runs other operators than the traced one, so that no proof "
-                        "is possible; give a model whose forward does not depend on the values of its input"
-                    )
-                signal = signal.index_select(axis, torch.from_numpy(np.flatnonzero(self.keep[plane])).to(signal.device))
-            args = (signal, *args[1:])
-        return func(*args, **(kwargs or {}))
+        operator = operator_of(func)
+        if operator.statistic:
+            args = (self._kept(func, args[0]), *args[1:])
+        outputs = func(*args, **(kwargs or {}))
+        if operator.over_kept is not None:
+            kept = operator.over_kept(bind_arguments(func, args, kwargs or {}), self.masks)
+            outputs = outputs if kept is None else (kept, *outputs[1:])
+        return outputs
+
+    def _kept(self, func: Any, signal: Tensor) -> Tensor:
+        """A signal without what goes of the axes that its statistic runs over."""
+        for plane in next(self.statistics, ()):
+            (axis,) = axes_of(plane)
+            if signal.dim() != plane.ndim or signal.shape[axis] != plane.size:
+                raise GraphError(
+                    f"{func._opname}: the forward pass runs other operators than the traced one, so that no proof "
+                    "is possible; give a model whose forward does not depend on the values of its input"
+                )
+            signal = signal.index_select(axis, torch.from_numpy(np.flatnonzero(self.keep[plane])).to(signal.device))
+        return signal
 
 
-def _standardized(weight: Tensor, mask: Mask, given: Mapping[str, Any]) -> Tensor:
-    """A weight [1, C, n] minus its mean and over its deviation, row by row, from the entries that stay."""
-    kept = torch.from_numpy(mask.reshape(tuple(weight.shape))).to(weight.device).double()
-    count = kept.sum(-1, keepdim=True).clamp(min=1)
-    centered = (weight - (weight * kept).sum(-1, keepdim=True) / count) * kept
-    result = centered / (centered.square().sum(-1, keepdim=True) / count + given["eps"]).sqrt()
-    scale = given.get("weight")
-    scaled: Tensor = result if scale is None else result * scale[:, None]
-    return scaled
+class _ZeroWeightNorm(TorchFunctionMode):
+    """A weight of zeros divided by its norm is zero."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        return result.nan_to_num(0.0) if func is torch._weight_norm else result

@@ -152,24 +152,29 @@ def same(call: Call) -> Value:
     return Value(value.planes, static=value.static)
 
 
-ADDITIONS = {"add", "add_", "sub", "sub_", "rsub"}
-SAME_TENSOR = {"clone", "alias", "detach", "_to_copy", "contiguous", "lift_fresh", "to"}
-
-
 def elementwise(call: Call) -> Value:
     tensors = [t for t in call.tensors if t.dim() > 0]
     if len(tensors) == 1:
         value = call.value(tensors[0])
-        return value if call.func._opname in SAME_TENSOR else Value(value.planes, static=value.static)
-    if not tensors:
-        return NOTHING
-    if call.func._opname in ADDITIONS:
+        return Value(value.planes, static=value.static)
+    return Value(merged(call, tensors), static=only_static(call, tensors)) if tensors else NOTHING
+
+
+def same_tensor(call: Call) -> Value:
+    """A copy: a parameter's is known by its name still."""
+    tensors = [t for t in call.tensors if t.dim() > 0]
+    return call.value(tensors[0]) if len(tensors) == 1 else elementwise(call)
+
+
+def added(call: Call) -> Value:
+    """The sum of two signals is a residual stream, unless both are the same channels already."""
+    tensors = [t for t in call.tensors if t.dim() > 0]
+    if len(tensors) > 1:
         _mark_streams(call, tensors)
-    return Value(merged(call, tensors), static=only_static(call, tensors))
+    return elementwise(call)
 
 
 def _mark_streams(call: Call, tensors: Sequence[Tensor]) -> None:
-    """The sum of two signals is a residual stream, unless both are the same channels already."""
     rank = max(t.dim() for t in tensors)
     signals = [t for t in tensors if not call.value(t).static]
     if len(signals) < 2:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
 from reconv.graph.labels import along, axes_of
 from reconv.graph.record import NOTHING, Call, Value
 from reconv.graph.rules.common import contract, joined, labels_along, merged, size_follows
+
+Mask = npt.NDArray[np.bool_]
 
 
 def batch_norm(call: Call) -> list[Value]:
@@ -63,3 +74,45 @@ def weight_norm(call: Call) -> list[Value]:
     """v / |v| * g: the norm runs over all axes but one, and a removed input adds nothing to it."""
     v, g = call["v"], call["g"]
     return [Value(merged(call, [v, g]), static=True)] + [NOTHING] * (len(call.outputs) - 1)
+
+
+# ------------------------------------------------------------------ over the channels that stay, for a proof
+
+
+def layer_norm_over_kept(arguments: Mapping[str, Any], masks: Mapping[int, Mask]) -> Tensor | None:
+    mask, signal = masks.get(id(arguments["weight"])), arguments["input"]
+    if mask is None:
+        return None
+    kept, weight, bias = _kept(arguments, mask)
+    part = functional.layer_norm(signal[..., kept], (len(kept),), weight, bias, arguments["eps"])
+    return torch.zeros_like(signal).index_copy(-1, kept, part)
+
+
+def group_norm_over_kept(arguments: Mapping[str, Any], masks: Mapping[int, Mask]) -> Tensor | None:
+    mask, signal = masks.get(id(arguments["weight"])), arguments["input"]
+    if mask is None:
+        return None
+    kept, weight, bias = _kept(arguments, mask)
+    part = functional.group_norm(signal[:, kept], arguments["group"], weight, bias, arguments["eps"])
+    return torch.zeros_like(signal).index_copy(1, kept, part)
+
+
+def _kept(arguments: Mapping[str, Any], mask: Mask) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Indices of the channels that stay, their scales and their shifts."""
+    kept = torch.from_numpy(np.flatnonzero(mask)).to(arguments["input"].device)
+    weight, bias = (None if arguments[name] is None else arguments[name][kept] for name in ("weight", "bias"))
+    return kept, weight, bias
+
+
+def standardize_over_kept(arguments: Mapping[str, Any], masks: Mapping[int, Mask]) -> Tensor | None:
+    """A weight [1, C, n] minus its mean and over its deviation, row by row, from the entries that stay."""
+    weight, scale = arguments["input"], arguments["weight"]
+    mask = masks.get(id(weight._base))
+    if mask is None:
+        return None
+    kept = torch.from_numpy(mask.reshape(tuple(weight.shape))).to(weight.device).double()
+    count = kept.sum(-1, keepdim=True).clamp(min=1)
+    centered = (weight - (weight * kept).sum(-1, keepdim=True) / count) * kept
+    result = centered / (centered.square().sum(-1, keepdim=True) / count + arguments["eps"]).sqrt()
+    scaled: Tensor = result if scale is None else result * scale[:, None]
+    return scaled
