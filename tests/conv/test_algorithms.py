@@ -81,7 +81,7 @@ def test_the_filter_is_chebyshevs_polynomial() -> None:
     block = torch.nn.functional.normalize(torch.randn(4, 4, 144, dtype=torch.float64), dim=2)
     ritz = spectral.Ritz.of(block, operator, (12, 12))
     behind = eigenvalues[:, -5].minimum(0.99 * ritz.values[:, -1]).maximum(0.7 * ritz.values[:, -1])
-    found = spectral.filtered(operator, ritz, behind, torch.full_like(behind, 100.0), (12, 12))
+    found = spectral.chebyshev_filter(operator, ritz, behind, torch.full_like(behind, 100.0), (12, 12))
     x = (2 * eigenvalues / behind[:, None] - 1)[:, None]
 
     def chebyshev(degree: int) -> Tensor:

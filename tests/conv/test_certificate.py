@@ -1,4 +1,4 @@
-"""The bracket of the spectral norm holds the truth, and what is not above it is not certified."""
+"""The bracket contains the spectral norm, and no bound below it is certified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bands: one axis of `G = A A^T`, reduced to what is essential, and how it continues when the map grows.
+"""Bands: one axis of `G = A A^T`, in a reduced form, and how it continues when the map grows.
 
 Seen from its rows, an axis is a band: rows further apart than its degree never read the same position. Three
 facts make every geometry one of a few simple bands:
@@ -11,7 +11,7 @@ gives the terms.
 *Cells.* Away from the border a band repeats: forward every row, backward every `stride` rows. One period is a
 cell.
 
-*Resizing.* The same borders around more or fewer cells: `resized`. Norms of large maps are found on small ones.
+*Resizing.* The same borders around more or fewer cells: `resized`. Norms of large maps are computed on small ones.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Complex128, Float64, Int64
 from torch import Tensor
 
 from reconv.conv import taps
 from reconv.conv.geometry import Axis
+from reconv.conv.shapes import Bool, Complex128, Float64, Int64
 from reconv.conv.taps import Direction
 
 
 @dataclass(frozen=True)
 class Band:
-    """An undilated axis without rest (`stride*(outputs-1) + kernel = before + inputs + after`), seen from one side."""
+    """One side of an undilated axis that reads every position.
+
+    `stride*(outputs-1) + kernel = before + inputs + after`.
+    """
 
     axis: Axis
     direction: Direction
@@ -68,7 +71,7 @@ class Band:
         return Band(replace(axis, inputs=inputs), self.direction)
 
     def at_least(self, rows: int) -> int:
-        """The smallest size not below `rows` that keeps the borders apart and is whole cells from our own."""
+        """The smallest size, at least `rows`, that keeps the borders apart and differs from ours by whole cells."""
         rows = max(rows, sum(self.border) + self.degree, self.period)
         return self.rows - max(0, (self.rows - rows) // self.period) * self.period
 
@@ -116,7 +119,7 @@ class Band:
 
 
 def direct_sum(axis: Axis, direction: Direction) -> Counter[Band]:
-    """The bands whose direct sum the axis is, each with how often it occurs."""
+    """The bands whose direct sum the axis is, each with its multiplicity."""
     common = math.gcd(axis.stride, axis.dilation)
     classes = axis.dilation // common
     terms: Counter[Band] = Counter()
@@ -148,6 +151,6 @@ def _trimmed(before: int, inputs: int, outputs: int, kernel: int, stride: int) -
     """An axis that begins `before` zeros ahead of the map (or within it), cut to what it reads."""
     reach = stride * (outputs - 1) + kernel
     first, last = max(0, -before), min(inputs, reach - before)
-    seen = max(0, last - first)
+    read = max(0, last - first)
     zeros = max(0, min(before, reach))
-    return Axis(seen, kernel, stride, zeros, reach - zeros - seen)
+    return Axis(read, kernel, stride, zeros, reach - zeros - read)

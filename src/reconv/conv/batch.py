@@ -1,4 +1,4 @@
-"""Channels of all layers with the same geometry, solved together and dealt out again.
+"""Channels of all layers with the same geometry, solved together.
 
 Batches of one geometry share tables and calls; within a batch channels are scaled to order one (a norm of 1e-7
 deserves the same relative accuracy, and an exact zero stays one), and the terms of the direct sum are solved
@@ -11,17 +11,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from reconv.conv import certificate, taps
 from reconv.conv.bands import Band, direct_sum
 from reconv.conv.frobenius import frobenius_norm
 from reconv.conv.geometry import ConvGeometry
+from reconv.conv.shapes import Float64, Int64
 from reconv.conv.solve import Estimate, spectral_and_nuclear
 from reconv.conv.taps import Direction
 
-CHUNK_ROWS = 200_000  # rows times channels of a chunk: large enough for the calls, small enough for the caches
+CHUNK_ROWS = 200_000  # rows x channels per chunk: enough to hide the overhead of calls, few enough for the CPU caches
 CHUNK_CHANNELS = 256
 
 Kind = tuple[ConvGeometry, Direction, torch.device]
@@ -30,12 +30,12 @@ Terms = list[tuple[tuple[Band, Band], int]]
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Channels of one geometry, of whichever layers.
+    """Channels of one geometry, from one or more layers.
 
     Attributes:
-        geometry, direction: theirs.
+        geometry, direction: of all these channels.
         gram: tap Gram, [channels, taps, taps].
-        owner: of which layer each is, and which channel there, [channels, 2].
+        owner: layer and channel of each, [channels, 2].
     """
 
     geometry: ConvGeometry
@@ -45,16 +45,16 @@ class Chunk:
 
     @property
     def work(self) -> int:
-        """For ordering: the longest first."""
+        """An estimate, to start the longest chunks first."""
         return len(self.gram) * _rows(self.geometry, self.direction)
 
 
-def chunks(kinds: Sequence[Kind], grams: Sequence[Tensor], workers: int) -> list[Chunk]:
-    """All channels, by geometry, in pieces that are about even and enough for all workers."""
+def split_into_chunks(kinds: Sequence[Kind], grams: Sequence[Tensor], workers: int) -> list[Chunk]:
+    """All channels, by geometry, in chunks of about equal size, enough for all workers."""
     members: dict[Kind, list[int]] = {}
     for layer, kind in enumerate(kinds):
         members.setdefault(kind, []).append(layer)
-    found: list[Chunk] = []
+    result: list[Chunk] = []
     for (geometry, direction, _), layers in members.items():
         pairs = [(layer, c) for layer in layers for c in range(len(grams[layer]))]
         owner = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
@@ -62,29 +62,29 @@ def chunks(kinds: Sequence[Kind], grams: Sequence[Tensor], workers: int) -> list
         limit = max(16, min(CHUNK_CHANNELS, CHUNK_ROWS // _rows(geometry, direction)))
         count = max(-(-len(gram) // limit), min(workers, len(gram) // 16), 1)
         parts = zip(gram.tensor_split(count), owner.tensor_split(count))
-        found += [Chunk(geometry, direction, part, whose) for part, whose in parts]
-    return sorted(found, key=lambda chunk: -chunk.work)
+        result += [Chunk(geometry, direction, part, owners) for part, owners in parts]
+    return sorted(result, key=lambda chunk: -chunk.work)
 
 
-def solve(chunk: Chunk, norms: Sequence[str], *, exact: bool, tol: float) -> dict[str, Estimate]:
+def solve_chunk(chunk: Chunk, norms: Sequence[str], *, exact: bool, tol: float) -> dict[str, Estimate]:
     """The norms of a chunk's channels."""
     scale = chunk.gram.diagonal(dim1=1, dim2=2).amax(1)
-    alive = torch.nonzero(scale > 0)[:, 0]
-    gram = chunk.gram[alive] / scale[alive, None, None]
-    found: dict[str, Estimate] = {}
+    indices = torch.nonzero(scale > 0)[:, 0]
+    gram = chunk.gram[indices] / scale[indices, None, None]
+    nonzero: dict[str, Estimate] = {}
     spectra = frozenset(norms) - {"frobenius"}
-    if len(alive) and spectra:
-        found = _spectral_and_nuclear(chunk, gram, spectra, exact=exact, tol=tol)
-    if len(alive) and "frobenius" in norms:
+    if len(indices) and spectra:
+        nonzero = _spectral_and_nuclear(chunk, gram, spectra, exact=exact, tol=tol)
+    if len(indices) and "frobenius" in norms:
         value = frobenius_norm(gram.diagonal(dim1=1, dim2=2), chunk.geometry)
-        found["frobenius"] = Estimate.by("closed form", value, 1e-15)
+        nonzero["frobenius"] = Estimate.by("closed form", value, 1e-15)
     estimates = {}
     for norm in norms:
         estimates[norm] = Estimate.by("zero", torch.zeros_like(scale), 0.0)
-        if norm in found:
-            root = scale[alive].sqrt()
-            live = found[norm]
-            estimates[norm].put(alive, Estimate(live.value * root, live.error * root, live.algorithm))
+        if norm in nonzero:
+            root = scale[indices].sqrt()
+            estimate = nonzero[norm]
+            estimates[norm].put(indices, Estimate(estimate.value * root, estimate.error * root, estimate.algorithm))
     return estimates
 
 
@@ -103,7 +103,7 @@ def _spectral_and_nuclear(
     return {norm: total.get(norm, zero) for norm in norms}
 
 
-def certified(
+def certify(
     gram: Float64[Tensor, "channels taps taps"],
     geometry: ConvGeometry,
     direction: Direction,
@@ -114,16 +114,16 @@ def certified(
     scale = gram.diagonal(dim1=1, dim2=2).amax(1)
     unit = scale.where(scale > 0, 1)
     split = taps.split_axes(gram / unit[:, None, None], geometry.kernel)
-    wanted = ((1 + rtol) * value).square() / unit
+    target = ((1 + rtol) * value).square() / unit
     bound = torch.zeros_like(value)
     for bands, _ in _terms(geometry, direction):
-        sharp = certificate.is_above(split, bands, wanted)
-        bound = bound.maximum(wanted.where(sharp, certificate.symbol_bound(split, bands)))
+        sharp = certificate.is_above(split, bands, target)
+        bound = bound.maximum(target.where(sharp, certificate.symbol_bound(split, bands)))
     return (bound * scale).sqrt()
 
 
 def _terms(geometry: ConvGeometry, direction: Direction) -> Iterator[tuple[tuple[Band, Band], int]]:
-    """The direct sum of the geometry: pairs of bands that read something, and how often each occurs."""
+    """The direct sum of the geometry: pairs of bands that read something, and the multiplicity of each."""
     vertical, horizontal = (direct_sum(axis, direction) for axis in geometry.axes)
     for one, times1 in vertical.items():
         for two, times2 in horizontal.items():

@@ -1,4 +1,4 @@
-"""A proof for sigma_1: an upper bound that holds whatever the iteration did.
+"""A proof for sigma_1: an upper bound that does not depend on the iteration.
 
 *Cheap.* Zero padding is a restriction of the endless map, so sigma_1^2 is at most the maximum of the symbol f.
 A grid may miss that maximum, but not by much: a trigonometric polynomial of degree D is at most its largest
@@ -20,13 +20,13 @@ import math
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from reconv.conv.bands import Band
-from reconv.conv.nuclear import endless, frequency_blocks
+from reconv.conv.nuclear import endless_side, frequency_blocks
+from reconv.conv.shapes import Bool, Float64
 
-OVERSAMPLING = 16
+OVERSAMPLING = 16  # points of the grid per degree of the symbol
 
 Split = Float64[Tensor, "channels pairs1 pairs2"]
 Values = Float64[Tensor, "channels"]
@@ -36,7 +36,7 @@ def symbol_bound(split: Split, bands: tuple[Band, Band]) -> Values:
     """An upper bound of sigma_1 squared, from the symbol on a grid."""
     degrees = [band.lag_meetings(split.device).shape[1] // 2 for band in bands]
     counts = [OVERSAMPLING * max(1, degree) for degree in degrees]
-    sides = (endless(band, count, split.device, half=i == 1) for i, (band, count) in enumerate(zip(bands, counts)))
+    sides = (endless_side(band, count, split.device, half=i == 1) for i, (band, count) in enumerate(zip(bands, counts)))
     highest = torch.linalg.eigvalsh(frequency_blocks(split, *sides))[..., -1].amax(1)
     missed = math.prod(math.cos(math.pi * degree / count) for degree, count in zip(degrees, counts))
     return torch.div(highest, missed)
@@ -51,7 +51,7 @@ def work(bands: tuple[Band, Band]) -> float:
 def is_above(split: Split, bands: tuple[Band, Band], bound: Values) -> Bool[Tensor, "channels"]:
     """Whether `bound` is proven to be above sigma_1 squared, for every channel.
 
-    Cost: `work` a channel; the factorization runs along the longer axis.
+    Cost: `work` per channel; the factorization runs along the longer axis.
     """
     if bands[0].rows < bands[1].rows:
         return is_above(split.mT, bands[::-1], bound)
@@ -80,9 +80,9 @@ def _blocks(split: Split, bands: tuple[Band, Band]) -> Iterator[tuple[Tensor, Te
     def block(at: slice, to: slice) -> Tensor:
         chosen = meet1[:, at, to]
         rows, columns, n2 = chosen.shape[1], chosen.shape[2], second.rows
-        found = (chosen.flatten(1).T @ right).reshape(len(split), rows, columns, n2, n2)
-        return found.transpose(2, 3).reshape(len(split), rows * n2, columns * n2)
+        product = (chosen.flatten(1).T @ right).reshape(len(split), rows, columns, n2, n2)
+        return product.transpose(2, 3).reshape(len(split), rows * n2, columns * n2)
 
     for begin in range(0, first.rows, step):
-        here, there = slice(begin, begin + step), slice(begin + step, begin + 2 * step)
-        yield block(here, here), block(here, there)
+        rows, below = slice(begin, begin + step), slice(begin + step, begin + 2 * step)
+        yield block(rows, rows), block(rows, below)

@@ -12,8 +12,8 @@ B too is that of the torus with rows and columns left out, and the torus' invers
 
     B^-1 = [[tau g, -h], [h', tau g]],   g from 1/(t + f),   h from k^/(t + f)
 
-By Jacobi's identity, the determinant of what is kept is that of all times the determinant of the inverse on
-what is cut. With P = g[out, out], Q = g[in, in], H = h[out, in] between the positions that are cut,
+By Jacobi's identity, the determinant of the part that is kept is that of the whole times the determinant of
+the inverse on the part that is cut. With P = g[out, out], Q = g[in, in], H = h[out, in] between the cut positions,
 
     logdet(t + A A') = sum log(t + f) + logdet P + logdet(t Q + H' P^-1 H)
 
@@ -26,15 +26,15 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Complex128, Float64
 from torch import Tensor
 
 from reconv.conv import torus
 from reconv.conv.bands import Band
 from reconv.conv.geometry import Axis
+from reconv.conv.shapes import Bool, Complex128, Float64
 
 CHUNK_BYTES = 1 << 25
-RANK_TOLERANCE = 1e-13
+RANK_TOLERANCE = 1e-13  # relative: below it the tap Gram has rank one
 
 Split = Float64[Tensor, "channels pairs1 pairs2"]
 Values = Float64[Tensor, "channels"]
@@ -42,7 +42,7 @@ Kernel = Float64[Tensor, "channels k1 k2"]
 
 
 def fits(bands: tuple[Band, Band]) -> bool:
-    """Whether the algorithm knows the geometry: stride one."""
+    """Whether the algorithm applies: stride one."""
     return bands[0].axis.stride == bands[1].axis.stride == 1
 
 
@@ -70,7 +70,7 @@ def nuclear_norm(split: Split, bands: tuple[Band, Band]) -> Values:
     kernel, _ = single_kernels(split, bands)
     size = (_torus(bands[0].axis), _torus(bands[1].axis))
     out, inp = (
-        torus.outside(size, rows, split.device)
+        torus.cut_positions(size, rows, split.device)
         for rows in zip(*((band.axis.outputs, band.axis.inputs) for band in bands))
     )
     symbol = _symbol(kernel, bands, size)
@@ -122,7 +122,7 @@ def _excess(
     inverse = 1 / (symbol.abs().square()[:, None] + shift[:, None, None])
     g = torch.fft.irfft2(inverse.to(symbol.dtype), s=size)
     h = torch.fft.irfft2(symbol[:, None] * inverse, s=size)
-    P, Q, H = torus.between(g, out, out), torus.between(g, inp, inp), torus.between(h, out, inp)
+    P, Q, H = torus.circulant_block(g, out, out), torus.circulant_block(g, inp, inp), torus.circulant_block(h, out, inp)
     factor = torch.linalg.cholesky(P)
     X = torch.linalg.solve_triangular(factor, H, upper=False)
     rest = torch.linalg.cholesky(shift[:, None, None] * Q + X.mT @ X)

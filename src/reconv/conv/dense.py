@@ -7,10 +7,10 @@ the number of positions. Every faster path is tested against this one.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from reconv.conv import taps
+from reconv.conv.shapes import Float64, Int64
 
 CHUNK_BYTES = 1 << 26
 
@@ -26,7 +26,7 @@ def singular_values(
         split: tap Gram with the axes apart, `taps.split_axes(M, kernel)`.
         read1, read2: `taps.reads` of the two axes.
 
-    Cost: O(rows^3) a channel, in chunks of 64 MB.
+    Cost: O(rows^3) per channel, in chunks of 64 MB.
     """
     meet1, meet2 = taps.meetings(read1), taps.meetings(read2)
     rows = len(read1) * len(read2)

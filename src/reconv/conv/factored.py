@@ -1,4 +1,4 @@
-"""`G = A A^T` by two convolutions, for any geometry: there with A^T, back with A.
+"""`G = A A^T` by two convolutions, for any geometry: first with A^T, then with A.
 
 The norms depend on the weight through `M = W^T W` alone, so a factor of M with at most k1*k2 columns may take
 its place. Slower than a `Stencil`, and needs nothing of the band: it is the operator where cells have several
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor
 
 from reconv.conv.bands import Band
 from reconv.conv.geometry import ConvGeometry
 from reconv.conv.matrix import ConvMatrix
+from reconv.conv.shapes import Float, Float64
 from reconv.conv.stencil import Maps
 
 
@@ -25,7 +25,7 @@ class Factored:
     """`factor * G + shift` of a batch of channels, on maps [vectors, rows1, rows2, channels].
 
     Attributes:
-        weight: stands for the layer's, [channels, rank, k1, k2].
+        weight: in place of the layer's, [channels, rank, k1, k2].
         bands: the axes; both seen from the same side.
         shift: a multiple of the identity.
     """
@@ -48,14 +48,14 @@ class Factored:
         return replace(self, weight=each(self.weight))
 
     def affine(self, factor: Float[Tensor, "channels"], shift: float) -> Factored:
-        """`factor * G + shift`, a factor for every channel."""
+        """`factor * G + shift`, one factor per channel."""
         return replace(self, weight=self.weight * factor.sqrt()[:, None, None, None], shift=shift)
 
     def __matmul__(self, maps: Maps) -> Maps:
         """G times every vector of every channel."""
         matrix = ConvMatrix(self.weight, self._geometry(), self.bands[0].direction)
-        there = [matrix.rmatvec(vector.permute(2, 0, 1)) for vector in maps]
-        back = torch.stack([matrix.matvec(there_).permute(1, 2, 0) for there_ in there])
+        reads = [matrix.rmatvec(vector.permute(2, 0, 1)) for vector in maps]
+        back = torch.stack([matrix.matvec(read).permute(1, 2, 0) for read in reads])
         return back + self.shift * maps
 
     def _geometry(self) -> ConvGeometry:

@@ -8,10 +8,10 @@ axes.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
 from reconv.conv.geometry import Axis, ConvGeometry
+from reconv.conv.shapes import Float64
 
 
 def frobenius_norm(energy: Float64[Tensor, "channels taps"], geometry: ConvGeometry) -> Float64[Tensor, "channels"]:
@@ -24,7 +24,7 @@ def frobenius_norm(energy: Float64[Tensor, "channels taps"], geometry: ConvGeome
     Returns:
         [channels], float64: the norm itself, not its square.
 
-    Cost: O(K) a channel.
+    Cost: O(K) per channel.
     """
     vertical, horizontal = map(_reads_inside, geometry.axes)
     count = torch.tensor([v * h for v in vertical for h in horizontal], dtype=torch.float64, device=energy.device)

@@ -112,7 +112,7 @@ class ConvGeometry:
             )
         if module.padding_mode != "zeros":
             raise GeometryError(
-                f"{type(module).__name__}: padding_mode={module.padding_mode!r}; its norms are known for 'zeros' only."
+                f"{type(module).__name__}: padding_mode={module.padding_mode!r}; only 'zeros' has norms."
             )
         pads = _padding_of(module)
         if isinstance(module, nn.Conv2d):
@@ -157,7 +157,7 @@ class ConvGeometry:
         with_padding = f"with padding {self.padding}" if padded else "without padding"
         raise GeometryError(
             f"geometry: a {self.kernel} kernel{dilated} {with_padding} does not fit a {self.input_size} input. "
-            "Give the size the layer really sees; `reconv.trace(model, example)` measures it."
+            "Give the size of the layer's input; `reconv.trace(model, example)` measures it."
         )
 
 

@@ -1,4 +1,4 @@
-"""The matrix of a channel: a convolution written as `A @ vec(x)`, never formed unless asked.
+"""The matrix of a channel: a convolution written as `A @ vec(x)`, never formed unless requested.
 
 Forward, `A_o` maps what output channel o reads (all its input channels, stacked) to its output map. Backward,
 `A_c` is the transpose of the stack of everything that input channel c feeds: it maps the output channels' maps
@@ -10,18 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 
 from reconv.conv import taps
 from reconv.conv.geometry import ConvGeometry, Pair
+from reconv.conv.shapes import Float, Float64
 from reconv.conv.taps import Direction
 
 
 @dataclass(frozen=True)
 class ConvMatrix:
-    """A batch of structured matrices `A [rows, stacked * columns]`, one a channel.
+    """A batch of structured matrices `A [rows, stacked * columns]`, one per channel.
 
     Args:
         weight: [channels, stacked, k1, k2]. Forward, a convolution's weight as it is (stacked: input channels
@@ -42,7 +42,7 @@ class ConvMatrix:
 
     @property
     def columns(self) -> Pair:
-        """Size of the maps it reads."""
+        """Size of the maps that it reads."""
         forward = self.direction == "forward"
         return self.geometry.input_size if forward else self.geometry.output_size
 
@@ -85,7 +85,7 @@ class ConvMatrix:
         return torch.stack([self.matvec(vector).reshape(channels, rows) for vector in basis], dim=2)
 
     def _correlate(self, x: Tensor, *, summed: bool) -> Tensor:
-        """Convolve [channels, stacked or 1, H, W]; summed over what is stacked, or each for itself."""
+        """Convolve [channels, stacked or 1, H, W]; summed over what is stacked, or each separately."""
         channels, stacked = self.weight.shape[:2]
         (top, bottom), (left, right) = self.geometry.padding
         padded = pad(x.reshape(1, -1, *x.shape[2:]), (left, right, top, bottom))

@@ -1,6 +1,6 @@
-"""From kernels to norms: `channel_norms`, the door to this room.
+"""From kernels to norms: `channel_norms`, the entry point of this package.
 
-Checks what it is given, scales every channel to order one, sends it to an algorithm, and scales back.
+Checks the weights, solves channels of equal geometry together, and returns the norms layer by layer.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
 from reconv.conv import taps
-from reconv.conv.batch import Chunk, certified, chunks, solve
+from reconv.conv.batch import Chunk, certify, solve_chunk, split_into_chunks
 from reconv.conv.frobenius import frobenius_norm
 from reconv.conv.geometry import ConvGeometry
 from reconv.conv.parallel import run_all
+from reconv.conv.shapes import Float64
 from reconv.conv.solve import Estimate
 from reconv.conv.taps import Direction
 from reconv.errors import ConfigError, GeometryError, WeightsError, unknown_name
@@ -26,7 +26,7 @@ NORMS = ("spectral", "nuclear", "frobenius")
 
 @dataclass(frozen=True, eq=False)
 class ConvProblem:
-    """A layer's weight and what it sees: [C_out, C_in/groups, k1, k2]; a linear layer's [C_out, C_in] will do too."""
+    """A layer's weight [C_out, C_in/groups, k1, k2] (of a linear layer [C_out, C_in]) and its geometry."""
 
     weight: Tensor
     geometry: ConvGeometry
@@ -36,7 +36,7 @@ class ConvProblem:
 
 @dataclass(frozen=True, eq=False)
 class ChannelNorms:
-    """The norms of every channel of a layer, how far each can be trusted, and where it came from.
+    """The norms of every channel of a layer, their estimated errors, and the algorithms.
 
     Attributes:
         values: norm name -> [channels], float64. Norms, not their squares.
@@ -78,17 +78,17 @@ def channel_norms(
         norms: some of "spectral", "nuclear", "frobenius".
         direction: "forward" for output channels, "backward" for input channels.
         groups: of the convolution.
-        exact: dense, or an exact algorithm of a large map (`seam`, `cut`), whatever it costs; spectral norms proven.
-        tol: relative error asked of the nuclear norm; the others have their own, smaller one.
-        name: how error messages call the layer.
+        exact: dense, or an exact algorithm of a large map (`seam`, `cut`), at any cost; spectral norms proven.
+        tol: largest relative error of the nuclear norm; the other norms are more accurate.
+        name: of the layer, for error messages.
 
     Returns:
         `ChannelNorms` with [C_out] values each (backward [C_in]), float64, on the weight's device.
 
     Raises:
         WeightsError: NaN or infinity among the weights. GeometryError: a weight whose kernel is not the
-        geometry's, or whose channels the groups do not divide. UnknownNameError: a norm or direction that
-        there is not.
+        geometry's, or whose channels the groups do not divide. UnknownNameError: an unknown norm or
+        direction.
 
     Source: Sun & Shi, "Towards Better Structured Pruning Saliency by Reorganizing Convolution", WACV 2024;
     for strides above one they take the stride-1 operator on the output map, here it is the layer's own.
@@ -115,20 +115,20 @@ def channel_norms_of_layers(
         raise ConfigError(f"tol: {tol}; a relative error lies between 0 and 1, for example 1e-5.")
     weights = [_stacked_weight(problem, direction) for problem in problems]
     if set(norms) == {"frobenius"}:
-        return [_frobenius_alone(weight, problem.geometry) for weight, problem in zip(weights, problems)]
+        return [_frobenius_only(weight, problem.geometry) for weight, problem in zip(weights, problems)]
     # With one stacked channel the matrix is the transpose of the other direction's: the smaller side is
     # taken.
     sides: list[Direction] = ["forward" if weight.shape[1] == 1 else direction for weight in weights]
     kinds = [(problem.geometry, side, weight.device) for problem, side, weight in zip(problems, sides, weights)]
     threads = all(weight.device.type == "cpu" for weight in weights)
     grams = run_all(taps.tap_gram, weights, threads=threads)
-    parts = chunks(kinds, grams, torch.get_num_threads() if threads else 1)
-    solved = run_all(lambda chunk: solve(chunk, norms, exact=exact, tol=tol), parts, threads=threads)
-    return _dealt_out(grams, norms, zip(parts, solved))
+    parts = split_into_chunks(kinds, grams, torch.get_num_threads() if threads else 1)
+    solved = run_all(lambda chunk: solve_chunk(chunk, norms, exact=exact, tol=tol), parts, threads=threads)
+    return _collect(grams, norms, zip(parts, solved))
 
 
-def _frobenius_alone(weight: Tensor, geometry: ConvGeometry) -> ChannelNorms:
-    """What a closed form gives needs no Gram matrices."""
+def _frobenius_only(weight: Tensor, geometry: ConvGeometry) -> ChannelNorms:
+    """The Frobenius norms, which need no Gram matrices."""
     value = frobenius_norm(taps.tap_energy(weight), geometry)
     alive = value > 0
     names = tuple(map(("zero", "closed form").__getitem__, alive.tolist()))
@@ -160,32 +160,32 @@ def spectral_bounds(
     value = channel_norms_of_layers([problem], norms=("spectral",), direction=direction)[0]["spectral"]
     with torch.no_grad():
         gram = taps.tap_gram(_stacked_weight(problem, direction))
-        return value, certified(gram, geometry, direction, value, rtol)
+        return value, certify(gram, geometry, direction, value, rtol)
 
 
-def _dealt_out(
+def _collect(
     grams: Sequence[Tensor], norms: Sequence[str], solved: Iterable[tuple[Chunk, dict[str, Estimate]]]
 ) -> list[ChannelNorms]:
-    """What was found for each chunk, back to the layers."""
+    """The norms of every layer, from the estimates of all chunks."""
     empty = [{norm: torch.zeros_like(gram[:, 0, 0]) for norm in norms} for gram in grams]
-    found = [ChannelNorms(values, {k: v.clone() for k, v in values.items()}, {}) for values in empty]
+    results = [ChannelNorms(values, {k: v.clone() for k, v in values.items()}, {}) for values in empty]
     names = [{norm: [""] * len(gram) for norm in norms} for gram in grams]
     for chunk, estimates in solved:
         for layer in chunk.owner[:, 0].unique().tolist():
-            mine = torch.nonzero(chunk.owner[:, 0] == layer)[:, 0]
-            channel = chunk.owner[mine, 1]
+            members = torch.nonzero(chunk.owner[:, 0] == layer)[:, 0]
+            channel = chunk.owner[members, 1]
             for norm, estimate in estimates.items():
                 value, error = (
-                    estimate.value[mine.to(estimate.value.device)],
-                    estimate.error[mine.to(estimate.value.device)],
+                    estimate.value[members.to(estimate.value.device)],
+                    estimate.error[members.to(estimate.value.device)],
                 )
-                found[layer].values[norm][channel] = value
-                found[layer].errors[norm][channel] = error / value.where(value > 0, 1)
-                for i, c in zip(mine.tolist(), channel.tolist()):
+                results[layer].values[norm][channel] = value
+                results[layer].errors[norm][channel] = error / value.where(value > 0, 1)
+                for i, c in zip(members.tolist(), channel.tolist()):
                     names[layer][norm][c] = estimate.algorithm[i]
     return [
         ChannelNorms(norms_.values, norms_.errors, {norm: tuple(name) for norm, name in named.items()})
-        for norms_, named in zip(found, names)
+        for norms_, named in zip(results, names)
     ]
 
 
@@ -197,7 +197,7 @@ def is_finite(weight: Tensor) -> bool:
 
 
 def _stacked_weight(problem: ConvProblem, direction: Direction) -> Tensor:
-    """The weight, checked, as [channels of interest, what is stacked, k1, k2]."""
+    """The weight, checked, as [channels of interest, stacked channels, k1, k2]."""
     weight, geometry, groups = problem.weight.detach(), problem.geometry, problem.groups
     if weight.ndim == 2:
         weight = weight[:, :, None, None]
@@ -209,7 +209,7 @@ def _stacked_weight(problem: ConvProblem, direction: Direction) -> Tensor:
             "kernels; give the geometry of this layer, `ConvGeometry.of(module, input_size)`."
         )
     if not is_finite(weight):
-        raise WeightsError(f"{problem.name}: its weights hold NaN or infinity; load a sound checkpoint")
+        raise WeightsError(f"{problem.name}: its weights hold NaN or infinity; load a valid checkpoint")
     if groups < 1 or len(weight) % groups:
         raise GeometryError(
             f"{problem.name}: {groups} groups do not divide {len(weight)} output channels; give the layer's `groups`."

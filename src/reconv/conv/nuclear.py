@@ -1,7 +1,7 @@
 """The nuclear norm of a large map, from small ones.
 
 The nuclear norm is the trace of sqrt(G), and G is banded and repeats itself: an entry of sqrt(G) depends on
-what is near. So a map of N1 x N2 rows is worth its area, its edges and its corners,
+what is near. So a map of N1 x N2 rows is the sum of its area, its edges and its corners,
 
     nuc(N1, N2) = N1 N2 area + N2 edge1 + N1 edge2 + corner
 
@@ -9,7 +9,7 @@ up to an error that falls geometrically with the size of the pieces that the fou
 
     area     a position far from every border: endless along both axes, the mean of sqrt(f), f the symbol
     edge1    the strip of s1 rows that is endless along axis 2, per column, less its area s1. Fourier makes it
-             diagonal along the strip; what is left is s1 x s1 at each frequency
+             diagonal along the strip; the rest is s1 x s1 at each frequency
     corner   a map of k1 x k2 rows, dense, less its area and edges
 
 Where k1 = N1 the map is a strip with two ends, and neither area nor edge2 is needed: thin maps are no
@@ -17,7 +17,7 @@ exception.
 
 *The ladder.* The pieces grow rung by rung until each of the four contributions agrees with that of the rung
 below; the sum of the differences is the error estimate. It is really the error of the rung below, so where
-convergence is geometric it errs on the safe side. Where the symbol touches zero (depthwise kernels, dead
+convergence is geometric it is too large. Where the symbol touches zero (depthwise kernels, dead
 channels) convergence is algebraic, and `seam` takes over.
 """
 
@@ -26,10 +26,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex128, Float64, Inexact
 from torch import Tensor
 
 from reconv.conv.bands import Band
+from reconv.conv.shapes import Complex128, Float64, Inexact
 from reconv.conv.symbol import half_circle, whole_circle
 
 CHUNK_BYTES = 1 << 25
@@ -59,12 +59,12 @@ class Side:
     weight: Float64[Tensor, "frequencies"]
 
 
-def bordered(band: Band, device: torch.device) -> Side:
+def bordered_side(band: Band, device: torch.device) -> Side:
     """The axis as it is, with both its borders."""
     return Side(band.meetings(device)[None], torch.ones(1, dtype=torch.float64, device=device))
 
 
-def endless(band: Band, count: int, device: torch.device, *, half: bool) -> Side:
+def endless_side(band: Band, count: int, device: torch.device, *, half: bool) -> Side:
     """The axis without borders, per row: one cell at each of `count` frequencies (of which half will do)."""
     frequency, weight = (half_circle if half else whole_circle)(count, device)
     return Side(band.cell_meetings(frequency), weight / band.period)
@@ -75,12 +75,12 @@ def trace_root(split: Split, side1: Side, side2: Side) -> Values:
     rows = side1.meetings.shape[2] * side2.meetings.shape[2]
     weight = torch.outer(side1.weight, side2.weight).flatten()
     chunk = max(1, CHUNK_BYTES // (16 * len(weight) * rows**2))
-    found = []
+    roots = []
     for part in split.split(chunk):
         blocks = frequency_blocks(part, side1, side2)
         eigenvalues = torch.linalg.eigvalsh(blocks) if rows > 1 else blocks[..., 0].real
-        found.append(eigenvalues.clamp_min(0).sqrt().sum(2) @ weight)
-    return torch.cat(found)
+        roots.append(eigenvalues.clamp_min(0).sqrt().sum(2) @ weight)
+    return torch.cat(roots)
 
 
 def frequency_blocks(split: Split, side1: Side, side2: Side) -> Inexact[Tensor, "channels frequencies rows rows"]:
@@ -98,7 +98,7 @@ def contributions(split: Split, bands: tuple[Band, Band], rung: Rung) -> Float64
     """What area, edges and corner add to the nuclear norm, by pieces of one rung's sizes; it is their sum."""
     device, (first, second) = split.device, bands
     corner = [band.at_least(rung.corner * band.degree) for band in bands]
-    ends = trace_root(split, *(bordered(band.resized(k), device) for band, k in zip(bands, corner)))
+    ends = trace_root(split, *(bordered_side(band.resized(k), device) for band, k in zip(bands, corner)))
     grows1, grows2 = (k < band.rows for band, k in zip(bands, corner))
     if not (grows1 or grows2):
         return ends[None]
@@ -109,7 +109,7 @@ def contributions(split: Split, bands: tuple[Band, Band], rung: Rung) -> Float64
         run = _strip(split.mT, second.resized(second.rows), first, rung)
         return torch.stack([first.rows * run, ends - corner[0] * run])
     size1, size2 = (band.at_least(rung.strip * band.degree) for band in bands)
-    open1, open2 = (endless(band, rung.grid * band.degree, device, half=i == 1) for i, band in enumerate(bands))
+    open1, open2 = (endless_side(band, rung.grid * band.degree, device, half=i == 1) for i, band in enumerate(bands))
     area = trace_root(split, open1, open2)
     edge1 = _strip(split, first.resized(size1), second, rung) - size1 * area
     edge2 = _strip(split.mT, second.resized(size2), first, rung) - size2 * area
@@ -121,8 +121,8 @@ def contributions(split: Split, bands: tuple[Band, Band], rung: Rung) -> Float64
 
 def _strip(split: Split, across: Band, along: Band, rung: Rung) -> Values:
     """A strip, both borders on one axis and endless along the other, per row of that."""
-    run = endless(along, rung.frequencies * along.degree, split.device, half=True)
-    return trace_root(split, bordered(across, split.device), run)
+    run = endless_side(along, rung.frequencies * along.degree, split.device, half=True)
+    return trace_root(split, bordered_side(across, split.device), run)
 
 
 def work(bands: tuple[Band, Band], rung: Rung) -> float:

@@ -1,9 +1,9 @@
-"""Many small jobs on all cores, each on one.
+"""Many small jobs on all cores, one core per job.
 
 Batches of small eigenproblems gain nothing from several threads inside an operation and much from several at
 once. So the jobs go to as many worker threads as PyTorch has been given, each of which pins itself to one.
-`torch.set_num_threads` acts on the calling thread and on the default of threads yet to start; the caller sets
-that default back as soon as the workers have pinned themselves, before the first job runs.
+`torch.set_num_threads` acts on the calling thread and on the default of threads yet to start; the caller restores
+that default as soon as the workers have pinned themselves, before the first job runs.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def run_all(work: Callable[[Job], Result], jobs: Sequence[Job], *, threads: bool
 
     def pin() -> None:
         torch.set_num_threads(1)
-        torch.get_num_threads()  # a thread takes up the default at its first question, so ask before that is set back
+        torch.get_num_threads()  # the first call fixes the number for this thread: before the default is restored
         pinned.wait()
 
-    def quietly(job: Job) -> Result:
+    def run(job: Job) -> Result:
         with torch.no_grad():
             return work(job)
 
     with ThreadPoolExecutor(workers, "reconv", initializer=pin) as pool:
-        futures = [pool.submit(quietly, job) for job in jobs]
+        futures = [pool.submit(run, job) for job in jobs]
         pinned.wait()
         torch.set_num_threads(available)
         try:

@@ -11,7 +11,7 @@ Fourier makes diagonal,
 
 with g the Fourier transform of 1/(f + t).
 
-*The seam.* What the torus has too much is the D-wide band around the map (the cut); what it lacks is -E on the
+*The seam.* What the torus has in excess is the D-wide band around the map (the cut); what it lacks is -E on the
 border. Both are on the seam, cut and border together. The Schur complement of H onto the seam is the inverse of
 g[seam, seam]: leave the cut out of it and subtract E. With the Cholesky factor of g[seam, seam], the cut first,
 and L its last block, the border's, the complement on the border is L^-T L^-1, and
@@ -24,11 +24,11 @@ No matrix here is larger than the seam, and nothing is approximated but the inte
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
 from reconv.conv import torus
 from reconv.conv.bands import Band
+from reconv.conv.shapes import Float64
 from reconv.conv.symbol import autocorrelation, symbol
 
 CHUNK_BYTES = 1 << 26
@@ -47,7 +47,7 @@ def nuclear_norm(split: Split, bands: tuple[Band, Band]) -> Values:
     Cost: O(seam^3) for each of the 21 shifts; the seam is 2 D + 2 border rows per row of either axis.
     """
     size, rows = _torus(bands), (bands[0].rows, bands[1].rows)
-    cut, border = torus.outside(size, rows, split.device), _border(bands, split.device)
+    cut, border = torus.cut_positions(size, rows, split.device), _border(bands, split.device)
     correlation = autocorrelation(split, *bands)
     spectrum = symbol(correlation, size).clamp_min(0)
     scale = spectrum.amax((1, 2)).clamp_min(1e-290)
@@ -82,14 +82,14 @@ def _excess(
     """`logdet(G + t) - logdet H` at every shift t."""
     green = torch.fft.irfft2((1 / (spectrum[:, None] + shift[:, None, None])).to(torch.complex128), s=size)
     seam = torch.cat([cut, border])
-    factor = torch.linalg.cholesky(torus.between(green, seam, seam))
+    factor = torch.linalg.cholesky(torus.circulant_block(green, seam, seam))
     last = factor[:, :, len(cut) :, len(cut) :]
     rest = torch.eye(len(border), dtype=edge.dtype, device=edge.device) - last.mT @ edge[:, None] @ last
     return torus.log_det(factor[:, :, : len(cut), : len(cut)]) + torus.log_det(torch.linalg.cholesky(rest))
 
 
 def _torus(bands: tuple[Band, Band]) -> tuple[int, int]:
-    """The smallest on which rows of the map do not meet around the back."""
+    """The smallest on which rows of the map do not meet around the torus."""
     return bands[0].rows + bands[0].degree, bands[1].rows + bands[1].degree
 
 
@@ -117,5 +117,5 @@ def _gram(split: Split, bands: tuple[Band, Band], position: Tensor) -> Float64[T
     meet1, meet2 = (
         band.meetings(split.device)[:, position[:, None, i], position[:, i]] for i, band in enumerate(bands)
     )
-    found = [(meet1 * (one @ meet2.flatten(1)).reshape(meet1.shape)).sum(0) for one in split]
-    return torch.stack(found)
+    grams = [(meet1 * (one @ meet2.flatten(1)).reshape(meet1.shape)).sum(0) for one in split]
+    return torch.stack(grams)

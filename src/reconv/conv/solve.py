@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
 from reconv.conv import certificate, cut, dense, nuclear, seam, spectral, taps, torus
 from reconv.conv.bands import Band
+from reconv.conv.shapes import Float64
 
-DENSE_ROWS = 100  # up to here the dense eigenvalues cost less than being clever
-SMALL_ROWS = 600  # up to here they cost less than many rounds of the filter
+DENSE_ROWS = 100  # up to this size dense eigenvalues are the fastest
+SMALL_ROWS = 600  # up to this size they are faster than more than FEW_ROUNDS of the filter
 FEW_ROUNDS = 5
-CHEAP_PROOF = 5e5  # multiplications that are always spent on a proof of sigma_1: maps up to 16 x 16, and thin ones
-GAIN = 8.0  # how much better than the rung below one is believed to be, at the most
-SAFETY = 4.0
-PIECES = 4  # area, edges, corner; fewer where a piece is the map itself, and then they agree by chance more often
-PAYABLE = 4e9  # work, in cubed rows of a dense matrix, that one channel may cost without being asked for
-ROUNDING = 1e-12
-PROVEN = 2e-7
-CROWD = 1e-7  # what the block may miss in a crowd of nearly equal eigenvalues
+CHEAP_PROOF = 5e5  # multiplications: a proof of sigma_1 that costs less is always made (maps up to 16 x 16)
+GAIN = 8.0  # a rung counts as at most this many times more accurate than the rung below it
+SAFETY = 4.0  # error estimates are this many times the difference of two rungs
+PIECES = 4  # area, two edges, corner; with fewer (a piece is the whole map), rungs more often agree by chance
+AFFORDABLE = 4e9  # work per channel, in cubed rows of a dense matrix, that is spent without `exact`
+ROUNDING = 1e-12  # relative error of dense eigenvalues
+PROVEN = 2e-7  # relative width of a proven bracket of sigma_1
+CROWD = 1e-7  # least relative error of the filtered block: it may miss one of many nearly equal eigenvalues
 
 Split = Float64[Tensor, "channels pairs1 pairs2"]
 Bands = tuple[Band, Band]
@@ -29,7 +29,7 @@ Bands = tuple[Band, Band]
 
 @dataclass(eq=False)
 class Estimate:
-    """Values of one norm for a batch of channels, their estimated absolute errors, and who found them."""
+    """Values of one norm for a batch of channels, their estimated absolute errors, and the algorithms."""
 
     value: Float64[Tensor, "channels"]
     error: Float64[Tensor, "channels"]
@@ -41,25 +41,25 @@ class Estimate:
         return cls(value, relative_error * value, [algorithm] * len(value))
 
     def put(self, index: Tensor, other: Estimate) -> None:
-        """Take over what another estimate says of some channels."""
+        """Replace the estimates of some channels."""
         self.value[index], self.error[index] = other.value, other.error
         for i, name in zip(index.tolist(), other.algorithm):
             self.algorithm[i] = name
 
     def times(self, count: int) -> Estimate:
-        """The same term so many times over."""
+        """The sum of `count` such terms."""
         return Estimate(count * self.value, count * self.error, self.algorithm)
 
     def plus(self, other: Estimate) -> Estimate:
-        """The sum, by whichever algorithms."""
+        """The sum."""
         names = [a if a == b else f"{a} + {b}" for a, b in zip(self.algorithm, other.algorithm)]
         return Estimate(self.value + other.value, self.error + other.error, names)
 
     def larger(self, other: Estimate) -> Estimate:
-        """The larger value, and whose it is."""
-        mine = self.value >= other.value
-        names = [a if m else b for m, a, b in zip(mine.tolist(), self.algorithm, other.algorithm)]
-        return Estimate(self.value.where(mine, other.value), self.error.where(mine, other.error), names)
+        """The larger value of each channel, with its error and algorithm."""
+        first = self.value >= other.value
+        names = [a if is_first else b for is_first, a, b in zip(first.tolist(), self.algorithm, other.algorithm)]
+        return Estimate(self.value.where(first, other.value), self.error.where(first, other.error), names)
 
     def is_within(self, tol: float) -> Tensor:
         """Which channels meet a relative tolerance."""
@@ -69,13 +69,13 @@ class Estimate:
 def spectral_and_nuclear(
     split: Split, bands: Bands, norms: frozenset[str], *, exact: bool, tol: float
 ) -> dict[str, Estimate]:
-    """Those of the two norms that are asked for, of one term of the direct sum."""
+    """The requested norms of one term of the direct sum."""
     rows = bands[0].rows * bands[1].rows
     if rows <= DENSE_ROWS or (exact and _exact_algorithm(bands)[0] == "dense"):
         sigma = _all_singular_values(split, bands)
-        found = {"spectral": sigma[:, -1], "nuclear": sigma.sum(1)}
+        values = {"spectral": sigma[:, -1], "nuclear": sigma.sum(1)}
         name = "dense" if rows > 1 else "closed form"
-        return {norm: Estimate.by(name, found[norm], ROUNDING) for norm in norms}
+        return {norm: Estimate.by(name, values[norm], ROUNDING) for norm in norms}
     estimates = {}
     if "spectral" in norms:
         estimates["spectral"] = _spectral(split, bands, exact=exact)
@@ -90,28 +90,28 @@ def _spectral(split: Split, bands: Bands, *, exact: bool) -> Estimate:
     rounds = FEW_ROUNDS if rows <= SMALL_ROWS else spectral.ROUNDS
     value, error = spectral.largest_eigenvalue(split, bands, rounds=rounds)
     sigma = value.clamp_min(0).sqrt()
-    found = Estimate(sigma, (error / 2).clamp_min(CROWD) * sigma, ["filtered block"] * len(split))
-    doubtful = error > spectral.TOL
+    result = Estimate(sigma, (error / 2).clamp_min(CROWD) * sigma, ["filtered block"] * len(split))
+    unproven = error > spectral.TOL
     if exact or certificate.work(bands) <= CHEAP_PROOF:
         proven = certificate.is_above(split, bands, value * (1 + PROVEN) ** 2)
-        sure = torch.nonzero(proven)[:, 0]
-        found.put(sure, Estimate.by("filtered block, proven", sigma[sure], PROVEN))
-        doubtful = ~proven
-    rest = torch.nonzero(doubtful)[:, 0]
-    if len(rest) and (exact or rows**3 <= PAYABLE):
-        found.put(rest, Estimate.by("dense", _all_singular_values(split[rest], bands)[:, -1], ROUNDING))
+        certain = torch.nonzero(proven)[:, 0]
+        result.put(certain, Estimate.by("filtered block, proven", sigma[certain], PROVEN))
+        unproven = ~proven
+    rest = torch.nonzero(unproven)[:, 0]
+    if len(rest) and (exact or rows**3 <= AFFORDABLE):
+        result.put(rest, Estimate.by("dense", _all_singular_values(split[rest], bands)[:, -1], ROUNDING))
     elif len(rest):
         above = certificate.symbol_bound(split[rest], bands).sqrt() - sigma[rest]
-        found.error[rest] = found.error[rest].maximum(above)
-    return found
+        result.error[rest] = result.error[rest].maximum(above)
+    return result
 
 
 def _nuclear(split: Split, bands: Bands, *, exact: bool, tol: float) -> Estimate:
-    """The nuclear norm: of single kernels exactly where that can be paid, of the others by pieces.
+    """The nuclear norm: exactly for single kernels where that is affordable, else by pieces.
 
     A single kernel's symbol touches zero, so pieces converge slowly, and two sizes may agree by chance.
     """
-    found = Estimate.by("", torch.zeros_like(split[:, 0, 0]), 0.0)
+    result = Estimate.by("", torch.zeros_like(split[:, 0, 0]), 0.0)
     single = cut.single_kernels(split, bands)[1]
     for is_single in (True, False):
         part = torch.nonzero(single == is_single)[:, 0]
@@ -119,10 +119,10 @@ def _nuclear(split: Split, bands: Bands, *, exact: bool, tol: float) -> Estimate
             solver = Exact(*_exact_algorithm(bands))
             if is_single and cut.fits(bands) and cut.work(bands) < solver.work:
                 solver = Exact("cut", cut.work(bands))
-            exactly = exact or (is_single and solver.work <= PAYABLE)
+            exactly = exact or (is_single and solver.work <= AFFORDABLE)
             climb = solver.solve(split[part], bands) if exactly else _climb(split[part], bands, tol, solver)
-            found.put(part, climb)
-    return found
+            result.put(part, climb)
+    return result
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,13 @@ class Exact:
 
 
 def _climb(split: Split, bands: Bands, tol: float, exact: Exact) -> Estimate:
-    """Up the ladder of pieces; exactly, where the next rung would cost as much or convergence is slow."""
+    """Up the ladder of pieces; exactly where the next rung would cost as much, or where convergence is slow."""
     parts = nuclear.contributions(split, bands, nuclear.LADDER[0])
     best = Estimate(parts.sum(0), torch.full_like(parts[0], torch.inf), ["pieces"] * len(split))
     last = best.error.clone()
     todo = torch.arange(len(split), device=split.device)
     for rung in nuclear.LADDER[1:]:
-        if nuclear.work(bands, rung) > exact.work or (len(parts) < PIECES and exact.work <= PAYABLE):
+        if nuclear.work(bands, rung) > exact.work or (len(parts) < PIECES and exact.work <= AFFORDABLE):
             break
         below, parts = parts, nuclear.contributions(split[todo], bands, rung)
         # Where a piece has become the map itself there are fewer parts to compare.
@@ -155,8 +155,8 @@ def _climb(split: Split, bands: Bands, tol: float, exact: Exact) -> Estimate:
         step = steps.abs().reshape(-1, len(todo)).sum(0)
         before = last[todo]
         slow = step > before / 4
-        # Two sizes may agree by chance: a step is taken for less than it is, no rung is believed to be better than
-        # the one below by more than GAIN, and the first step, with nothing below it, not at all.
+        # Two sizes may agree by chance: so no rung counts as more than GAIN times more accurate than the
+        # rung below it, and the first step, with nothing below it, gives no estimate.
         error = SAFETY * torch.maximum(step, before / GAIN)
         last[todo] = step
         best.put(todo, Estimate(parts.sum(0), error, ["pieces"] * len(todo)))

@@ -1,7 +1,7 @@
-"""The spectral norm: the largest eigenvalue of G, by a block that knows where to look.
+"""The spectral norm: the largest eigenvalue of G, by a filtered block of vectors.
 
-*The start.* `waves` gives a block of four vectors in which the crowd of nearly equal eigenvalues at the top is
-already told apart, and an estimate b of the eigenvalue behind it. A little noise is added: where the waves overlook the
+*The start.* `waves` gives a block of four vectors that already separates the nearly equal eigenvalues at the
+top, and an estimate b of the eigenvalue behind it. A little noise is added: where the waves miss the
 leading eigenvector, the filter makes it grow from there.
 
 *The filter.* Chebyshev's polynomial of degree m on [0, b] is at most one there and grows like cosh(m
@@ -11,9 +11,9 @@ arccosh(2x/b - 1)) above: m products with the stencil suppress what lies behind 
 eigenvalue, and the residual r = |G x - theta x|. Some eigenvalue is within r of theta; within r^2 / (theta -
 b), if none but the block's own lies above b. Where that is too much, filter again, to the degree that it takes.
 
-The subspace is found in float32 (on a GPU in float64: there float32 may silently be TF32). The value is a
+The subspace is computed in float32 (on a GPU in float64: there float32 may silently be TF32). The value is a
 Rayleigh quotient with G in two floats, `G = high + low`, and a sum in float64: the rounding of the coefficients
-is made good, that of the products is random and averages out, and an error of the vector enters squared.
+is compensated, that of the products is random and averages out, and an error of the vector enters squared.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor
 
 from reconv.conv.bands import Band
 from reconv.conv.factored import Factored
+from reconv.conv.shapes import Float, Float64
 from reconv.conv.stencil import Maps, Stencil
 from reconv.conv.waves import leading_waves
 
-BLOCK = 4
-TOL = 1e-7
-ROUNDS = 20
-NOISE = 1e-2  # in the start; any two vectors of the block are then told apart in float32
-DEGREES = (8, 90)
+BLOCK = 4  # vectors
+TOL = 1e-7  # relative error of the eigenvalue
+ROUNDS = 20  # of filter and Rayleigh-Ritz, at most
+NOISE = 1e-2  # in the start; then any two vectors of the block are distinct in float32
+DEGREES = (8, 90)  # least and most of the filter's polynomial
 GROWTH = 30.0  # the filter may grow to e^30: squares stay within float32
 
 Split = Float64[Tensor, "channels pairs1 pairs2"]
@@ -64,17 +64,17 @@ def largest_eigenvalue(
     ritz = Ritz.of(_with_noise(block).to(dtype), fast, size)
     leading, errors = ritz.vectors[:, -1].clone(), ritz.error(behind)
     todo = torch.nonzero(errors > tol)[:, 0]
-    ritz = ritz.of_channels(todo)
+    ritz = ritz.select(todo)
     for _ in range(rounds):
         if not len(todo):
             break
         operator = fast.change(partial(torch.index_select, dim=0, index=todo))
         behind_, wanted = behind[todo], (errors[todo] / tol).sqrt()
-        ritz = Ritz.of(filtered(operator, ritz, behind_, wanted, size), operator, size)
+        ritz = Ritz.of(chebyshev_filter(operator, ritz, behind_, wanted, size), operator, size)
         behind[todo] = behind_.maximum(ritz.values[:, 0])
         leading[todo], errors[todo] = ritz.vectors[:, -1], ritz.error(behind[todo])
         again = torch.nonzero(errors[todo] > tol)[:, 0]
-        todo, ritz = todo[again], ritz.of_channels(again)
+        todo, ritz = todo[again], ritz.select(again)
     return rayleigh(exact, leading, size), errors
 
 
@@ -86,7 +86,7 @@ def _with_noise(block: Float64[Tensor, "channels vectors rows"]) -> Float64[Tens
 
 @dataclass(frozen=True, eq=False)
 class Ritz:
-    """The best that a block knows about the leading eigenvectors.
+    """The best approximation of the leading eigenvectors within a block.
 
     Attributes:
         values: Ritz values, ascending, [channels, vectors].
@@ -100,7 +100,7 @@ class Ritz:
 
     @classmethod
     def of(cls, block: Flat, operator: Operator, size: tuple[int, int]) -> Ritz:
-        """Rayleigh-Ritz, for a block whose vectors have length one and may depend on one another."""
+        """Rayleigh-Ritz, for a block whose vectors have length one and may be linearly dependent."""
         product = _to_flat(operator @ _to_maps(block, size))
         overlap, projected = ((block @ other.mT).to(torch.float64) for other in (block, product))
         spread, basis = torch.linalg.eigh(overlap)
@@ -117,19 +117,19 @@ class Ritz:
         gap = (top - behind.maximum(self.values[:, 0])).clamp_min(1e-5 * top)
         return self.residual.minimum(self.residual.square() / gap) / top
 
-    def of_channels(self, index: Tensor) -> Ritz:
+    def select(self, index: Tensor) -> Ritz:
         """The same of a few channels."""
         return Ritz(self.values[index], self.vectors[index], self.residual[index])
 
 
-def filtered(operator: Operator, ritz: Ritz, behind: Values, wanted: Values, size: tuple[int, int]) -> Flat:
+def chebyshev_filter(operator: Operator, ritz: Ritz, behind: Values, wanted: Values, size: tuple[int, int]) -> Flat:
     """Chebyshev's polynomial of G on [0, behind] applied to the Ritz vectors, normalized.
 
     Args:
         operator: G in the precision of the block.
         ritz: of the same channels.
         behind: where the eigenvalues to be suppressed end.
-        wanted: by which factor they should be; the degree is that of the channels at large.
+        wanted: by which factor; one degree serves all channels, that of their 0.8 quantile.
     """
     top = ritz.values[:, -1].clamp_min(1e-30)
     bound = behind.clamp_min(0.7 * top).minimum(0.9998 * top)
@@ -141,12 +141,11 @@ def filtered(operator: Operator, ritz: Ritz, behind: Values, wanted: Values, siz
     before, now = block, (twice @ block) / 2
     for _ in range(degree - 1):
         before, now = now, (twice @ now).sub_(before)
-    found = _to_flat(now)
-    return torch.nn.functional.normalize(found, dim=2, eps=1e-30)
+    return torch.nn.functional.normalize(_to_flat(now), dim=2, eps=1e-30)
 
 
 def rayleigh(operator: Operator, vector: Float[Tensor, "channels rows"], size: tuple[int, int]) -> Values:
-    """`x' G x / x' x` of one vector a channel, in float64 but for the products."""
+    """`x' G x / x' x` of one vector per channel, in float64 but for the products."""
     high = operator.change(lambda table: table.to(vector.dtype))
     low = operator.change(lambda table: (table - table.to(vector.dtype)).to(vector.dtype))
     maps = _to_maps(vector[:, None], size)

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import conv2d
 
 from reconv.conv.bands import Band
+from reconv.conv.shapes import Bool, Float, Float64, Int64
 from reconv.conv.symbol import autocorrelation
 
 Maps = Float[Tensor, "vectors rows1 rows2 channels"]
@@ -33,7 +33,7 @@ class Border:
     Attributes:
         rows: the border rows, [border].
         partners: the j-th row that `rows[b]` shares zeros with (itself for j = 0), [partners, border].
-        real: whether that partner has not been named before, [partners, border].
+        real: false for a repetition of an earlier partner, [partners, border].
     """
 
     rows: Int64[Tensor, "border"]
@@ -51,8 +51,8 @@ class Border:
         partners = [[side[(i + j) % len(side)] for side in sides for i in range(len(side))] for j in range(count)]
         real = [[j < len(side) for side in sides for _ in side] for j in range(count)]
         rows = [row for side in sides for row in side]
-        index, named = (torch.tensor(x, device=device).reshape(count, len(rows)) for x in (partners, real))
-        return cls(torch.tensor(rows, dtype=torch.int64, device=device), index.to(torch.int64), named.to(torch.bool))
+        index, distinct = (torch.tensor(x, device=device).reshape(count, len(rows)) for x in (partners, real))
+        return cls(torch.tensor(rows, dtype=torch.int64, device=device), index.to(torch.int64), distinct.to(torch.bool))
 
     def excess(self, band: Band) -> Float64[Tensor, "pairs border border"]:
         """`E = T - P` between the border rows; it is zero elsewhere."""
@@ -99,7 +99,7 @@ class Stencil:
         return Stencil(each(self.kernel), (each(edge1), each(edge2)), each(self.corner), self.borders)
 
     def affine(self, factor: Float[Tensor, "channels"], shift: float) -> Stencil:
-        """`factor * G + shift`, a factor for every channel."""
+        """`factor * G + shift`, one factor per channel."""
         scaled = self.change(lambda x: x * factor.reshape(-1, *[1] * (x.ndim - 1)))
         middle1, middle2 = (size // 2 for size in self.kernel.shape[1:])
         scaled.kernel[:, middle1, middle2] += shift
@@ -108,28 +108,28 @@ class Stencil:
     def __matmul__(self, maps: Maps) -> Maps:
         """G times every vector of every channel."""
         padding = (self.kernel.shape[1] // 2, self.kernel.shape[2] // 2)
-        found = _depthwise(maps, self.kernel, padding).contiguous()
-        self._take_edge(found, maps, 0)
-        self._take_edge(found, maps, 1)
+        result = _depthwise(maps, self.kernel, padding).contiguous()
+        self._subtract_edge(result, maps, 0)
+        self._subtract_edge(result, maps, 1)
         if self.corner.shape[1]:
             rows1, rows2 = (border.rows for border in self.borders)
             position = (rows1[:, None] * maps.shape[2] + rows2).flatten()
             near = maps.flatten(1, 2).index_select(1, position)
             back = self.corner @ near.permute(2, 1, 0)
-            found.view(len(maps), -1, maps.shape[3]).index_add_(1, position, back.permute(2, 1, 0))
-        return found
+            result.view(len(maps), -1, maps.shape[3]).index_add_(1, position, back.permute(2, 1, 0))
+        return result
 
-    def _take_edge(self, found: Maps, maps: Maps, axis: int) -> None:
+    def _subtract_edge(self, result: Maps, maps: Maps, axis: int) -> None:
         """Subtract the term `E x T` of one axis, in place."""
         border, kernels = self.borders[axis], self.edges[axis]
         for j, partners in enumerate(border.partners):
             # The border rows become channels, each with its own kernel: one convolution for all of them.
-            heard = maps.index_select(1 + axis, partners)
-            heard = heard.transpose(1, 2) if axis == 0 else heard
+            signal = maps.index_select(1 + axis, partners)
+            signal = signal.transpose(1, 2) if axis == 0 else signal
             kernel = kernels[:, j].transpose(0, 1).flatten(0, 1)[:, None]
-            felt = _depthwise(heard.flatten(2)[:, None], kernel, (0, kernel.shape[2] // 2)).reshape(heard.shape)
-            felt = felt.transpose(1, 2) if axis == 0 else felt
-            found.index_add_(1 + axis, border.rows, felt, alpha=-1)
+            term = _depthwise(signal.flatten(2)[:, None], kernel, (0, kernel.shape[2] // 2)).reshape(signal.shape)
+            term = term.transpose(1, 2) if axis == 0 else term
+            result.index_add_(1 + axis, border.rows, term, alpha=-1)
 
 
 def _edge(
@@ -146,5 +146,5 @@ def _edge(
 
 def _depthwise(maps: Maps, kernel: Float[Tensor, "channels taps1 taps2"], padding: tuple[int, int]) -> Maps:
     """Each channel convolved with its own kernel, zeros around."""
-    found = conv2d(maps.permute(0, 3, 1, 2), kernel[:, None], padding=padding, groups=len(kernel))
-    return found.permute(0, 2, 3, 1)
+    result = conv2d(maps.permute(0, 3, 1, 2), kernel[:, None], padding=padding, groups=len(kernel))
+    return result.permute(0, 2, 3, 1)

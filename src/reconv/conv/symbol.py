@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
 from reconv.conv.bands import Band
+from reconv.conv.shapes import Float64
 
 
 def half_circle(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -38,7 +38,7 @@ def whole_circle(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
 def autocorrelation(
     split: Float64[Tensor, "channels pairs1 pairs2"], band1: Band, band2: Band
 ) -> Float64[Tensor, "channels lags1 lags2"]:
-    """`R[l1, l2]`: how rows that far apart meet, where a cell is one row (forward)."""
+    """`R[l1, l2]`: the entry of G between rows at this distance, where a cell is one row (forward)."""
     lag1, lag2 = (band.lag_meetings(split.device)[:, :, 0, 0] for band in (band1, band2))
     return lag1.T @ split @ lag2
 
@@ -51,7 +51,7 @@ def symbol(
         _waves(lags, count, correlation.device) for lags, count in zip(correlation.shape[1:], grid)
     )
     half = grid[1] // 2 + 1
-    # R is even, so of e^(i(w1 l1 + w2 l2)) only the real part is left.
+    # R is even, so of e^(i(w1 l1 + w2 l2)) only the real part remains.
     even = cos1 @ (correlation @ cos2[:half].T)
     return even.sub_(sin1 @ (correlation @ sin2[:half].T))
 

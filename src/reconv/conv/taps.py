@@ -1,4 +1,4 @@
-"""Taps: the tap Gram of a channel, and where two taps meet. All three norms are made of these two.
+"""Taps: the tap Gram of a channel, and where two taps meet. All three norms follow from these two.
 
 Entry (y, y') of `G = A A^T` sums, over input channels c and input positions x, what rows y and y' both read:
 
@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from reconv.conv.geometry import Axis
+from reconv.conv.shapes import Float, Float64, Int64
 
 Direction = Literal["forward", "backward"]
 
@@ -69,8 +69,8 @@ def reads(axis: Axis, direction: Direction, device: torch.device) -> Int64[Tenso
 def meetings(read: Int64[Tensor, "rows kernel"]) -> Float64[Tensor, "kernel*kernel rows rows"]:
     """`P[(u,v), y, y'] = 1` where tap u of row y and tap v of row y' read the same position inside the map."""
     rows, kernel = read.shape
-    mine, yours = read.T[:, None, :, None], read.T[None, :, None, :]
-    return ((mine == yours) & (mine >= 0)).reshape(kernel * kernel, rows, rows).to(torch.float64)
+    first, second = read.T[:, None, :, None], read.T[None, :, None, :]
+    return ((first == second) & (first >= 0)).reshape(kernel * kernel, rows, rows).to(torch.float64)
 
 
 def dense_gram(

@@ -20,16 +20,16 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
 from reconv.conv import taps
 from reconv.conv.bands import Band
+from reconv.conv.shapes import Float64
 from reconv.conv.symbol import half_circle
 
-ACCURACY = 1e-6
+ACCURACY = 1e-6  # relative error of the quadrature
 STEP, LOWEST, HIGHEST = 1.3, -21.0, 6.0  # of s = log t, where the largest f is 1
-POINTS = (1.0, 0.4, 0.05)
+POINTS = (1.0, 0.4, 0.05)  # eigenvalues at which the three point masses lie
 
 Split = Float64[Tensor, "channels pairs1 pairs2"]
 Values = Float64[Tensor, "channels"]
@@ -61,27 +61,27 @@ class Reference:
         weight = weight * torus[1]
         surplus = math.prod(torus) - bands[0].rows * bands[1].rows
         trace, square = _traces(split, bands)
-        lacking = [
+        missing = [
             torch.full_like(trace, -surplus),
             trace - (spectrum * weight).sum((1, 2)),
             square - (spectrum.square() * weight).sum((1, 2)),
         ]
         point = torch.tensor(POINTS, dtype=torch.float64, device=split.device)
         powers = torch.stack([point**power for power in range(3)])
-        mass = torch.linalg.solve(powers, torch.stack(lacking)).T
+        mass = torch.linalg.solve(powers, torch.stack(missing)).T
         return cls((spectrum.sqrt() * weight).sum((1, 2)) + mass @ point.sqrt(), mass, surplus)
 
     def trace_root(self, excess: Float64[Tensor, "channels shifts"]) -> Values:
         """trace sqrt(G) from `logdet(G + t) - sum log(f + t)` at the nodes."""
         node = shifts(excess.device)
         point = torch.tensor(POINTS, dtype=torch.float64, device=excess.device)
-        left = excess + self.surplus * node - self.mass @ torch.log1p(point[:, None] / node.exp())
-        # Below the lowest node the rest is linear in s, by the number of singular values there: a geometric
+        integrand = excess + self.surplus * node - self.mass @ torch.log1p(point[:, None] / node.exp())
+        # Below the lowest node the rest is linear in s, by the number of singular values columns: a geometric
         # series.
         ratio = math.exp(-STEP / 2)
-        slope = left[:, 0] - left[:, 1]
-        tail = (left[:, 0] + slope / (1 - ratio)) * math.exp(LOWEST / 2) * ratio / (1 - ratio)
-        return self.root + STEP / (2 * math.pi) * (left @ (node / 2).exp() + tail)
+        slope = integrand[:, 0] - integrand[:, 1]
+        tail = (integrand[:, 0] + slope / (1 - ratio)) * math.exp(LOWEST / 2) * ratio / (1 - ratio)
+        return self.root + STEP / (2 * math.pi) * (integrand @ (node / 2).exp() + tail)
 
 
 def _traces(split: Split, bands: tuple[Band, Band]) -> tuple[Values, Values]:
@@ -102,16 +102,16 @@ def _traces(split: Split, bands: tuple[Band, Band]) -> tuple[Values, Values]:
     return total[0], total[1]
 
 
-def between(
-    function: Float64[Tensor, "channels shifts torus1 torus2"], here: Tensor, there: Tensor
-) -> Float64[Tensor, "channels shifts here there"]:
-    """A function on the torus at the differences `here - there` of positions, [., 2] each: a block of a circulant."""
+def circulant_block(
+    function: Float64[Tensor, "channels shifts torus1 torus2"], rows: Tensor, columns: Tensor
+) -> Float64[Tensor, "channels shifts rows columns"]:
+    """A block of a circulant matrix: a function on the torus, at the differences of positions [., 2]."""
     size = function.shape[2:]
-    difference = (here[:, None] - there) % torch.tensor(size, device=here.device)
+    difference = (rows[:, None] - columns) % torch.tensor(size, device=rows.device)
     return function.flatten(2)[:, :, difference[..., 0] * size[1] + difference[..., 1]]
 
 
-def outside(torus: tuple[int, int], rows: tuple[int, int], device: torch.device) -> Tensor:
+def cut_positions(torus: tuple[int, int], rows: tuple[int, int], device: torch.device) -> Tensor:
     """The positions of a torus that are not of the map, [cut, 2]."""
     grid = torch.cartesian_prod(*(torch.arange(size, device=device) for size in torus)).reshape(-1, 2)
     return grid[(grid >= torch.tensor(rows, device=device)).any(1)]

@@ -9,7 +9,7 @@ onto
 
 on one axis, times the same on the other, borders and all. The projection is exact, and as G is a sum of
 products of axes, it is one as well: a table per axis and frequency, made once for all channels, and a small
-product a channel, whatever the size of the map. Its leading eigenvectors are where the iteration starts, and
+product per channel, whatever the size of the map. Its leading eigenvectors are where the iteration starts, and
 the eigenvalue after those tells it what it must suppress.
 
 Where a cell has several rows (backward, strided) a frequency of the cells belongs to several of the rows, its
@@ -22,15 +22,15 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from reconv.conv import taps
 from reconv.conv.bands import Band
-from reconv.conv.nuclear import endless, frequency_blocks
+from reconv.conv.nuclear import endless_side, frequency_blocks
+from reconv.conv.shapes import Float64, Int64
 from reconv.conv.symbol import autocorrelation, half_circle, symbol
 
-MODES = 3
+MODES = 3  # envelopes per axis
 
 Split = Float64[Tensor, "channels pairs1 pairs2"]
 Peak = tuple[Int64[Tensor, "channels"], Int64[Tensor, "channels"]]
@@ -39,7 +39,7 @@ Peak = tuple[Int64[Tensor, "channels"], Int64[Tensor, "channels"]]
 def leading_waves(
     split: Split, bands: tuple[Band, Band], count: int
 ) -> tuple[Float64[Tensor, "channels vectors rows"], Float64[Tensor, "channels"]]:
-    """The `count` vectors that the projections hold for leading, and the eigenvalue that comes after these."""
+    """The `count` vectors that lead in the projections, and the eigenvalue that comes after these."""
     grid = (_grid(bands[0]), _grid(bands[1]))
     height = _heights(split, bands, grid)
     waves1, waves2 = (Waves.of(band, size, split.device) for band, size in zip(bands, grid))
@@ -48,9 +48,9 @@ def leading_waves(
         peak = _highest(height)
         # G is real: a frequency and its negative have the same waves.
         at1, at2 = (index.minimum(size - index) for index, size in zip(peak, grid))
-        found = _eigenpairs(split, waves1.at(at1), waves2.at(at2), count + 1)
-        values.append(found[0])
-        vectors.append(found[1])
+        pairs = _eigenpairs(split, waves1.at(at1), waves2.at(at2), count + 1)
+        values.append(pairs[0])
+        vectors.append(pairs[1])
         height = _without(height, peak, grid, bands)
     best = torch.cat(values, 1).topk(count + 1, 1)
     chosen = torch.cat(vectors, 1).take_along_dim(best.indices[:, :count, None], 1)
@@ -58,7 +58,7 @@ def leading_waves(
 
 
 def _peaks(bands: tuple[Band, Band]) -> int:
-    """How many peaks of the symbol are looked at, twice as many as it seems to take.
+    """The number of peaks of the symbol to try: twice as many as usually suffice.
 
     A larger kernel's symbol has more of them, and the border decides which leads: with two, one random 11x11 kernel in
     a hundred on a 24x24 map is one to three percent off. On an axis of a few rows the border is everything.
@@ -73,24 +73,24 @@ def _is_spanned(band: Band) -> bool:
 
 
 def _grid(band: Band) -> int:
-    """As many frequencies as tell apart what the envelopes do not."""
+    """Enough frequencies to separate the waves that the envelopes do not."""
     return max(24, 2 * (band.rows // band.period // 2))
 
 
 def _heights(split: Split, bands: tuple[Band, Band], grid: tuple[int, int]) -> Float64[Tensor, "channels grid1 half2"]:
-    """What a wave of each frequency is worth: the symbol, less what the envelope takes off its peaks."""
+    """The Rayleigh quotient of a wave of each frequency: the symbol, lowered at its peaks by the envelope."""
     if bands[0].period == bands[1].period == 1:
         correlation = autocorrelation(split, *bands)
         damping = [_damping(band.rows, lags, split.device) for band, lags in zip(bands, correlation.shape[1:])]
         return symbol(correlation * torch.outer(*damping), grid)
-    sides = (endless(band, size, split.device, half=i == 1) for i, (band, size) in enumerate(zip(bands, grid)))
+    sides = (endless_side(band, size, split.device, half=i == 1) for i, (band, size) in enumerate(zip(bands, grid)))
     blocks = frequency_blocks(split, *sides)
     highest: Tensor = torch.linalg.eigvalsh(blocks)[..., -1]
     return highest.reshape(len(split), grid[0], -1)
 
 
 def _damping(rows: int, lags: int, device: torch.device) -> Float64[Tensor, "lags"]:
-    """The half sine's autocorrelation: how much of `cos(w l)` a wave under it feels at lag l."""
+    """The half sine's autocorrelation: the weight of `cos(w l)` for a wave under it."""
     half_sine = _envelopes(rows, 1, device)[:, 0]
     reach = [abs(lag) for lag in range(-(lags // 2), lags // 2 + 1)]
     products = [half_sine[: max(0, rows - lag)] @ half_sine[lag:] for lag in reach]
@@ -144,8 +144,8 @@ def _meetings(
     laid = basis.new_zeros(frequencies, kernel, positions + 1, waves)  # the last position takes what is outside
     laid[:, torch.arange(kernel, device=read.device)[:, None], read.T] = basis[:, None]
     laid = laid[:, :, :positions].permute(0, 2, 1, 3).flatten(2)
-    found = (laid.mT @ laid).reshape(frequencies, kernel, waves, kernel, waves)
-    return found.transpose(2, 3).reshape(frequencies, kernel * kernel, waves * waves)
+    product = (laid.mT @ laid).reshape(frequencies, kernel, waves, kernel, waves)
+    return product.transpose(2, 3).reshape(frequencies, kernel * kernel, waves * waves)
 
 
 def _eigenpairs(

@@ -1,4 +1,4 @@
-"""What the caller had, the caller keeps: threads, generator, default dtype, gradient mode, weights."""
+"""Norms leave the global state as it was: threads, generator, default dtype, gradient mode, weights."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def test_global_state_is_as_before(two_threads: None) -> None:
     assert torch.equal(weight.detach(), copy)
 
 
-def test_the_default_dtype_plays_no_part() -> None:
+def test_the_default_dtype_does_not_matter() -> None:
     weight, geometry = torch.randn(4, 3, 3, 3), ConvGeometry(14, 3, padding=1)
     expected = channel_norms(weight, geometry)
     torch.set_default_dtype(torch.float64)
     try:
-        found = channel_norms(weight, geometry)
+        norms = channel_norms(weight, geometry)
     finally:
         torch.set_default_dtype(torch.float32)
-    assert all(torch.equal(found[norm], expected[norm]) for norm in expected.values)
+    assert all(torch.equal(norms[norm], expected[norm]) for norm in expected.values)
 
 
 def test_workers_run_on_one_thread_each_without_gradients(two_threads: None) -> None:
@@ -70,5 +70,5 @@ def test_no_layers_no_norms() -> None:
 
 @pytest.mark.parametrize("size", [112, 224])
 def test_large_maps_have_a_path(size: int) -> None:
-    found = channel_norms(torch.randn(2, 3, 3, 3), ConvGeometry(size, 3, padding=1))
-    assert all(float(found.errors[norm].max()) <= 1e-5 for norm in found.values)
+    norms = channel_norms(torch.randn(2, 3, 3, 3), ConvGeometry(size, 3, padding=1))
+    assert all(float(norms.errors[norm].max()) <= 1e-5 for norm in norms.values)
