@@ -40,7 +40,7 @@ from reconv.refit import (
 )
 from reconv.saliency import Moments, Saliency, criterion_named, score
 from reconv.surgery import prune
-from reconv.training.evaluate import evaluate
+from reconv.training.evaluation import evaluate
 from reconv.zoo import load_model, load_recipe
 
 

@@ -22,7 +22,7 @@ from reconv.plan import Budget, choose
 from reconv.refit import Settings, repair_with_report
 from reconv.saliency import score
 from reconv.surgery import prune
-from reconv.training.recalibrate import recalibrate
+from reconv.training.batch_norm import recalibrate
 from reconv.zoo import load_model
 
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v2", "regnet_y_400mf", "shufflenet_v2_x0_5", "vgg11", "squeezenet1_1")

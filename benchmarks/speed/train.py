@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from reconv.cost import profile
 from reconv.data import DataSet, TensorSplit
-from reconv.data.augment import crop, flip
+from reconv.data.augmentation import crop, flip
 from reconv.graph import trace
 from reconv.machine import device_name
 from reconv.plan import Budget, Limits, choose

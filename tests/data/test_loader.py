@@ -21,7 +21,7 @@ from reconv.data import (
     load_data,
     normalize,
 )
-from reconv.data.augment import crop, erase, flip
+from reconv.data.augmentation import crop, erase, flip
 from reconv.data.folder import FolderSplit
 from reconv.data.loader import worker_count
 from reconv.errors import DataError

@@ -26,7 +26,7 @@ from reconv.report import (
     UnprunedGroup,
 )
 from reconv.report.study_facts import Claim, Entry, Matrix, Section, Table, Widths
-from reconv.training.answers import Answers
+from reconv.training.predictions import Predictions
 
 
 def layer(name: str, channels: int, kept: int) -> LayerFacts:
@@ -47,7 +47,7 @@ def run_facts(classes: int = 4, images: int = 60) -> RunFacts:
     labels = torch.arange(images) % classes
     right = torch.nn.functional.one_hot(labels, classes)
     before, after = (
-        Answers((sure * right + torch.randn(images, classes, generator=generator)).softmax(1), labels)
+        Predictions((sure * right + torch.randn(images, classes, generator=generator)).softmax(1), labels)
         for sure in (3, 2)
     )
     pictures = {

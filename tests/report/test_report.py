@@ -46,7 +46,7 @@ from reconv.report.figures import latency, layer_times, network, training
 from reconv.report.images import data_uri
 from reconv.report.score_bars import score_bars
 from reconv.report.study_facts import Matrix
-from reconv.training.answers import Answers
+from reconv.training.predictions import Predictions
 
 
 def _layer(name: str, channels: int, kept: int) -> LayerFacts:
@@ -345,7 +345,7 @@ def test_options_are_code_that_does_not_break(facts: RunFacts) -> None:
 def test_an_image_that_is_shown_is_the_one_that_is_told() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(30) % 3
-    before, after = (Answers(torch.randn(30, 3, generator=generator).softmax(1), labels) for _ in range(2))
+    before, after = (Predictions(torch.randn(30, 3, generator=generator).softmax(1), labels) for _ in range(2))
     order = examine.most_changed(before.probabilities, after.probabilities, 30)
     shown = [order[4], order[0]]
     pictures = {index: torch.full((1, 2, 2), index, dtype=torch.uint8) for index in shown}
@@ -380,17 +380,17 @@ def test_an_image_that_is_shown_is_the_one_that_is_told() -> None:
         assert title in render(replace(run_facts(), tested=replace(every, changed=part)))
 
 
-def _answers(right: int) -> Answers:
+def _predictions(right: int) -> Predictions:
     """Of 100 images, the first are answered right."""
     labels = torch.zeros(100, dtype=torch.long)
-    return Answers(torch.nn.functional.one_hot((torch.arange(100) >= right).long(), 2).float(), labels)
+    return Predictions(torch.nn.functional.one_hot((torch.arange(100) >= right).long(), 2).float(), labels)
 
 
 @pytest.mark.parametrize(
     ("before", "after", "noise"), [(90, 70, False), (70, 90, False), (90, 89, True), (90, 90, True)]
 )
 def test_a_gain_has_its_interval_and_is_told_beyond_noise_only(before: int, after: int, noise: bool) -> None:
-    found = examine.tested("test", _answers(before), _answers(after), "ab", {})
+    found = examine.tested("test", _predictions(before), _predictions(after), "ab", {})
     assert found.gain is not None
     assert found.gain[0] <= (after - before) / 100 <= found.gain[1]
     assert found.is_noise is noise

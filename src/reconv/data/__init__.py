@@ -1,6 +1,6 @@
 """Data sets: digits (embedded), CIFAR-10/100, ImageNet and any folder of images; three splits each."""
 
-from reconv.data.augment import Augmentation, Share, augment, normalize
+from reconv.data.augmentation import Augmentation, Share, augment, normalize
 from reconv.data.dataset import DataSet
 from reconv.data.folder import DataWarning, FolderSplit
 from reconv.data.loader import TrainingBatches, calibration_images, evaluation_batches

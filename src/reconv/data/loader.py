@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reconv.data.augment import NONE, WHOLE, Augmentation, Share, augment, erase, normalize
+from reconv.data.augmentation import NONE, WHOLE, Augmentation, Share, augment, erase, normalize
 from reconv.data.folder import FolderSplit
 from reconv.data.own import DatasetSplit, as_data_set
 from reconv.data.randomness import derive_seed, generator

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reconv.data.augment import normalize
+from reconv.data.augmentation import normalize
 from reconv.data.cifar import is_cifar
 from reconv.data.folder import IMAGE_ENDINGS, decode, fault_text
 from reconv.data.loader import CPU, worker_count

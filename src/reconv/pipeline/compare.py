@@ -18,7 +18,7 @@ from reconv.pipeline.layer_times import BATCH, layer_latencies
 from reconv.pipeline.watch import Diary
 from reconv.report.numbers import counted
 from reconv.significance import Interval, Replicates, interval, mcnemar
-from reconv.training.answers import answers
+from reconv.training.predictions import predict
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def compare(
         ConfigError: one of them does not take these images. DataError: the split is empty.
     """
     with diary.stage("evaluate") as stage:
-        found = [answers(model, data, split) for model in models]  # type: ignore[arg-type]  # checked by the caller
+        found = [predict(model, data, split) for model in models]  # type: ignore[arg-type]  # checked by the caller
         stage.note = counted(len(found[0].labels), f"{split} image")
     with diary.stage("measure latency") as stage:
         latencies = stages.latencies(models, data, device)

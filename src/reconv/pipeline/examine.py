@@ -18,7 +18,7 @@ from reconv.report import Changed, Confusion, LayerTime, Tested
 from reconv.report.images import data_uri
 from reconv.report.numbers import counted
 from reconv.significance import Replicates, interval, mcnemar
-from reconv.training.answers import Answers, answers
+from reconv.training.predictions import Predictions, predict
 
 _MOST_CLASSES = 20  # that a table of all pairs is readable for
 _PAIRS = 20  # most frequent confusions, for more classes
@@ -38,7 +38,7 @@ def examine(
     """
     base = graph.model
     with diary.stage("test") as stage:
-        found = [answers(network, data, "test") for network in (base, small)]
+        found = [predict(network, data, "test") for network in (base, small)]
         stage.note = f"{counted(len(data.test), 'image')}, once"
     with diary.stage("measure latency") as stage:
         latencies = stages.latencies((base, small), data, device)
@@ -49,7 +49,7 @@ def examine(
         accuracies=tuple(one.top1 for one in found),
         latencies=latencies,
         layer_times=layer_times,
-        tested=compare_answers(found[0], found[1], data, "test"),
+        tested=compare_predictions(found[0], found[1], data, "test"),
     )
 
 
@@ -59,7 +59,7 @@ def _layer_times(graph: ChannelGraph, small: nn.Module, data: DataSet, device: t
     return tuple(LayerTime(*row) for row in both(before, after))
 
 
-def compare_answers(before: Answers, after: Answers, data: DataSet, split: SplitName) -> Tested:
+def compare_predictions(before: Predictions, after: Predictions, data: DataSet, split: SplitName) -> Tested:
     """What two networks answered to the same images of a split, with pictures of those that changed most."""
     changed = most_changed(before.probabilities, after.probabilities, _PICTURES)
     stream = getattr(data, split).stream([torch.tensor([index]) for index in changed], torch.device("cpu"))
@@ -67,7 +67,9 @@ def compare_answers(before: Answers, after: Answers, data: DataSet, split: Split
     return tested(split, before, after, data.class_names, pictures)
 
 
-def tested(split: str, before: Answers, after: Answers, names: Sequence[str], pictures: Mapping[int, Tensor]) -> Tested:
+def tested(
+    split: str, before: Predictions, after: Predictions, names: Sequence[str], pictures: Mapping[int, Tensor]
+) -> Tested:
     """Compare two networks' answers to the same images.
 
     Args:
@@ -111,7 +113,7 @@ def _distance(before: Tensor, after: Tensor) -> Tensor:
     return (before - after).abs().sum(-1) / 2
 
 
-def _changed(index: int, picture: Tensor, before: Answers, after: Answers, names: Sequence[str]) -> Changed:
+def _changed(index: int, picture: Tensor, before: Predictions, after: Predictions, names: Sequence[str]) -> Changed:
     sure_before, sure_after = before.probabilities[index], after.probabilities[index]
     return Changed(
         index=index,
@@ -125,7 +127,7 @@ def _changed(index: int, picture: Tensor, before: Answers, after: Answers, names
     )
 
 
-def _pairs(before: Answers, after: Answers, names: Sequence[str]) -> list[Confusion]:
+def _pairs(before: Predictions, after: Predictions, names: Sequence[str]) -> list[Confusion]:
     n = len(names)
     counts = [torch.bincount(one.labels * n + one.predicted, minlength=n * n).tolist() for one in (before, after)]
     return [

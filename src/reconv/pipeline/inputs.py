@@ -16,7 +16,7 @@ from reconv.errors import ConfigError
 from reconv.pipeline.config import RunConfig, Schooling
 from reconv.pipeline.watch import Diary
 from reconv.provenance import provenance_of
-from reconv.training.evaluate import check_fits
+from reconv.training.evaluation import check_fits
 from reconv.zoo import TrainedNet, find_model, find_trained, load_model
 
 PRETRAINED, SHIPPED = "pretrained", "shipped"  # in place of a file of weights

@@ -29,7 +29,7 @@ from reconv.report.numbers import counted, percent
 from reconv.saliency import Moments, Saliency, score
 from reconv.surgery import prune, verify
 from reconv.training import Session, Trained, evaluate, load_protocol, recalibrate, train
-from reconv.training.evaluate import normalization_for
+from reconv.training.evaluation import normalization_for
 from reconv.zoo import load_recipe
 
 BATCHES = (1, 64)  # that latency is measured with

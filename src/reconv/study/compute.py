@@ -26,7 +26,7 @@ from reconv.study.record import pack
 from reconv.surgery import prune
 from reconv.threads import one_thread
 from reconv.training import Session, load_protocol, recalibrate, train
-from reconv.training.answers import answers
+from reconv.training.predictions import predict
 
 Finished: TypeAlias = tuple[nn.Module, list[dict[str, Any]]]  # a network, and the epochs of its training
 
@@ -53,7 +53,7 @@ def compute(cell: Cell, options: ComputeOptions = ComputeOptions()) -> dict[str,
     context = context_for(cell.network, options.device)
     with one_thread():
         small, history = finished_network(context, cell, options)
-        found = answers(small, context.data, cell.split)  # type: ignore[arg-type]  # checked by Study
+        found = predict(small, context.data, cell.split)  # type: ignore[arg-type]  # checked by Study
     cost = profile(trace(small, context.data.example().to(context.device)))
     whole = profile(context.graph)
     outcome = {

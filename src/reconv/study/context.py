@@ -27,7 +27,7 @@ from reconv.refit import curves_of, error_curves, gather_moments
 from reconv.saliency import Moments, Saliency, score
 from reconv.study.cell import Cell, Network, hash_of, is_random, needs_images
 from reconv.training import device_named
-from reconv.training.evaluate import check_fits, normalization_for
+from reconv.training.evaluation import check_fits, normalization_for
 from reconv.zoo import load_recipe
 
 _RECONSTRUCTION = "reconstruction"

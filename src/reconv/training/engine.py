@@ -19,7 +19,7 @@ from reconv.provenance import attach, provenance_of
 from reconv.training.accelerator import Machine
 from reconv.training.checkpoint import Checkpoint
 from reconv.training.ema import MovingAverage
-from reconv.training.evaluate import are_scores, normalization_for, this_share
+from reconv.training.evaluation import are_scores, normalization_for, this_share
 from reconv.training.losses import LossFunction, training_loss
 from reconv.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from reconv.training.protocol import Protocol

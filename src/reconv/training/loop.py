@@ -21,7 +21,7 @@ from reconv.provenance import provenance_of
 from reconv.training.accelerator import Trackers, set_up
 from reconv.training.checkpoint import Checkpoint, checkpoint_path, checkpoints_in, latest_checkpoint, save_checkpoint
 from reconv.training.engine import Engine
-from reconv.training.evaluate import Metric, as_metric, check_fits, evaluate, normalization_for
+from reconv.training.evaluation import Metric, as_metric, check_fits, evaluate, normalization_for
 from reconv.training.interrupt import Interrupted, StopRequest, stop_request
 from reconv.training.losses import LossFunction
 from reconv.training.progress import JsonLines, for_people

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconv.training.evaluate import Evaluation
+from reconv.training.evaluation import Evaluation
 
 
 @dataclass(frozen=True)

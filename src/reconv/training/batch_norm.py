@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from reconv.errors import ConfigError
 from reconv.modes import evaluating
-from reconv.training.evaluate import device_of
+from reconv.training.evaluation import device_of
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 

@@ -1,4 +1,4 @@
-"""What a model answers to each image of a split, where a count is not enough."""
+"""A model's predictions image by image, where a count is not enough."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from reconv.data import DataSet, Share, SplitName
 from reconv.errors import ConfigError
 from reconv.modes import evaluating
-from reconv.training.evaluate import are_scores, batches_for, channels_last, describe, device_of
+from reconv.training.evaluation import are_scores, batches_for, channels_last, describe, device_of
 from reconv.training.threads import map_in_threads
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """A model's answers, image by image, in the split's order.
+class Predictions:
+    """A model's predictions, image by image, in the split's order.
 
     Attributes:
         probabilities: float32 `[n, classes]`, softmax of the scores, on the CPU.
@@ -42,14 +42,16 @@ class Answers:
         return float(self.correct.double().mean())
 
 
-def answers(model: nn.Module, data: DataSet, split: SplitName = "test", *, batch_size: int | None = None) -> Answers:
-    """Run a model over a split, in evaluation mode, and keep what it says of each image.
+def predict(
+    model: nn.Module, data: DataSet, split: SplitName = "test", *, batch_size: int | None = None
+) -> Predictions:
+    """Run a model over a split, in evaluation mode, and keep its prediction for each image.
 
     Args:
         model, data, split, batch_size: as for `evaluate`, whose `top1` this gives too.
 
     Returns:
-        The answers, on the CPU.
+        The predictions, on the CPU.
 
     Raises:
         ConfigError: the model does not take such images or does not have as many classes.
@@ -59,7 +61,7 @@ def answers(model: nn.Module, data: DataSet, split: SplitName = "test", *, batch
     with evaluating(model):
         parts = list(map_in_threads(lambda batch: _probabilities(model, *batch), batches, device_of(model)))
     probabilities, labels = zip(*parts)
-    return Answers(torch.cat(probabilities), torch.cat(labels))
+    return Predictions(torch.cat(probabilities), torch.cat(labels))
 
 
 @torch.inference_mode()
