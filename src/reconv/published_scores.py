@@ -1,6 +1,6 @@
 """The score files published with the paper, read by parsing and never by executing.
 
-Such a file is Python source that assigns one list a layer, `nucs2=[tensor(196.42), ...]` or
+Such a file is Python source that assigns one list per layer, `nucs2=[tensor(196.42), ...]` or
 `eigvs4=[array([3.26], dtype=float32), ...]`. Anything else in it is refused, by line. Layers are numbered:
 
 - VGG: convolutions from 0, in order.
@@ -12,10 +12,8 @@ Such a file is Python source that assigns one list a layer, `nucs2=[tensor(196.4
 
 from __future__ import annotations
 
-import ast
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,14 +23,19 @@ from reconv.errors import ArtifactError
 from reconv.files import PathLike, read_text
 
 _CRITERIA = {"eigvs": "spectral", "nucs": "nuclear", "fros": "frobenius"}
-_TARGET = re.compile(r"(eigvs|nucs|fros)(\d{1,4})")
-_MODULES = ("torch", "numpy")
-_NUMBER_CALLS = ("tensor", "array", "float32", "float64")
-_IMPORTED = (*_NUMBER_CALLS, "float16")
-_KEYWORDS = ("dtype", "device", "requires_grad")
-_DTYPES = ("float16", "float32", "float64")
-_MAX_BYTES = 2 << 20  # the largest published file has 0.2 MB; a syntax tree takes a hundred times its text
-_MAX_DEPTH = 4
+_MAX_BYTES = 2 << 20  # the largest published file has 0.2 MB
+
+_MODULE = r"(?:(?:torch|numpy|np)\.)?"
+_NUMBER = r"-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
+_KEYWORD = rf"(?:dtype={_MODULE}float(?:16|32|64)|device='[\w:]+'|requires_grad=(?:True|False))"
+_NAMES = r"(?:tensor|array|float16|float32|float64)"
+# A number as Python prints it: tensor(196.42, device='cuda:0'), array([3.26], dtype=float32), np.float64(1.5).
+_PRINTED = re.compile(rf"{_MODULE}(?:tensor|array|float32|float64)\(\[?({_NUMBER})\]?(?:, *{_KEYWORD})*\)")
+_STATEMENT = re.compile(
+    r"(?:import (?:torch|numpy)(?: as \w+)?"
+    rf"|from (?:torch|numpy) import {_NAMES}(?:, *{_NAMES})*"
+    r"|(?P<kind>eigvs|nucs|fros)(?P<layer>\d{1,4})\s*=\s*\[(?P<scores>[^\[\]]*)\])?[ \t]*(?:#[^\n]*)?(?:\n|\Z)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +61,18 @@ def read_published_scores(path: PathLike, model: nn.Module) -> PublishedScores:
     Raises:
         ArtifactError: missing; anything but such assignments, by line; or layers that the model lacks.
     """
-    numbered = _parse(path)
+    kind, layers = _parse(path)
     convolutions = _numbered_convolutions(model)
     values: dict[str, Tensor] = {}
-    for number, (line, scores) in numbered.layers.items():
+    for number, (line, scores) in layers.items():
         if number not in convolutions:
             raise _refused(path, line, f"layer {number} is not one of this model's ({_span(convolutions)})")
         name, channels = convolutions[number]
         if len(scores) != channels:
             raise _refused(path, line, f"{len(scores)} scores for {name}, which has {channels} channels")
-        found = torch.tensor(scores, dtype=torch.float64)
-        values[name] = found.clamp_min(0).sqrt() if numbered.kind == "eigvs" else found
-    return PublishedScores(_CRITERIA[numbered.kind], values)
+        tensor = torch.tensor(scores, dtype=torch.float64)
+        values[name] = tensor.clamp_min(0).sqrt() if kind == "eigvs" else tensor
+    return PublishedScores(_CRITERIA[kind], values)
 
 
 def _numbered_convolutions(model: nn.Module) -> dict[int, tuple[str, int]]:
@@ -97,130 +100,50 @@ def _span(convolutions: dict[int, tuple[str, int]]) -> str:
     return f"{numbers[0]}, {numbers[1]}, ... {numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
 
 
-@dataclass(frozen=True)
-class _Numbered:
-    kind: str
-    layers: dict[int, tuple[int, list[float]]]  # number -> line, scores
-
-
 def _refused(path: PathLike, line: int, what: str) -> ArtifactError:
     return ArtifactError(
         f"{path}, line {line}: {what}; a score file holds only lines such as nucs2=[tensor(196.42), ...]."
     )
 
 
-def _parse(path: PathLike) -> _Numbered:
-    text = read_text(path, limit=_MAX_BYTES)
-    try:
-        tree = ast.parse(text)
-    except SyntaxError as error:
-        raise _refused(path, error.lineno or 1, f"not Python syntax ({error.msg[:60]})") from None
-    except (RecursionError, MemoryError, ValueError):
-        raise _refused(path, 1, "nested too deeply, or not text") from None
-    reader = _Reader(path)
-    kinds: set[str] = set()
+def _parse(path: PathLike) -> tuple[str, dict[int, tuple[int, list[float]]]]:
+    """The file's kind, and by layer number the line and the scores."""
+    text = _PRINTED.sub(r"\1", read_text(path, limit=_MAX_BYTES))
+    first = ""
     layers: dict[int, tuple[int, list[float]]] = {}
-    for statement in tree.body:
-        if reader.is_import(statement):
-            continue
-        kind, number, scores = reader.assignment(statement)
-        kinds.add(kind)
-        if len(kinds) > 1:
-            raise _refused(path, statement.lineno, f"{kind} in a file of {(kinds - {kind}).pop()}")
-        if number in layers:
-            raise _refused(path, statement.lineno, f"{kind}{number} a second time")
-        layers[number] = statement.lineno, scores
+    line, position = 1, 0
+    while position < len(text):
+        match = _STATEMENT.match(text, position)
+        if match is None:
+            raise _refused(path, line, f"{_excerpt(text[position:])} is not a list of scores")
+        kind, number = match["kind"], int(match["layer"] or 0)
+        if kind:
+            first = first or kind
+            if kind != first:
+                raise _refused(path, line, f"{kind} in a file of {first}")
+            if number in layers:
+                raise _refused(path, line, f"{kind}{number} a second time")
+            layers[number] = line, _numbers(path, line, match["scores"])
+        line, position = line + match[0].count("\n"), match.end()
     if not layers:
         raise _refused(path, 1, "no scores in it")
-    return _Numbered(kinds.pop(), layers)
+    return first, layers
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """The grammar: each method takes a node of it apart, or refuses it by line."""
-
-    path: PathLike
-
-    def refuse(self, node: ast.AST, what: str) -> ArtifactError:
-        return _refused(self.path, getattr(node, "lineno", 1), what)
-
-    def is_import(self, node: ast.stmt) -> bool:
-        """Imports of what the literals below are spelled with are let pass (nothing is imported)."""
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-            if all(name in _MODULES for name in names):
-                return True
-            raise self.refuse(node, f"import of {', '.join(names)}")
-        if isinstance(node, ast.ImportFrom):
-            names = [alias.name for alias in node.names]
-            if node.module in _MODULES and all(name in _IMPORTED for name in names):
-                return True
-            raise self.refuse(node, f"import of {', '.join(names)} from {node.module}")
-        return False
-
-    def assignment(self, node: ast.stmt) -> tuple[str, int, list[float]]:
-        """`nucs2 = [...]` -> kind, layer number, scores."""
-        if not (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
-            raise self.refuse(node, f"{type(node).__name__} is not an assignment of scores")
-        match = _TARGET.fullmatch(node.targets[0].id)
-        if match is None:
-            raise self.refuse(node, f"{node.targets[0].id!r} is not eigvs, nucs or fros and a layer number")
-        scores = list(self.numbers(node.value, _MAX_DEPTH))
-        if not scores:
-            raise self.refuse(node, "an empty list")
-        return match[1], int(match[2]), scores
-
-    def numbers(self, node: ast.expr, depth: int) -> Iterator[float]:
-        """The numbers of a literal, in order: a number, a list, or `tensor(...)`, `array(...)` of such."""
-        if depth < 0:
-            raise self.refuse(node, "lists nested too deeply")
-        if isinstance(node, ast.List | ast.Tuple):
-            for element in node.elts:
-                yield from self.numbers(element, depth - 1)
-        elif isinstance(node, ast.Call):
-            yield from self.numbers(self.argument(node), depth - 1)
-        else:
-            yield self.number(node)
-
-    def number(self, node: ast.expr) -> float:
-        negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
-        literal = node.operand if isinstance(node, ast.UnaryOp) and negative else node
-        if not (isinstance(literal, ast.Constant) and type(literal.value) in (int, float)):
-            raise self.refuse(node, f"{_excerpt(node)} is not a number")
-        try:
-            value = float(literal.value)  # type: ignore[arg-type]
-        except OverflowError:
-            value = math.inf
-        if not math.isfinite(value):
-            raise self.refuse(node, "a number too large")
-        if negative and value > 1e-6:  # the eigenvalue of a dead channel may be a rounding below zero
-            raise self.refuse(node, f"{-value} is negative, which no norm is")
-        return -value if negative else value
-
-    def argument(self, node: ast.Call) -> ast.expr:
-        """The literal inside `tensor(...)`; the noise of its representation must be just that."""
-        if _name_of(node.func) not in _NUMBER_CALLS or len(node.args) != 1:
-            raise self.refuse(node, f"{_excerpt(node)} is not a number")
-        for keyword in node.keywords:
-            value = keyword.value
-            constant = isinstance(value, ast.Constant) and isinstance(value.value, str | bool)
-            if keyword.arg not in _KEYWORDS or not (constant or _name_of(value) in _DTYPES):
-                raise self.refuse(node, f"{keyword.arg}={_excerpt(value)} does not belong to a number")
-        return node.args[0]
+def _numbers(path: PathLike, line: int, text: str) -> list[float]:
+    numbers = []
+    for piece in re.sub(r",\s*\Z", "", text).split(","):
+        if not re.fullmatch(_NUMBER, piece.strip()):
+            raise _refused(path, line, f"{_excerpt(piece)} is not a number" if text.strip() else "an empty list")
+        number = float(piece)
+        if math.isinf(number):
+            raise _refused(path, line, "a number too large")
+        if number < -1e-6:  # the eigenvalue of a dead channel may be a rounding below zero
+            raise _refused(path, line, f"{number} is negative, which no norm is")
+        numbers.append(number)
+    return numbers
 
 
-def _name_of(node: ast.expr) -> str | None:
-    """`tensor`, of `tensor` and of `torch.tensor`."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        return node.attr if node.value.id in (*_MODULES, "np") else None
-    return None
-
-
-def _excerpt(node: ast.AST) -> str:
-    try:
-        text = ast.unparse(node)
-    except RecursionError:
-        text = type(node).__name__
-    return text if len(text) <= 40 else f"{text[:37]}..."
+def _excerpt(text: str) -> str:
+    start = text.strip().partition("\n")[0]
+    return repr(start if len(start) <= 40 else f"{start[:37]}...")

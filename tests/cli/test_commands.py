@@ -7,12 +7,15 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from cli_call import Call
 
-from reconv.artifacts import load, load_saliency
+from reconv.artifacts import load, load_saliency, save_saliency
 from reconv.cost import profile
 from reconv.graph import trace
 from reconv.pipeline import example_of
+from reconv.saliency import score
+from reconv.zoo import load_model
 
 
 def test_run_leaves_a_folder_with_everything(reconv: Call, tmp_path: Path) -> None:
@@ -174,3 +177,16 @@ def test_rounds_on_the_command_line(reconv: Call, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
     assert [row["number"] for row in metrics["rounds"]] == [1, 2]
     assert metrics["after"]["macs"] <= 0.5 * metrics["before"]["macs"] < metrics["rounds"][0]["macs"]
+
+
+def test_scores_of_other_weights_are_used_and_noted(weights: Path, reconv: Call, tmp_path: Path) -> None:
+    torch.manual_seed(1)  # other weights than the file's
+    said = {}
+    for name, file in (("own", weights), ("others", None)):
+        model = load_model("resnet20", in_channels=1, weights=file)
+        save_saliency(score(trace(model, torch.zeros(1, 1, 8, 8)), "l1"), tmp_path / f"{name}.safetensors")
+        words = ("--model", "resnet20", "--data-set", "digits", "--weights", weights, "--budget", "macs=0.6")
+        pruned = reconv("prune", *words, "--no-finetune", "--scores", f"{name}.safetensors", "--save-path", name)
+        assert pruned.code == 0, pruned.err
+        said[name] = "scores of other weights than these" in " ".join((pruned.out + pruned.err).split())
+    assert said == {"own": False, "others": True}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
+from scipy.stats import kendalltau
 
 from reconv.artifacts import save_saliency
 from reconv.cli import console
@@ -15,7 +16,6 @@ from reconv.files import check_replaceable, folder_at_once, write_atomically
 from reconv.graph import ChannelGraph
 from reconv.graph.channels import Layer
 from reconv.pipeline import read_scores
-from reconv.rank import kendall_tau
 from reconv.report import LayerFacts, numbers, render_scores
 from reconv.saliency import Saliency, criterion_named, score_all
 
@@ -129,7 +129,7 @@ def compare(graph: ChannelGraph, found: Sequence[Saliency], file: Path) -> Table
             raise ConfigError(
                 f"{file}: {len(values)} scores of {name}, the model has {here}; give the model's own file"
             )
-        rows.append((name, len(values), f"{kendall_tau(mine, values):.4f}"))
+        rows.append((name, len(values), f"{kendalltau(mine.cpu(), values.cpu()).statistic:.4f}"))
     mean = sum(float(row[2]) for row in rows) / max(len(rows), 1)
     return console.table(
         f"Kendall's tau of {ours.criterion} with {file.name} ({criterion}); mean {mean:.4f}",

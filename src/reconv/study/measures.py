@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from scipy.stats import kendalltau
 from torch import nn
 
 from reconv.files import write_json
 from reconv.machine import device_name, versions
 from reconv.pipeline.stages import BATCHES, timed_in_turns
-from reconv.rank import kendall_tau
 from reconv.saliency import Criterion
 from reconv.study.cell import Cell, Network, needs_images
 from reconv.study.context import NetworkContext, context_for
@@ -68,7 +68,7 @@ def _taus(context: NetworkContext, criteria: list[str]) -> list[list[float | Non
         row: list[float | None] = []
         for other in scores:
             both = context.prunable & set(one) & set(other)
-            taus = [kendall_tau(one[layer], other[layer]) for layer in one if layer in both]
+            taus = [float(kendalltau(one[layer].cpu(), other[layer].cpu()).statistic) for layer in one if layer in both]
             taus = [tau for tau in taus if not math.isnan(tau)]
             row.append(sum(taus) / len(taus) if taus else None)
         table.append(row)
