@@ -30,7 +30,7 @@ def plan() -> Plan:
     [
         (Budget(macs=0.5), "at most 50 % of the MACs"),
         (Budget(macs=60e6), "at most 60,000,000 MACs"),
-        (Budget(params=0.255, memory=0.7), "at most 25.5 % of the parameters and 70 % of the activations' memory"),
+        (Budget(params=0.255, memory=0.7), "at most 25.5 % of the parameters and 70 % of the memory"),
         (Budget(size=45_000), "at most 45,000 bytes of file"),
         (Budget(latency=1500), "at most 1.5 ms of latency"),
     ],

@@ -5,18 +5,15 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reconv.errors import BudgetError, ConfigError
+from reconv.errors import BudgetError
 from reconv.graph import trace
-from reconv.latency import choose, measure_layers
-from reconv.latency.measure import SHARES, candidates
-from reconv.plan import Budget, Limits
-from reconv.plan import choose as choose_by_costs
+from reconv.plan import Budget, Limits, check_budget, choice, choose, measure_layers
+from reconv.plan.latency import SHARES, candidates
 from reconv.saliency import score
 from reconv.surgery import prune
 
@@ -58,7 +55,7 @@ class Clock:
         return self.now
 
 
-def in_turns(first: nn.Module, second: nn.Module, example: Any) -> tuple[float, float]:
+def by_law(first: nn.Module, second: nn.Module, example: Any) -> tuple[float, float]:
     return time_of(first), time_of(second)
 
 
@@ -74,7 +71,7 @@ def test_every_pair_of_shares_is_timed_once() -> None:
 def test_the_table_gives_back_the_law_that_the_clock_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     table = measure_layers(GRAPH, clock=Clock(monkeypatch))
     for share in (0.9, 0.6, 0.35):
-        plan = choose_by_costs(GRAPH, SCORES, Budget(channels=share))
+        plan = choose(GRAPH, SCORES, Budget(channels=share))
         assert table.microseconds(plan.keep) == pytest.approx(time_of(prune(GRAPH.model, plan)), rel=0.02)
 
 
@@ -82,13 +79,13 @@ def test_the_table_gives_back_the_law_that_the_clock_follows(monkeypatch: pytest
 @pytest.mark.parametrize("budget", [Budget(latency=0.5), Budget(latency=100), Budget(latency=0.6, params=0.7)])
 def test_a_budget_of_time_is_met_and_used(monkeypatch: pytest.MonkeyPatch, scheme: str, budget: Budget) -> None:
     table = measure_layers(GRAPH, clock=Clock(monkeypatch))
-    plan = choose(GRAPH, SCORES, budget, latency=table, timer=in_turns, scheme=scheme)
+    plan = choose(GRAPH, SCORES, budget, latency=table, timer=by_law, scheme=scheme)
     assert plan.latency is not None
     before, after = plan.latency
     assert after <= 1.03 * budget.allowed("latency", before)
     assert after >= 0.9 * budget.allowed("latency", before)
     assert budget.params is None or plan.params[1] <= 0.7 * plan.params[0]
-    assert "latency measured in turns" in str(plan)
+    assert "latency measured interleaved" in str(plan)
 
 
 def test_a_wrong_prediction_is_corrected_by_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,16 +110,47 @@ def test_a_time_that_is_never_reached_is_an_error_that_says_what_is_possible(mon
     ):
         choose(GRAPH, SCORES, Budget(latency=0.5), latency=table, timer=lambda a, b, x: (100.0, 99.0))
     with pytest.raises(BudgetError, match=r"latency=0.01 asks for at most .* ms of .* ms, but .* have to stay; ask"):
-        choose(GRAPH, SCORES, Budget(latency=0.01), latency=table, timer=in_turns)
+        choose(GRAPH, SCORES, Budget(latency=0.01), latency=table, timer=by_law)
 
 
-def test_without_a_table_the_countable_schemes_say_what_to_do() -> None:
-    with pytest.raises(ConfigError, match="budget: latency has to be measured first"):
-        choose_by_costs(GRAPH, SCORES, Budget(latency=0.5))
+def test_budgets_without_time_measure_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "measure_layers", None)
+    monkeypatch.setattr(choice, "time_pair", None)
+    assert choose(GRAPH, SCORES, Budget(macs=0.5), limits=Limits(multiple=4)).latency is None
 
 
-def test_budgets_without_time_measure_nothing() -> None:
-    plan = choose(GRAPH, SCORES, Budget(macs=0.5), limits=Limits(multiple=4))
-    assert plan.latency is None
-    expected = choose_by_costs(GRAPH, SCORES, Budget(macs=0.5), limits=Limits(multiple=4))
-    assert np.array_equal(plan.keep, expected.keep)
+def test_the_timer_of_pytorch_keeps_the_mode_of_every_module() -> None:
+    model = Chain().train()
+    model.norm.eval()  # frozen statistics, as when a detector is fine-tuned
+    graph = trace(model, torch.randn(1, 3, 10, 10))
+    modes = [module.training for module in model.modules()]
+    plan = choose(graph, score(graph, "l2"), Budget(latency=0.999))
+    assert plan.latency is not None
+    assert [module.training for module in model.modules()] == modes
+
+
+@pytest.mark.parametrize(
+    ("found", "kept"),
+    [
+        ([0.80, 0.55, 0.80, 0.80], 1),  # nearer from above does not count
+        ([0.60, 0.68, 0.30, 0.64], 1),  # of those within the budget, the nearest
+        ([0.80, 0.20, 0.80, 0.80], 1),
+    ],
+)
+def test_a_plan_within_the_budget_is_preferred_to_a_nearer_one_above(
+    monkeypatch: pytest.MonkeyPatch, found: list[float], kept: int
+) -> None:
+    table = measure_layers(GRAPH, clock=Clock(monkeypatch))
+    shares = iter(found)
+    plan = choose(GRAPH, SCORES, Budget(latency=0.75), latency=table, timer=lambda *_: (100.0, 100 * next(shares)))
+    assert plan.latency is not None
+    assert plan.latency[1] == pytest.approx(100 * found[kept])
+
+
+def test_a_time_out_of_reach_is_refused_without_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    with pytest.raises(BudgetError, match=r"latency=0.01 asks for at most .* ms of .* ms, but .* have to stay; ask"):
+        check_budget(GRAPH, Budget(latency=0.01), latency=measure_layers(GRAPH, clock=clock))
+    table = measure_layers(GRAPH, clock=clock)
+    assert check_budget(GRAPH, Budget(latency=0.9, macs=0.9), latency=table) is table
+    assert check_budget(GRAPH, Budget(macs=0.9)) is None

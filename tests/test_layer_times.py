@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reconv.cost.timing import by_pass
+from reconv.cost.timing import per_pass
 from reconv.data import load_data
 from reconv.pipeline.layer_times import BATCH, layer_latencies
 
@@ -39,7 +39,7 @@ def test_all_calls_of_a_pass_count_together(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("calls", [1, 3])
 def test_passes_keep_every_second(calls: int) -> None:
     seconds = [float(i) for i in range(4 * calls)]
-    found = by_pass(seconds, 4)
+    found = per_pass(seconds, 4)
     assert len(found) == 4
     assert sum(found) == sum(seconds)
     assert found == sorted(found)

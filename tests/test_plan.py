@@ -401,7 +401,7 @@ def test_a_plan_names_the_line_that_freezes_a_group() -> None:
     graph = trace(nn.Sequential(Sorted(), nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1)), torch.randn(1, 3, 4, 4))
     plan = choose(graph, score(graph, "l2"), Budget(macs=0.9))
     line = next(line for line in str(plan).splitlines() if line.strip().startswith("0.first"))
-    assert re.search(r"0\.first: 8 -> 8 \(asked \d\)  .*sort at test_plan\.py:\d+, in 0", line)
+    assert re.search(r"0\.first: 8 -> 8 \(requested \d\)  .*sort at test_plan\.py:\d+, in 0", line)
 
 
 # --- widths ------------------------------------------------------------------------------------------------
@@ -413,7 +413,7 @@ def test_widths_are_what_was_asked_for() -> None:
     order = np.argsort(unit_scores(GRAPH, SCORES)["stem"])
     assert set(plan.groups[0].kept) == set(order[5:].tolist())
     assert set(choose_widths(GRAPH, SCORES, {"stem": 7}, reverse=True).groups[0].kept) == set(order[:7].tolist())
-    assert plan.groups[2].why == "not asked for"
+    assert plan.groups[2].why == "not in the recipe"
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from torch.nn import functional
 from reconv.cost import measure_latency, total_macs
 from reconv.data import calibration_images, load_data
 from reconv.graph import trace
-from reconv.latency import choose as choose_measured
 from reconv.plan import Budget, choose
+from reconv.plan import choose as choose_measured
 from reconv.provenance import provenance_of
 from reconv.refit import Settings, error_curves, gather_moments, repair
 from reconv.surgery import prune

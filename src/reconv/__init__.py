@@ -15,6 +15,10 @@ from reconv.lazy import lazy_names
 if TYPE_CHECKING:
     from reconv.artifacts import load as load
     from reconv.artifacts import save as save
+    from reconv.budget import Budget as Budget
+    from reconv.budget import Cost as Cost
+    from reconv.budget import Limits as Limits
+    from reconv.budget import Product as Product
     from reconv.compression import Compression as Compression
     from reconv.conv.geometry import ConvGeometry as ConvGeometry
     from reconv.conv.norms import channel_norms as channel_norms
@@ -27,14 +31,13 @@ if TYPE_CHECKING:
     from reconv.graph import register_adapter as register_adapter
     from reconv.graph import register_rule as register_rule
     from reconv.graph import trace as trace
-    from reconv.latency import choose as choose
-    from reconv.latency import measure_layers as measure_layers
-    from reconv.plan import Budget as Budget
     from reconv.plan import Curve as Curve
     from reconv.plan import ErrorCurves as ErrorCurves
-    from reconv.plan import Limits as Limits
     from reconv.plan import Plan as Plan
+    from reconv.plan import check_budget as check_budget
+    from reconv.plan import choose as choose
     from reconv.plan import choose_widths as choose_widths
+    from reconv.plan import measure_layers as measure_layers
     from reconv.refit import curves_of as curves_of
     from reconv.refit import dead_leaves as dead_leaves
     from reconv.refit import error_curves as error_curves
@@ -58,6 +61,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "artifacts": ("load", "save"),
+    "budget": ("Budget", "Cost", "Limits", "Product"),
     "compression": ("Compression",),
     "deploy": ("export",),
     "conv.geometry": ("ConvGeometry",),
@@ -65,8 +69,7 @@ _HOME = {
     "cost": ("measure_latency", "measure_memory", "profile"),
     "errors": ("ReconvError",),
     "graph": ("ChannelGraph", "register_adapter", "register_rule", "trace"),
-    "latency": ("choose", "measure_layers"),
-    "plan": ("Budget", "Curve", "ErrorCurves", "Limits", "Plan", "choose_widths"),
+    "plan": ("Curve", "ErrorCurves", "Plan", "check_budget", "choose", "choose_widths", "measure_layers"),
     "refit": ("curves_of", "dead_leaves", "error_curves", "gather_moments", "repair"),
     "registry": ("register",),
     "saliency": ("Criterion", "Saliency", "gather_gradients", "score", "score_all"),

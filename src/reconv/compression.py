@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from reconv.budget import ALLOCATED as ALLOCATED
+from reconv.budget import Budget, Limits
+from reconv.budget import Rescale as Rescale
 from reconv.errors import ConfigError
 from reconv.mappings import from_mapping, to_mapping
-from reconv.plan.budget import Budget
-from reconv.plan.limits import Limits
 from reconv.steps import Finetune, Recalibrate, Repair, Step
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ else:
 
 Direction: TypeAlias = Literal["forward", "backward"]
 Scheme: TypeAlias = Literal["uniform", "global", "knapsack", "allocated"]
-Rescale: TypeAlias = Literal["mean", "max", "l2", "sum", "rank", "none"]
 
-ALLOCATED = "allocated"  # widths by predicted error, which images tell
 AFTER: tuple[Step, ...] = (Repair(), Finetune())
 BETWEEN = Finetune("default-between")
 

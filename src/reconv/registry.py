@@ -31,6 +31,7 @@ from reconv.errors import ConfigError, unknown_name
 GROUP = "reconv.extensions"
 
 KINDS = {
+    "budgets": "reconv.budget:Cost",
     "criteria": "reconv.saliency:Criterion",
     "exporters": "reconv.deploy:Exporter",
     "data": "reconv.data.sources:DataSource",

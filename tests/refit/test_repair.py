@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -85,7 +86,7 @@ def test_nothing_cut_nothing_solved() -> None:
     model = settled(Residual())
     graph = trace(model, EXAMPLE)
     plan = choose(graph, score(graph, "l2"), Budget(macs=0.999))
-    plan = Plan(graph, tuple(_whole(plan)), "", "", "", (1, 1), (1, 1))
+    plan = replace(plan, groups=tuple(_whole(plan)))
     repaired, report = repair_with_report(prune(model, plan), plan=plan, reference=model, images=images())
     assert not report.layers
     assert all(torch.equal(a, b) for a, b in zip(repaired.state_dict().values(), model.state_dict().values()))

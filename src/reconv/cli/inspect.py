@@ -41,8 +41,7 @@ def command(
     from reconv.cli import console, network
     from reconv.errors import ConfigError
     from reconv.graph import ChannelGraph
-    from reconv.latency import choose
-    from reconv.plan import SCHEMES, Budget, Limits, names_shown
+    from reconv.plan import SCHEMES, Budget, Limits, choose, names_shown
     from reconv.saliency import score
 
     if (name is None) == (model is None):

@@ -9,7 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from torch import nn
+
+from reconv.errors import ConfigError, check_kind
+from reconv.graph import trace
 from reconv.graph.channels import ChannelGraph, Layer, Mask
 
 
@@ -24,7 +29,7 @@ class LayerCost:
     out_channels: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """The cost of a network.
 
@@ -40,9 +45,43 @@ class Profile:
     parameters: int
     uncounted: Mapping[str, int]
 
+    def __repr__(self) -> str:
+        layers = f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)}"
+        return f"Profile({layers}, {self.macs:,} MACs, {self.parameters:,} parameters)"
 
-def profile(graph: ChannelGraph, keep: Mask | None = None) -> Profile:
-    """Count a network, or what is left of it when only the channel classes in `keep` stay."""
+
+def profile(network: nn.Module | ChannelGraph, example: Any = None, *, keep: Mask | None = None) -> Profile:
+    """Count a network, or what is left of it when only some channels stay.
+
+    Args:
+        network: a model, or its traced graph.
+        example: what the model is called with: one tensor, a tuple of positional arguments, or a mapping of keywords.
+            A graph has its own.
+        keep: of a graph, which channel classes stay, as `plan.keep` says; None: all.
+
+    Returns:
+        MACs and parameters, in all and layer by layer.
+
+    Raises:
+        ConfigError: neither a graph nor a model with its example. GraphError: the model cannot be traced.
+
+    Example:
+        >>> import torch, reconv
+        >>> reconv.profile(torch.nn.Conv2d(3, 8, 1), torch.zeros(1, 3, 4, 4))
+        Profile(1 layer, 384 MACs, 32 parameters)
+    """
+    check_kind("profile: network", network, (nn.Module, ChannelGraph), "a model and its example, or a traced graph")
+    if isinstance(network, ChannelGraph):
+        return _profile(network, keep)
+    if example is None or keep is not None:
+        raise ConfigError(
+            f"profile: got {type(network).__name__} {'without an example' if example is None else 'with keep='}; "
+            "give profile(model, example) or profile(graph, keep=plan.keep)"
+        )
+    return _profile(trace(network, example), None)
+
+
+def _profile(graph: ChannelGraph, keep: Mask | None) -> Profile:
     sizes = {name: _size(graph, name, keep) for name in graph.trained}
     rows = []
     for layer in graph.layers:

@@ -8,7 +8,7 @@ activation's bytes likewise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from reconv.cost.lifetimes import activations
+from reconv.budget import Cost, Product
+from reconv.cost.memory import activations
 from reconv.graph.channels import ChannelGraph, Layer, Mask
 from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import Plane, axes_of
@@ -31,12 +32,15 @@ class Terms:
     Args:
         coefficients: [T]. factors: rows of `Counts`, [T, F]; the last row counts one, whatever stays.
         owner: index of each term's owner, [T]. owners: how many there are.
+        spans: of every owner, the first operator at whose end it is held, and the first at whose end it no longer is;
+            None: owners count always.
     """
 
     coefficients: Values
     factors: Plane
     owner: Plane
     owners: int
+    spans: tuple[Plane, Plane] | None = None
 
     def each(self, counts: Values) -> Values:
         """What every owner costs, [owners]; counts are [K], or [K, n] for n cuts at once."""
@@ -44,7 +48,26 @@ class Terms:
         products = products * self.coefficients.reshape(-1, *[1] * (products.ndim - 1))
         result = np.zeros((self.owners, *products.shape[1:]))
         np.add.at(result, self.owner, products)
-        return np.rint(result)
+        whole = np.rint(result)  # what counts things is whole, whatever rounding left of a fraction
+        return np.where(np.abs(result - whole) <= 1e-9 * np.abs(result), whole, result)
+
+    def total(self, counts: Values) -> float:
+        """The cost: of all owners together, or of those held at the widest moment."""
+        return float(self.each(counts).sum() if self.spans is None else self._held(counts).max())
+
+    def excess(self, counts: Values, limit: float) -> float:
+        """By how much what is held exceeds a limit, all moments together."""
+        return float(np.maximum(self._held(counts) - limit, 0).sum())
+
+    def _held(self, counts: Values) -> Values:
+        """What is held when each operator has ended."""
+        assert self.spans is not None
+        sizes = self.each(counts)
+        first, end = self.spans
+        change = np.zeros(int(end.max(initial=0)) + 1)
+        np.add.at(change, first, sizes)
+        np.subtract.at(change, end, sizes)
+        return np.asarray(change.cumsum())
 
 
 @dataclass
@@ -53,15 +76,15 @@ class Counts:
 
     classes: int
     planes: list[Plane] = field(default_factory=list)
-    _places: dict[bytes, int] = field(default_factory=dict)
+    _rows: dict[bytes, int] = field(default_factory=dict)
 
-    def place(self, plane: Plane) -> int:
+    def row(self, plane: Plane) -> int:
         flat = np.sort(plane.ravel())
         key = flat.tobytes()
-        if key not in self._places:
-            self._places[key] = len(self.planes)
+        if key not in self._rows:
+            self._rows[key] = len(self.planes)
             self.planes.append(flat)
-        return self._places[key]
+        return self._rows[key]
 
     @cached_property
     def matrix(self) -> csr_array:
@@ -72,35 +95,12 @@ class Counts:
         return csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
 
 
-Product = tuple[int, float, list[Plane]]  # owner, coefficient, planes
-
-
 class CostModel:
-    """The countable costs of a network as functions of what stays: macs, params, memory, bytes of weights."""
+    """The costs of one network as functions of what stays, all by the same counts."""
 
     def __init__(self, graph: ChannelGraph):
         self.graph = graph
         self._counts = Counts(graph.classes)
-        self.macs = self.terms([p for i, layer in enumerate(graph.layers) for p in _layer_products(i, layer)])
-        trained, buffers = parameters_and_buffers(graph.model)
-        entries = [_tensor_product(graph, i, name) for i, name in enumerate(graph.parameters)]
-        self.params = self.terms([p for p, name in zip(entries, graph.parameters, strict=True) if name in trained])
-        tensors = trained | buffers
-        self.weights = self.terms(
-            [
-                (i, n * tensors[name].element_size(), planes)
-                for (i, n, planes), name in zip(entries, graph.parameters, strict=True)
-            ]
-        )
-
-    @cached_property
-    def memory(self) -> Terms:
-        return self.terms([(i, a.entry, list(a.planes)) for i, a in enumerate(activations(self.graph))])
-
-    @cached_property
-    def lives(self) -> tuple[Plane, Plane]:
-        found = activations(self.graph)
-        return np.array([a.born for a in found]), np.array([a.last + 1 for a in found])
 
     def counts(self, keep: Mask) -> Values:
         """Every count of a cut, [K + 1]; the last is one."""
@@ -114,37 +114,58 @@ class CostModel:
         chosen = csr_array((np.ones(len(rows)), (rows, columns)), shape=(self._counts.classes, len(sets)))
         return np.vstack([(self._counts.matrix @ chosen).toarray(), np.zeros((1, len(sets)))])
 
-    def left(self, name: str, counts: Values) -> Values:
-        """A cost, of one cut or of several at once; weights in bytes, without the header of their file."""
-        if name == "memory":
-            return np.asarray(self._alive(counts).max(0))
-        terms: Terms = {"macs": self.macs, "params": self.params, "size": self.weights}[name]
-        return np.asarray(terms.each(counts).sum(0))
-
-    def memory_above(self, counts: Values, limit: float) -> float:
-        """By how many bytes the activations exceed a limit, all moments together."""
-        return float(np.maximum(self._alive(counts) - limit, 0).sum())
-
-    def _alive(self, counts: Values) -> Values:
-        """Bytes that are alive when each operator has ended, [operators + 1, ...]."""
-        sizes = self.memory.each(counts)
-        change = np.zeros((len(self.graph.forward) + 1, *sizes.shape[1:]))
-        born, gone = self.lives
-        np.add.at(change, born, sizes)
-        np.subtract.at(change, gone, sizes)
-        return np.asarray(change.cumsum(0))
-
-    def terms(self, products: list[Product]) -> Terms:
-        """Further costs of the network, as products: owner, coefficient, planes of classes that are counted."""
+    def terms(self, products: Sequence[Product]) -> Terms:
+        """A cost of the network, as products."""
         self._counts.__dict__.pop("matrix", None)
-        width = max([1, *(len(planes) for _, _, planes in products)])
+        width = max([1, *(len(product.planes) for product in products)])
         factors = np.full((len(products), width), -1, dtype=np.int64)
-        for row, (_, _, planes) in zip(factors, products, strict=True):
-            for i, plane in enumerate(planes):
-                row[i] = self._counts.place(plane)
-        owner = np.array([p[0] for p in products], dtype=np.int64)
-        coefficients = np.array([p[1] for p in products], dtype=np.float64)
-        return Terms(coefficients, factors, owner, int(owner.max(initial=-1)) + 1)
+        for row, product in zip(factors, products, strict=True):
+            for i, plane in enumerate(product.planes):
+                row[i] = self._counts.row(plane)
+        owner = np.array([product.owner for product in products], dtype=np.int64)
+        coefficients = np.array([product.coefficient for product in products], dtype=np.float64)
+        owners = int(owner.max(initial=-1)) + 1
+        spans = np.zeros((2, owners), dtype=np.int64)
+        for product in products:
+            if product.span is not None:
+                spans[:, product.owner] = product.span[0], product.span[1] + 1
+        held = any(product.span is not None for product in products)
+        return Terms(coefficients, factors, owner, owners, (spans[0], spans[1]) if held else None)
+
+
+def whole_cost(graph: ChannelGraph, cost: Cost) -> float | None:
+    """A cost of the network before anything goes; None where limits or measurements decide it."""
+    keep = np.ones(graph.classes, dtype=np.bool_)
+    if cost.amount is not None:
+        return float(cost.amount(graph, keep))
+    if cost.products is None:
+        return None
+    model = CostModel(graph)
+    terms = model.terms(cost.products(graph))
+    return terms.total(model.counts(keep))
+
+
+def macs_products(graph: ChannelGraph) -> list[Product]:
+    """Multiply-adds of every layer."""
+    return [product for i, layer in enumerate(graph.layers) for product in _layer_products(i, layer)]
+
+
+def params_products(graph: ChannelGraph) -> list[Product]:
+    """Entries of every parameter."""
+    trained = set(graph.trained)
+    return [_tensor_product(graph, i, name) for i, name in enumerate(graph.parameters) if name in trained]
+
+
+def weights_products(graph: ChannelGraph) -> list[Product]:
+    """Bytes of every parameter and buffer."""
+    trained, buffers = parameters_and_buffers(graph.model)
+    tensors = trained | buffers
+    return [_tensor_product(graph, i, name, tensors[name].element_size()) for i, name in enumerate(graph.parameters)]
+
+
+def memory_products(graph: ChannelGraph) -> list[Product]:
+    """Bytes of every activation while it is alive."""
+    return [Product(a.entry, a.planes, i, (a.born, a.last)) for i, a in enumerate(activations(graph))]
 
 
 def _layer_products(owner: int, layer: Layer) -> list[Product]:
@@ -160,14 +181,14 @@ def _layer_products(owner: int, layer: Layer) -> list[Product]:
     else:
         pairs = [[out, one] for out, one in zip(outputs, layer.inputs, strict=True)]
     plain = layer.positions - sum(n for n, _ in layer.rows)
-    products = [(owner, plain * kernel, pair) for pair in pairs] if plain else []
+    products = [Product(plain * kernel, pair, owner) for pair in pairs] if plain else []
     for positions, classes in layer.rows:
-        products += [(owner, positions / classes.size * kernel, [*pair, classes]) for pair in pairs]
+        products += [Product(positions / classes.size * kernel, [*pair, classes], owner) for pair in pairs]
     return products
 
 
-def _tensor_product(graph: ChannelGraph, owner: int, name: str) -> Product:
-    """A parameter's or buffer's entries."""
+def _tensor_product(graph: ChannelGraph, owner: int, name: str, each: int = 1) -> Product:
+    """A parameter's or buffer's entries, at so much each."""
     planes, covered = [], 1
     full = math.prod(graph.shape(name))
     for plane in graph.parameters[name]:
@@ -175,4 +196,4 @@ def _tensor_product(graph: ChannelGraph, owner: int, name: str) -> Product:
         row = plane if len(axes) == 1 else plane.take([0], axes[0])  # every row keeps equally many
         planes.append(row)
         covered *= row.size
-    return owner, full / max(covered, 1), planes
+    return Product(full / max(covered, 1) * each, planes, owner)

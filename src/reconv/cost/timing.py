@@ -1,19 +1,28 @@
-"""Forward passes, timed."""
+"""Forward passes, timed: whole networks interleaved on one input, and the modules inside them."""
 
 from __future__ import annotations
 
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from reconv.errors import check_kind
 from reconv.graph.channels import Mask
+from reconv.graph.tracing import call_arguments
 from reconv.modes import evaluating
+
+Timer: TypeAlias = Callable[[nn.Module, nn.Module, Any], tuple[float, float]]
+"""Microseconds of a forward pass of two models on one example."""
+
+_PAIR_SECONDS = 2.0  # spent on timing two networks, about
 
 
 class LatencyModel(Protocol):
@@ -33,12 +42,12 @@ class Latency:
     runs: int
 
     def overlaps(self, other: Latency) -> bool:
-        """Whether the quartiles of the two lie on each other, so that a difference may be noise."""
+        """Whether the ranges between the quartiles overlap, so that a difference may be noise."""
         return self.low <= other.high and other.low <= self.high
 
     @property
     def spread(self) -> float:
-        """How many times the lower quartile the upper one is; far above 1 where other work kept the machine busy."""
+        """Ratio of the upper quartile to the lower one; far above 1 where other work kept the machine busy."""
         return self.high / self.low if self.low > 0 else 1.0
 
     @classmethod
@@ -50,49 +59,114 @@ class Latency:
 
 def measure_latency(
     models: Sequence[nn.Module],
-    images: Tensor,
+    images: Any,
     runs: int = 21,
     warmup: int = 3,
     *,
     seconds: float = math.inf,
     least: int = 7,
 ) -> list[Latency]:
-    """Time the forward passes of several models on the same images, taking turns so that noise hits all alike.
+    """Time the forward passes of several models on the same input, interleaved so that noise hits all alike.
 
     Args:
-        models: on the images' device; their modes are restored.
-        images: one batch [N, C, H, W].
+        models: on the input's device; their modes are restored.
+        images: one batch [N, C, H, W], or another example: a tuple of positional arguments, a mapping of keywords.
         runs: timed passes of each model. warmup: passes before them.
         seconds: after which no further pass begins, once there was one of warm-up and `least` were timed.
 
     Returns:
-        One `Latency` a model, in seconds a batch.
+        One `Latency` per model, in seconds per batch.
+
+    Raises:
+        WrongKindError: `models` is not a sequence of modules.
+
+    Example:
+        >>> import torch, reconv
+        >>> small, large = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(3, 64, 3)
+        >>> [latency.runs for latency in reconv.measure_latency([small, large], torch.zeros(1, 3, 8, 8), runs=5)]
+        [5, 5]
     """
+    hint = "a list of models, such as [model, pruned]"
+    check_kind("measure_latency: models", models, (list, tuple), hint)
+    for model in models:
+        check_kind("measure_latency: models", model, nn.Module, hint)
+    tensor = first_tensor(images)
     times: list[list[float]] = [[] for _ in models]
     end = time.perf_counter() + seconds
     with evaluating(*models), torch.inference_mode():
         for turn in range(warmup):
             if turn == 0 or time.perf_counter() < end:
-                _turn(models, images)
+                _time_each(models, images, tensor)
         for turn in range(runs):
             if turn < least or time.perf_counter() < end:
-                for seen, taken in zip(times, _turn(models, images), strict=True):
-                    seen.append(taken)
-    return [Latency.of(seen, len(images)) for seen in times]
+                for passes, taken in zip(times, _time_each(models, images, tensor), strict=True):
+                    passes.append(taken)
+    return [Latency.of(passes, len(tensor) if tensor.dim() else 1) for passes in times]
 
 
-def _turn(models: Sequence[nn.Module], images: Tensor) -> list[float]:
+def time_pair(before: nn.Module, after: nn.Module, example: Any) -> tuple[float, float]:
+    """Median microseconds of the forward passes of two models, interleaved on one example: PyTorch's `Timer`."""
+    first, second = measure_latency([before, after], example, runs=201, warmup=1, seconds=_PAIR_SECONDS)
+    return 1e6 * first.median, 1e6 * second.median
+
+
+def _time_each(models: Sequence[nn.Module], example: Any, tensor: Tensor) -> list[float]:
     """Seconds of one forward pass of each model, one after the other."""
+    args, kwargs = call_arguments(example)
     taken = []
     for model in models:
-        start = now(images)
-        model(images)
-        taken.append(now(images) - start)
+        start = now(tensor)
+        model(*args, **kwargs)
+        taken.append(now(tensor) - start)
     return taken
 
 
-def by_pass(calls: Sequence[float], passes: int) -> list[float]:
-    """Seconds a pass of what was timed call by call: all calls of one pass count together.
+@contextmanager
+def clock_modules(
+    model: nn.Module, example: Any, names: Container[str] | None = None, clock: Callable[[], float] | None = None
+) -> Iterator[dict[str, list[float]]]:
+    """Note how long each module takes in each of its calls, less the modules inside that are watched too.
+
+    A clock around every module costs a microsecond or two each: the sum is more than the network's latency, and ratios
+    are what this is for.
+
+    Args:
+        model: its forward passes within the block are timed. example: its device is waited for.
+        names: of the modules to watch; None: all. clock: seconds.
+
+    Returns:
+        By name, seconds of every call.
+    """
+    tensor = first_tensor(example)
+    seconds: dict[str, list[float]] = {}
+    open_calls: list[list[float]] = []  # start, time of the calls inside
+
+    def enter(*_: Any) -> None:
+        open_calls.append([now(tensor, clock), 0.0])
+
+    def leave_of(name: str) -> Callable[..., None]:
+        def leave(*_: Any) -> None:
+            start, inside = open_calls.pop()
+            taken = now(tensor, clock) - start
+            seconds.setdefault(name, []).append(taken - inside)
+            if open_calls:
+                open_calls[-1][1] += taken
+
+        return leave
+
+    handles = []
+    try:
+        for name, module in model.named_modules():
+            if names is None or name in names:
+                handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave_of(name))]
+        yield seconds
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def per_pass(calls: Sequence[float], passes: int) -> list[float]:
+    """Seconds per pass of what was timed call by call: all calls of one pass count together.
 
     Args:
         calls: seconds of each call, in order. passes: that they were made in, equally many in each.
@@ -101,8 +175,25 @@ def by_pass(calls: Sequence[float], passes: int) -> list[float]:
     return [sum(calls[i : i + each]) for i in range(0, len(calls), each)]
 
 
-def now(tensor: Tensor) -> float:
+def now(tensor: Tensor, clock: Callable[[], float] | None = None) -> float:
     """Seconds by the clock, once what computes on the tensor's device is done."""
     if tensor.device.type == "cuda":
         torch.cuda.synchronize(tensor.device)
-    return time.perf_counter()
+    return (clock or time.perf_counter)()
+
+
+def first_tensor(example: Any) -> Tensor:
+    """The first tensor of an example; an empty one where it has none."""
+    return next((t for t in pytree.tree_leaves(example) if isinstance(t, Tensor)), torch.zeros(0))
+
+
+def random_like(example: Any) -> Any:
+    """Standard normal input of the example's shape; zeros would be too easy for some kernels."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        return torch.randn(tensor.shape, generator=generator).to(tensor)
+
+    return pytree.tree_map_only(Tensor, draw, example)

@@ -5,24 +5,14 @@ from __future__ import annotations
 from reconv.data import DataSet
 from reconv.pipeline.config import Cut, RunConfig, Schooling
 from reconv.pipeline.inputs import BASE, is_trained
-from reconv.plan import ALLOCATED, Budget, Limits, Plan
-from reconv.plan.budget import shown
+from reconv.plan import ALLOCATED, Limits, Plan
 from reconv.report.numbers import counted
 from reconv.training import load_protocol
 
-_NAMES = {
-    "macs": "MACs",
-    "params": "parameters",
-    "channels": "channels that may go",
-    "size": "file",
-    "memory": "activations' memory",
-    "latency": "latency",
-}
 _TURNED = {
     "backward": "of the kernels that read a channel (backward)",
     "reversed": "reversed: the lowest scores stay, a control",
 }
-_COUNTED = ("macs", "params", "channels")
 
 
 def asked(config: RunConfig, plan: Plan, data: DataSet | None = None) -> dict[str, str]:
@@ -33,7 +23,7 @@ def asked(config: RunConfig, plan: Plan, data: DataSet | None = None) -> dict[st
     """
     choice, limits = config.cut, config.cut.limits
     data_set = config.data_set if data is None else data.name  # by which protocols are chosen, wherever images lie
-    amount = f"the paper's configuration {choice.recipe}" if choice.budget is None else _amount(choice.budget)
+    amount = f"the paper's configuration {choice.recipe}" if choice.budget is None else choice.budget.describe()
     told = {
         "network": _network(config),
         "images": str(data or config.data_set),
@@ -50,17 +40,6 @@ def asked(config: RunConfig, plan: Plan, data: DataSet | None = None) -> dict[st
         "seed": str(config.seed),
     }
     return {name: text for name, text in told.items() if text}
-
-
-def _amount(budget: Budget) -> str:
-    """A budget in words: "at most 50 % of the MACs"."""
-    parts = (
-        f"{100 * value:g} % of the {_NAMES[name]}"
-        if value < 1
-        else f"{shown(name, value)} {_NAMES[name] if name in _COUNTED else f'of {_NAMES[name]}'}"
-        for name, value in budget.limits.items()
-    )
-    return f"at most {' and '.join(parts)}"
 
 
 def _scheme(scheme: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from contextlib import ExitStack
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from reconv.cost import Latency
-from reconv.cost.timing import by_pass, now
+from reconv.cost.timing import clock_modules, per_pass
 from reconv.data import DataSet
 from reconv.modes import evaluating
 from reconv.pipeline.stages import random_images
@@ -32,37 +32,16 @@ def layer_latencies(
         every layer costs a microsecond or two each, so the sum is more than the network's latency; ratios are what
         this is for.
     """
-    wanted, images = list(names), random_images(data, BATCH, device)
-    seen: list[dict[str, list[float]]] = [{} for _ in models]
-    handles = []
-    try:
-        for model, times in zip(models, seen, strict=True):
-            modules = dict(model.named_modules())
-            for name in wanted:
-                if name in modules:
-                    handles += _clocked(modules[name], name, times, images)
-        with evaluating(*models), torch.inference_mode():
-            for turn in range(_WARMUP + runs):
-                for model, times in zip(models, seen, strict=True):
-                    model(images)
-                    if turn < _WARMUP:
-                        times.clear()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [{name: Latency.of(by_pass(calls, runs), BATCH) for name, calls in times.items()} for times in seen]
-
-
-def _clocked(module: nn.Module, name: str, times: dict[str, list[float]], images: Tensor) -> list[Any]:
-    started: list[float] = []
-
-    def before(*_: object) -> None:
-        started.append(now(images))
-
-    def after(*_: object) -> None:
-        times.setdefault(name, []).append(now(images) - started.pop())
-
-    return [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    images = random_images(data, BATCH, device)
+    wanted = set(names)
+    with ExitStack() as stack, evaluating(*models), torch.inference_mode():
+        seconds = [stack.enter_context(clock_modules(model, images, wanted)) for model in models]
+        for turn in range(_WARMUP + runs):
+            for model, times in zip(models, seconds, strict=True):
+                model(images)
+                if turn < _WARMUP:
+                    times.clear()
+    return [{name: Latency.of(per_pass(calls, runs), BATCH) for name, calls in times.items()} for times in seconds]
 
 
 def both(before: Mapping[str, Latency], after: Mapping[str, Latency]) -> list[tuple[str, Latency, Latency]]:

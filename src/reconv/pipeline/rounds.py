@@ -6,13 +6,10 @@ takes the same share of what the one before it left.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from torch import nn
 
-from reconv.cost import file_size, peak_memory, predicted_memory, total_macs, total_parameters
 from reconv.data import DataSet
 from reconv.errors import GraphError
 from reconv.graph import ChannelGraph, trace
@@ -21,16 +18,10 @@ from reconv.pipeline.config import RunConfig
 from reconv.pipeline.folder import RunFolder
 from reconv.pipeline.stages import CutNetwork
 from reconv.pipeline.watch import Diary
-from reconv.plan import Budget, Limits, Plan
-from reconv.plan.plans import finished
+from reconv.plan import Limits, Plan
+from reconv.plan.plans import finish_plan
+from reconv.plan.rounds import budget_of_round
 from reconv.report import Round
-
-_WHOLE: Mapping[str, Callable[[ChannelGraph], int]] = {
-    "macs": lambda graph: total_macs(graph.layers),
-    "params": total_parameters,
-    "size": file_size,
-    "memory": lambda graph: predicted_memory(graph) or peak_memory(graph),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,19 +52,10 @@ def with_budget_of(config: RunConfig, graph: ChannelGraph, number: int) -> RunCo
         graph: of the network before the first round.
         number: of the round, from 1.
     """
-    budget = config.cut.budget
-    if budget is None:
+    if config.cut.budget is None:
         return config
-    limits: dict[str, float] = {}
-    for name, value in budget.limits.items():
-        if name in _WHOLE:
-            whole = _WHOLE[name](graph)
-            share = min(1.0, value if value < 1 else value / whole)
-            limits[name] = max(1, math.floor(whole * share ** (number / config.rounds) + 1e-9))
-        else:
-            # Of what the round before left; RunConfig sees that it is a share.
-            limits[name] = value ** (1 / config.rounds)
-    return replace(config, cut=replace(config.cut, budget=Budget(**limits)))
+    budget = budget_of_round(config.cut.budget, graph, number, config.rounds)
+    return replace(config, cut=replace(config.cut, budget=budget))
 
 
 def limits_left(limits: Limits, before: ChannelGraph, now: ChannelGraph) -> Limits:
@@ -187,12 +169,12 @@ def joined_plan(first: Plan, then: Plan) -> Plan:
             )
         kept = tuple(row.kept[position] for position in found.kept)
         rows.append(replace(row, kept=kept, why=found.why if len(kept) == row.size else ""))
-    return finished(
+    return finish_plan(
         first.graph,
         rows,
-        then.asked,
+        then.request,
         then.criterion,
         then.scheme,
         notes=tuple(dict.fromkeys((*first.notes, *then.notes))),
-        latency=(first.latency[0], then.latency[1]) if first.latency and then.latency else None,
+        costs={name: (first.costs[name][0], pair[1]) for name, pair in then.costs.items() if name in first.costs},
     )

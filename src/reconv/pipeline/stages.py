@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from reconv.artifacts import load_saliency
+from reconv.budget import Rescale
 from reconv.cost import Latency, measure_latency
 from reconv.data import DataSet, calibration_images
 from reconv.errors import ConfigError, GraphError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
-from reconv.latency import choose
 from reconv.pipeline.config import Cut, RunConfig, Schooling
 from reconv.pipeline.inputs import teacher_of
 from reconv.pipeline.looking import moments_for, repaired
 from reconv.pipeline.watch import Diary
-from reconv.plan import ALLOCATED, Plan, Scheme, choose_widths
+from reconv.plan import ALLOCATED, Plan, Scheme, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
 from reconv.refit import curves_of
@@ -101,7 +101,7 @@ def choose_plan(
             scheme=cast(Scheme, cut.scheme),
             coupled=cut.coupled,
             reverse=cut.reverse,
-            rescale=cut.rescale,
+            rescale=cast(Rescale, cut.rescale),
             limits=cut.limits,
         )
     widths = _recipe_widths(graph, cut.recipe)

@@ -48,8 +48,8 @@ class Dual:
 
     def __init__(self, tables: Tables):
         self.tables = tables
-        self.limits = [*tables.linear, *(["channels"] if "channels" in tables.spending.allowed else [])]
-        costs = [_channels(tables) if name == "channels" else _cost(tables, name) for name in self.limits]
+        self.limits = list(tables.linear)
+        costs = [_cost(tables, name) for name in self.limits]
         lost = [group.lost for group in tables.groups]
         self.bound = float(sum(min(0.0, table.min()) for table in lost))
         self.prices = np.zeros(len(costs))
@@ -87,7 +87,7 @@ class Dual:
 
 def _cost(tables: Tables, name: str) -> _Cost:
     terms: Terms = tables.linear[name]
-    whole = max(tables.spending.whole[name], 1)
+    whole = tables.spending.whole[name] or 1.0
     cost = _Cost(tables.spending.allowed[name] / whole, [np.zeros(g.steps + 1) for g in tables.groups])
     owners: dict[int, list[tuple[int, int]]] = {}
     for i, group in enumerate(tables.groups):
@@ -130,12 +130,6 @@ def _add_product(
             else:
                 first, second = (x, y) if i < j else (y, x)
                 cost.pairs.setdefault((min(i, j), max(i, j)), []).append((coefficient * first, second))
-
-
-def _channels(tables: Tables) -> _Cost:
-    whole = max(tables.spending.whole["channels"], 1)
-    single = [(sizes[-1] - sizes) / whole for sizes in tables.sizes]
-    return _Cost(tables.spending.allowed["channels"] / whole, single)
 
 
 class _Joint:

@@ -9,50 +9,45 @@ the latest first, wherever the budget allows it. The scheme "knapsack" looks for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reconv.cost import LatencyModel
-from reconv.errors import ConfigError, unknown_name
-from reconv.graph.channels import ChannelGraph
-from reconv.plan.budget import Budget
+from reconv.budget import ALLOCATED, SCHEMES, Budget, Limits, Rescale, Scheme
+from reconv.cost import LatencyModel, LatencyTable, Timer
+from reconv.cost.timing import time_pair
+from reconv.errors import ConfigError, check_kind, unknown_name
+from reconv.graph.channels import ChannelGraph, Mask
 from reconv.plan.curves import ErrorCurves
 from reconv.plan.knapsack import Solution, least_lost
-from reconv.plan.limits import Limits
-from reconv.plan.plans import Plan, finished, planned_row
+from reconv.plan.latency import measure_layers, measured_plan
+from reconv.plan.plans import Plan, finish_plan, planned_row
 from reconv.plan.queues import Queue, equal_keys, left_alone, masked, queue_of, why_kept
-from reconv.plan.rankings import MEAN, Rankings, rankings_of
-from reconv.plan.rescale import RESCALINGS
+from reconv.plan.rankings import RESCALINGS, Ranking, Rankings, rankings_of
 from reconv.plan.spending import TOLERANCE, Spending
 from reconv.saliency import Saliency
 
-Scheme: TypeAlias = Literal["uniform", "global", "knapsack"]
-ALLOCATED = "allocated"  # what the plan calls the best widths by predicted error
-SCHEMES = ("uniform", "global", "knapsack")
 NOT_NEEDED = "the budget is met without it"
-
-NO_LIMITS = Limits()
 
 
 def choose(
     graph: ChannelGraph,
-    saliency: Saliency | ErrorCurves,
+    scores: Saliency | ErrorCurves,
     budget: Budget,
     *,
     scheme: Scheme | None = None,
-    rescale: str = MEAN,
+    rescale: Rescale = "mean",
     coupled: bool = False,
     reverse: bool = False,
-    limits: Limits = NO_LIMITS,
-    latency: LatencyModel | None = None,
+    limits: Limits | None = None,
+    latency: LatencyTable | None = None,
+    timer: Timer | None = None,
 ) -> Plan:
-    """Choose channels to remove until the budget is met.
+    """Choose channels to remove until the budget is met; where it limits latency, the result is measured.
 
     Args:
         graph: of the network.
-        saliency: of the same model: scores, or error curves (`reconv.error_curves`), whose order is followed and whose
+        scores: of the same model: scores, or error curves (`reconv.error_curves`), whose order is followed and whose
             sum is what a plan loses.
         budget: what may be left at most. It is never exceeded; what is left is the next smaller step.
         scheme: "uniform" takes the same share of every group; "global" takes what costs least of all groups, by
@@ -62,31 +57,117 @@ def choose(
         coupled: cut residual streams too.
         reverse: remove the highest scores instead (a control).
         limits: minimum widths, multiples, layers that keep more.
-        latency: predicts the time of a cut network, where the budget limits it.
+        latency: timings of the layers, by `measure_layers`; None: they are measured, where the budget asks for it.
+        timer: microseconds of two networks on one example; None: PyTorch's, medians of interleaved passes.
 
     Returns:
-        The plan; every group keeps at least one channel (one of every cell where a grouped operator asks for it).
+        The plan; every group keeps at least one channel (one of every cell where a grouped operator asks for it). Of a
+        latency it states what was measured: at most 3 % above the budget.
 
     Raises:
-        BudgetError: it cannot be met; says what is possible. UnknownNameError: no such scheme or rescale, a
-            pattern of the limits that fits no layer, or a curve of no group. ConfigError: an option that has no use
-            (a rescale for "uniform" or for curves), curves that do not fit, or a budget of latency without its
-            model.
+        BudgetError: it cannot be met, as predicted or as measured; says what is possible.
+        UnknownNameError: no such scheme or rescaling, a pattern of the limits that fits no layer, or a curve of no
+            group.
+        ConfigError: an argument of the wrong kind, an option that has no use (a rescaling for "uniform" or for
+            curves), or curves that do not fit.
+
+    Example:
+        >>> import torch, reconv
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 8, 1))
+        >>> graph = reconv.trace(model, torch.zeros(1, 3, 4, 4))
+        >>> reconv.choose(graph, reconv.score(graph, "l1"), reconv.Budget(macs=0.5))
+        Plan(keep macs=0.5 by l1 (uniform): 1 of 2 groups cut; MACs 1,408 -> 704, parameters 104 -> 56)
     """
-    scheme = scheme or ("uniform" if isinstance(saliency, Saliency) else "knapsack")
+    _check_kinds(graph, budget, limits)
+    check_kind("choose: scores", scores, (Saliency, ErrorCurves))
+    scheme = scheme or ("uniform" if isinstance(scores, Saliency) else "knapsack")
     _check_options(scheme, rescale)
+    limits = limits or Limits()
     limits.check_patterns(layer.name for layer in graph.layers)
-    rankings = rankings_of(graph, saliency, rescale, reverse)
+    rankings = rankings_of(graph, scores, rescale, reverse)
     queues = _queues(graph, rankings, limits, coupled=coupled, equal_shares=scheme == "uniform")
-    least = masked(graph.classes, queues, {name: len(queue.ends) for name, queue in queues.items()})
-    spending = Spending(graph, budget, least, latency)
-    streams = not coupled and any(group.stream for group in graph.groups)
-    spending.check_possible(", or cut residual streams too (coupled)" if streams else "")
+    problem = _Problem(graph, rankings, queues, limits, scheme, coupled)
+
+    def plan_for(table: LatencyModel | None) -> Plan:
+        return _predicted_plan(problem, budget, table)
+
+    if not budget.measured:
+        return plan_for(None)
+    table = latency or measure_layers(graph, multiple=limits.multiple)
+    return measured_plan(graph, budget, table, timer or time_pair, plan_for)
+
+
+def check_budget(
+    graph: ChannelGraph,
+    budget: Budget,
+    *,
+    coupled: bool = False,
+    limits: Limits | None = None,
+    latency: LatencyTable | None = None,
+) -> LatencyTable | None:
+    """Refuse a budget that no plan can meet, before anything is trained or scored: widths decide, not weights.
+
+    Args:
+        graph: of the network, with whatever weights. budget, coupled, limits, latency: as for `choose`.
+
+    Returns:
+        Timings of the layers where the budget limits latency, for `choose` to take; None where it does not.
+
+    Raises:
+        BudgetError: it cannot be met; says what is possible. Others as `choose`.
+
+    Example:
+        >>> import torch, reconv
+        >>> graph = reconv.trace(torch.nn.Conv2d(3, 8, 1), torch.zeros(1, 3, 4, 4))
+        >>> reconv.check_budget(graph, reconv.Budget(macs=0.5))
+        Traceback (most recent call last):
+        ...
+        reconv.errors.BudgetError: budget: macs=0.5 asks for at most 192 of 384, but 384 have to stay; leave macs out \
+(nothing that may go lowers it)
+    """
+    _check_kinds(graph, budget, limits)
+    limits = limits or Limits()
+    limits.check_patterns(layer.name for layer in graph.layers)
+    if budget.measured and latency is None:
+        latency = measure_layers(graph, multiple=limits.multiple)
+    any_order = {group.name: Ranking(np.arange(group.size), np.zeros(group.size)) for group in graph.groups}
+    rankings = Rankings(any_order, "", "", "", {}, False)
+    queues = _queues(graph, rankings, limits, coupled=coupled, equal_shares=True)
+    _spending(_Problem(graph, rankings, queues, limits, "uniform", coupled), budget, latency)
+    return latency
+
+
+def _check_kinds(graph: object, budget: object, limits: object) -> None:
+    check_kind("choose: graph", graph, ChannelGraph)
+    check_kind("choose: budget", budget, Budget)
+    check_kind("choose: limits", limits, (Limits, type(None)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """What a budget is spent on: what may go, in which order, and how it is merged.
+
+    Args:
+        queues: by group. limits, scheme, coupled: as for `choose`.
+    """
+
+    graph: ChannelGraph
+    rankings: Rankings
+    queues: Mapping[str, Queue]
+    limits: Limits
+    scheme: Scheme
+    coupled: bool
+
+
+def _predicted_plan(problem: _Problem, budget: Budget, latency: LatencyModel | None) -> Plan:
+    """The plan that meets a budget by what is counted, and by the time that is predicted."""
+    graph, rankings, queues, scheme = problem.graph, problem.rankings, problem.queues, problem.scheme
+    spending = _spending(problem, budget, latency)
     notes: list[str] = []
     if scheme == "knapsack":
         equal = {name: replace(queue, keys=equal_keys(len(queue.ends))) for name, queue in queues.items()}
-        known = [_shortest_prefix(merged, spending)[0] for merged in (equal, queues)]
-        solution = least_lost(queues, spending, known)
+        starts = [_shortest_prefix(merged, spending)[0] for merged in (equal, queues)]
+        solution = least_lost(queues, spending, starts)
         removed, key = solution.removed, solution.key
         notes.append(_gap_of_error(solution) if rankings.curves else _gap_of_score(solution, queues))
     else:
@@ -95,15 +176,36 @@ def choose(
     rows = []
     for group in graph.groups:
         queue, kept = queues[group.name], keep[group.units]
-        asked = queue.asked(key) if scheme != "knapsack" or queue.why else int(kept.sum())
-        why = why_kept(queue, int(kept.sum()), asked, limits)
-        rows.append(planned_row(group, kept, rankings.scores, why or (NOT_NEEDED if kept.all() else ""), asked))
+        requested = queue.requested(key) if scheme != "knapsack" or queue.why else int(kept.sum())
+        why = why_kept(queue, int(kept.sum()), requested, problem.limits)
+        rows.append(planned_row(group, kept, rankings.scores, why or (NOT_NEEDED if kept.all() else ""), requested))
     notes += _left_over(spending, spending.unused(keep), bool(keep.all()))
-    seen = (latency.microseconds(keep | True), latency.microseconds(keep)) if latency is not None else None
     words = scheme if scheme == "uniform" else f"{scheme}, {rankings.scale}"
     if scheme == "knapsack" and rankings.curves:
         words = ALLOCATED
-    return finished(graph, rows, f"keep {budget}", rankings.criterion, words, notes=tuple(notes), latency=seen)
+    costs = spending.before_and_after(keep)
+    return finish_plan(graph, rows, f"keep {budget}", rankings.criterion, words, notes=tuple(notes), costs=costs)
+
+
+def _spending(problem: _Problem, budget: Budget, latency: LatencyModel | None) -> Spending:
+    """What a cut costs.
+
+    Raises:
+        BudgetError: the budget cannot be met whatever goes; residual streams are named where they would help.
+    """
+    spending = Spending(problem.graph, budget, _smallest(problem.graph, problem.queues), latency)
+
+    def with_streams() -> Mask:
+        queues = _queues(problem.graph, problem.rankings, problem.limits, coupled=True, equal_shares=True)
+        return _smallest(problem.graph, queues)
+
+    spending.check_possible(None if problem.coupled else with_streams)
+    return spending
+
+
+def _smallest(graph: ChannelGraph, queues: Mapping[str, Queue]) -> Mask:
+    """What stays when all that may go is gone."""
+    return masked(graph.classes, queues, {name: len(queue.ends) for name, queue in queues.items()})
 
 
 def _check_options(scheme: str, rescale: str) -> None:
@@ -111,9 +213,9 @@ def _check_options(scheme: str, rescale: str) -> None:
         raise unknown_name("scheme", scheme, SCHEMES)
     if rescale not in RESCALINGS:
         raise unknown_name("rescale", rescale, RESCALINGS)
-    if scheme == "uniform" and rescale != MEAN:
+    if scheme == "uniform" and rescale != "mean":
         raise ConfigError(
-            f"rescale: {rescale!r} has no say in a uniform plan, which compares no scores of different "
+            f"rescale: {rescale!r} has no effect on a uniform plan, which compares no scores of different "
             "layers; choose the scheme global or knapsack, or leave it out"
         )
 
@@ -123,11 +225,11 @@ def _queues(
 ) -> dict[str, Queue]:
     queues = {}
     for group in graph.groups:
-        found = rankings.of.get(group.name)
-        if found is None:
+        ranking = rankings.of.get(group.name)
+        if ranking is None:
             queues[group.name] = left_alone(group, coupled, rankings.missing)
         else:
-            queues[group.name] = queue_of(graph, group, found, limits, coupled=coupled, equal_shares=equal_shares)
+            queues[group.name] = queue_of(graph, group, ranking, limits, coupled=coupled, equal_shares=equal_shares)
     return queues
 
 
@@ -156,17 +258,17 @@ def _shortest_prefix(queues: Mapping[str, Queue], spending: Spending) -> tuple[d
     sizes = np.concatenate([np.diff(queue.ends, prepend=0) for queue in queues.values()])
     keys = np.concatenate([queue.keys for queue in queues.values()])
     order = np.argsort(keys, kind="stable")
-    place = np.full(spending.graph.classes, len(keys), dtype=np.int64)
-    place[np.concatenate([queue.classes for queue in queues.values()])] = np.argsort(order).repeat(sizes)
+    turn = np.full(spending.graph.classes, len(keys), dtype=np.int64)  # of every class, in the merged queue
+    turn[np.concatenate([queue.classes for queue in queues.values()])] = np.argsort(order).repeat(sizes)
     low, high = 0, len(keys)
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if spending.fits(place >= middle) else (middle + 1, high)
+        low, high = (low, middle) if spending.fits(turn >= middle) else (middle + 1, high)
     taken = owner[order[:low]]
     removed = dict(zip(queues, np.bincount(taken, minlength=len(queues)).tolist(), strict=True))
-    if low and min(spending.unused(place >= low).values()) > TOLERANCE:
+    if low and min(spending.unused(turn >= low).values()) > TOLERANCE:
         names = list(queues)
-        _give_back([queues[names[i]] for i in taken], place >= low, removed, spending)
+        _give_back([queues[names[i]] for i in taken], turn >= low, removed, spending)
     return removed, float(keys[order[low - 1]]) if low else -np.inf
 
 

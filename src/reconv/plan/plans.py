@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reconv.budget import Cost
 from reconv.cost import file_size, predicted_memory, total_macs, total_parameters
 from reconv.errors import ArtifactError
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GroupPlan:
     """What becomes of one group of tied channels.
 
@@ -23,8 +24,8 @@ class GroupPlan:
         name: the group's. layers: whose output channels they are.
         size: channels before. kept: positions that stay, ascending.
         scores: the score of every channel, for looking at; () where there is none.
-        why: why more stay than were asked for, or nothing was asked; "" where it was done as asked.
-        asked: how many would stay, were nothing in the way; None where nothing was asked.
+        why: why more stay than were requested, or nothing was; "" where it was done as requested.
+        requested: how many would stay, were nothing in the way; None where nothing was requested.
     """
 
     name: str
@@ -33,31 +34,56 @@ class GroupPlan:
     kept: tuple[int, ...]
     scores: tuple[float, ...] = field(default=(), repr=False)
     why: str = ""
-    asked: int | None = None
+    requested: int | None = None
+
+    def __repr__(self) -> str:
+        return f"GroupPlan({self.name!r}, {self.size} -> {len(self.kept)} channels)"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """Which channels go, group by group, and what the network costs before and after.
 
     Args:
         graph: of the model that it was made for; it also fits another checkpoint of the same architecture.
         groups: one row for each of the graph's groups.
-        asked: the budget or recipe in words. criterion, scheme: how it was chosen.
-        macs, params: (before, after), predicted; exact.
+        request: the budget or recipe in words. criterion, scheme: how it was chosen.
+        costs: by kind of budget (before, after): MACs and parameters, exact, and what its budget limits besides.
         notes: what the user should know of how it came about.
-        latency: (before, after) in microseconds, where it was asked for.
+
+    Example:
+        >>> import torch, reconv
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 8, 1))
+        >>> graph = reconv.trace(model, torch.zeros(1, 3, 4, 4))
+        >>> plan = reconv.choose(graph, reconv.score(graph, "l1"), reconv.Budget(macs=0.5))
+        >>> plan.macs
+        (1408, 704)
     """
 
-    graph: ChannelGraph = field(repr=False)
+    graph: ChannelGraph
     groups: tuple[GroupPlan, ...]
-    asked: str
+    request: str
     criterion: str
     scheme: str
-    macs: tuple[int, int]
-    params: tuple[int, int]
+    costs: Mapping[str, tuple[float, float]]
     notes: tuple[str, ...] = ()
-    latency: tuple[float, float] | None = None
+
+    @property
+    def macs(self) -> tuple[int, int]:
+        """Multiply-adds for one image (before, after), predicted; exact."""
+        before, after = self.costs["macs"]
+        return int(before), int(after)
+
+    @property
+    def params(self) -> tuple[int, int]:
+        """Parameters (before, after), predicted; exact."""
+        before, after = self.costs["params"]
+        return int(before), int(after)
+
+    @property
+    def latency(self) -> tuple[float, float] | None:
+        """Microseconds (before, after), as measured; None where no latency was requested."""
+        return self.costs.get("latency")
 
     @cached_property
     def memory(self) -> tuple[int, int] | None:
@@ -82,16 +108,17 @@ class Plan:
             keep[group.units[list(row.kept)]] = True
         return keep
 
+    def all_costs(self) -> dict[str, tuple[float, float]]:
+        """Everything that is known of what the network costs, by kind of budget (before, after)."""
+        costs = {"macs": self.macs, "params": self.params, "memory": self.memory, "size": self.size, **self.costs}
+        return {name: pair for name, pair in costs.items() if pair is not None}
+
     def to_json(self) -> dict[str, Any]:
         return {
-            "asked": self.asked,
+            "request": self.request,
             "criterion": self.criterion,
             "scheme": self.scheme,
-            "macs": list(self.macs),
-            "params": list(self.params),
-            "memory": None if self.memory is None else list(self.memory),
-            "size": list(self.size),
-            "latency": None if self.latency is None else list(self.latency),
+            **{name: list(pair) for name, pair in self.all_costs().items()},
             "notes": list(self.notes),
             "groups": [
                 {
@@ -100,14 +127,23 @@ class Plan:
                     "size": g.size,
                     "kept": list(g.kept),
                     "why": g.why,
-                    "asked": g.asked,
+                    "requested": g.requested,
                 }
                 for g in self.groups
             ],
         }
 
+    def __repr__(self) -> str:
+        cut = f"{sum(len(row.kept) < row.size for row in self.groups)} of {len(self.groups)} groups"
+        costs = ", ".join(f"{_label(name)} {old:,.0f} -> {new:,.0f}" for name, (old, new) in self.costs.items())
+        return f"Plan({self.request} by {self.criterion} ({self.scheme}): {cut} cut; {costs})"
+
     def __str__(self) -> str:
-        return shown(self)
+        return describe(self)
+
+
+def _label(name: str) -> str:
+    return str(Cost.registry[name]) if name in Cost.registry else name
 
 
 def plan_from_json(graph: ChannelGraph, data: Mapping[str, Any]) -> Plan:
@@ -124,14 +160,15 @@ def plan_from_json(graph: ChannelGraph, data: Mapping[str, Any]) -> Plan:
                 int(g["size"]),
                 tuple(map(int, g["kept"])),
                 why=str(g["why"]),
-                asked=None if g.get("asked") is None else int(g["asked"]),
+                requested=None if (requested := g.get("requested", g.get("asked"))) is None else int(requested),
             )
             for g in data["groups"]
         ]
-        texts = (str(data["asked"]), str(data["criterion"]), str(data["scheme"]))
+        request = str(data["request"] if "request" in data else data["asked"])  # as plans before 0.2 called it
+        texts = (request, str(data["criterion"]), str(data["scheme"]))
         notes = tuple(map(str, data.get("notes", ())))
-        latency = data.get("latency")
-        seen = None if latency is None else (float(latency[0]), float(latency[1]))
+        pairs = {cost.name: data.get(cost.name) for cost in Cost.registry}
+        costs = {name: (float(pair[0]), float(pair[1])) for name, pair in pairs.items() if pair is not None}
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ArtifactError(f"plan: {error} is missing or of the wrong kind; give a plan that reconv saved") from None
     ours = [(g.name, g.size) for g in graph.groups]
@@ -143,7 +180,8 @@ def plan_from_json(graph: ChannelGraph, data: Mapping[str, Any]) -> Plan:
         )
     for row, group in zip(rows, graph.groups, strict=True):
         _check_kept(row, group)
-    return finished(graph, rows, *texts, notes=notes, latency=seen)
+    costs = {name: pair for name, pair in costs.items() if name not in ("memory", "size")}
+    return finish_plan(graph, rows, *texts, notes=notes, costs=costs)
 
 
 def _check_kept(row: GroupPlan, group: ChannelGroup) -> None:
@@ -157,30 +195,28 @@ def _check_kept(row: GroupPlan, group: ChannelGroup) -> None:
         raise ArtifactError(f"plan: {row.name} does not lose its channels in equal numbers by group; make a new plan")
 
 
-def finished(
+def finish_plan(
     graph: ChannelGraph,
     rows: Iterable[GroupPlan],
-    asked: str,
+    request: str,
     criterion: str,
     scheme: str,
     *,
     notes: tuple[str, ...] = (),
-    latency: tuple[float, float] | None = None,
+    costs: Mapping[str, tuple[float, float]] | None = None,
 ) -> Plan:
-    """A plan of these rows, with its costs."""
-    draft = Plan(graph, tuple(rows), asked, criterion, scheme, (0, 0), (0, 0), notes, latency)
+    """A plan of these rows, with its MACs and parameters, and these other costs."""
+    draft = Plan(graph, tuple(rows), request, criterion, scheme, {}, notes)
     keep = draft.keep
-    return replace(
-        draft,
-        macs=(total_macs(graph.layers), total_macs(graph.layers, keep)),
-        params=(total_parameters(graph), total_parameters(graph, keep)),
-    )
+    macs = total_macs(graph.layers), total_macs(graph.layers, keep)
+    params = total_parameters(graph), total_parameters(graph, keep)
+    return replace(draft, costs={**(costs or {}), "macs": macs, "params": params})
 
 
-def plan_keeping(graph: ChannelGraph, keep: Mask, asked: str = "") -> Plan:
+def plan_keeping(graph: ChannelGraph, keep: Mask, request: str = "") -> Plan:
     """The plan that leaves these channel classes of every group."""
     rows = [planned_row(group, keep[group.units], {}, "") for group in graph.groups]
-    return finished(graph, rows, asked, "", "")
+    return finish_plan(graph, rows, request, "", "")
 
 
 def planned_row(
@@ -188,42 +224,33 @@ def planned_row(
     keep: Mask,
     scores: Mapping[str, npt.NDArray[np.float64]],
     why: str,
-    asked: int | None = None,
+    requested: int | None = None,
 ) -> GroupPlan:
     """The row of a group of which `keep` stays."""
-    found = scores.get(group.name)
+    values = scores.get(group.name)
     return GroupPlan(
         name=group.name,
         layers=group.producers,
         size=group.size,
         kept=tuple(np.flatnonzero(keep).tolist()),
-        scores=() if found is None else tuple(found.tolist()),
+        scores=() if values is None else tuple(values.tolist()),
         why=why,
-        asked=asked,
+        requested=requested,
     )
 
 
-def shown(plan: Plan) -> str:
-    """A plan as text: what it costs, and every group with what was asked, what was given, and why."""
-
-    def line(name: str, pair: tuple[float, float], unit: str = "") -> str:
-        before, after = pair
-        return f"  {name:<11} {before:>15,.0f} -> {after:>15,.0f}{unit} ({after / max(before, 1):.1%})"
-
-    lines = [
-        f"{plan.asked} by {plan.criterion} ({plan.scheme})",
-        line("MACs", plan.macs),
-        line("parameters", plan.params),
-        *([line("memory", plan.memory, " bytes")] if plan.memory else []),
-        line("file", plan.size, " bytes"),
-        *([line("latency", plan.latency, " µs")] if plan.latency else []),
-        *(f"  note: {note}" for note in (*plan.notes, *plan.graph.notes)),
-    ]
+def describe(plan: Plan) -> str:
+    """A plan as text: what it costs, and every group with what was requested, what was given, and why."""
+    lines = [f"{plan.request} by {plan.criterion} ({plan.scheme})"]
+    for name, (before, after) in plan.all_costs().items():
+        unit = f" {Cost.registry[name].unit.symbol}".rstrip() if name in Cost.registry else ""
+        lines.append(f"  {_label(name):<11} {before:>15,.0f} -> {after:>15,.0f}{unit} ({after / (before or 1):.1%})")
+    lines += [f"  note: {note}" for note in (*plan.notes, *plan.graph.notes)]
     for row in plan.groups:
         kept = len(row.kept)
-        asked = f" (asked {row.asked})" if row.asked not in (None, kept) else ""
+        requested = f" (requested {row.requested})" if row.requested not in (None, kept) else ""
         why = f"  {row.why}" if row.why else ""
-        lines.append(f"  {names_shown(row.layers)}: {row.size} -> {kept}{asked}{why}")
+        lines.append(f"  {names_shown(row.layers)}: {row.size} -> {kept}{requested}{why}")
     return "\n".join(lines)
 
 
@@ -233,10 +260,10 @@ def names_shown(names: Sequence[str]) -> str:
     for name in names:
         parts = name.split(".")
         numbers = [i for i, part in enumerate(parts) if part.isdigit()]
-        place = numbers[-1] if numbers else -1
-        key = tuple("{}" if i == place else part for i, part in enumerate(parts))
-        shapes.setdefault(key, []).append(parts[place] if numbers else "")
+        last = numbers[-1] if numbers else -1
+        key = tuple("{}" if i == last else part for i, part in enumerate(parts))
+        shapes.setdefault(key, []).append(parts[last] if numbers else "")
     return ", ".join(
-        ".".join(key).replace("{}", found[0] if len(found) == 1 else f"{{{','.join(found)}}}")
-        for key, found in shapes.items()
+        ".".join(key).replace("{}", alike[0] if len(alike) == 1 else f"{{{','.join(alike)}}}")
+        for key, alike in shapes.items()
     )

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from reconv.budget import Limits
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 from reconv.graph.labels import Plane
-from reconv.plan.limits import Limits
 from reconv.plan.rankings import Ranking
 
 STREAM = "residual stream, left whole (coupled=True or --coupled cuts it)"
@@ -52,8 +52,8 @@ class Queue:
         """The channel classes that so many steps take."""
         return self.classes[: self.ends[steps - 1] if steps else 0]
 
-    def asked(self, key: float) -> int | None:
-        """How many channels would stay, if all whose turn comes by `key` could go; None where nothing is asked."""
+    def requested(self, key: float) -> int | None:
+        """How many channels would stay, if all whose turn comes by `key` could go; None where nothing is requested."""
         if self.wish is None:
             return None
         return max(1, self.group.size - int(np.searchsorted(self.wish, key, side="right")))
@@ -148,19 +148,19 @@ def masked(classes: int, queues: Mapping[str, Queue], removed: Mapping[str, int]
     return keep
 
 
-def why_kept(queue: Queue, kept: int, asked: int | None, limits: Limits) -> str:
-    """Why a group keeps more than was asked of it; "" where it does not."""
+def why_kept(queue: Queue, kept: int, requested: int | None, limits: Limits) -> str:
+    """Why a group keeps more than was requested; "" where it does not."""
     group = queue.group
     if queue.why:
         return queue.why
-    if asked is None or kept <= asked:
+    if requested is None or kept <= requested:
         return ""
     lowest = group.size - len(queue.classes)
     if kept == lowest and queue.stop:
         return queue.stop
     if limits.multiple > 1:
         return f"only multiples of {limits.multiple} may stay"
-    if group.reasons and asked < len(group.reasons):
+    if group.reasons and requested < len(group.reasons):
         return f"{len(group.reasons)} of {group.size} stay: {next(iter(group.reasons.values()))}"
     cells = len(np.unique(group.cells))
     if cells > 1:

@@ -4,109 +4,125 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache
 
 import numpy as np
 
-from reconv.cost import LatencyModel, file_size, predicted_memory
-from reconv.cost.terms import CostModel
-from reconv.errors import BudgetError, ConfigError
+from reconv.budget import Budget, Cost, Product
+from reconv.cost import LatencyModel
+from reconv.cost.terms import CostModel, Terms
+from reconv.errors import BudgetError
 from reconv.graph.channels import ChannelGraph, Mask
-from reconv.plan.budget import Budget, shown
 
 TOLERANCE = 0.01  # of the whole: more than that left unused is worth a word
-_HEADER_SLACK = 4096  # bytes by which the headers of two cuts may differ, beyond what the names of edits take
 
 
 class Spending:
-    """What is left of everything that a budget limits.
+    """What a cut costs, of everything that a budget limits.
 
     Args:
         graph: of the network. budget: what is limited.
-        least: mask of what stays when all that may go is gone.
+        smallest: mask of what stays when all that may go is gone.
         latency: predicts microseconds; needed for a budget of latency.
     """
 
-    def __init__(self, graph: ChannelGraph, budget: Budget, least: Mask, latency: LatencyModel | None):
-        if "latency" in budget.limits and latency is None:
-            raise ConfigError(
-                "budget: latency has to be measured first; give latency=measure_layers(graph), or use reconv.choose"
-            )
-        self.graph, self.budget, self.least = graph, budget, least
+    def __init__(self, graph: ChannelGraph, budget: Budget, smallest: Mask, latency: LatencyModel | None):
+        self.graph, self.budget, self.smallest = graph, budget, smallest
         self._latency = latency
-        everything = np.ones(graph.classes, dtype=np.bool_)
-        self.whole = {name: self.exactly(name, everything) for name in budget.limits}
-        if "memory" in self.whole:  # a share is one of what is measured; a cut's is predicted, never as less than it is
-            self.whole["memory"] = float(predicted_memory(graph) or self.whole["memory"])
+        self.full = np.ones(graph.classes, dtype=np.bool_)
+        self.costs = {name: Cost.registry[name] for name in budget.limits}
+        self.model = CostModel(graph)
+        self.terms: dict[str, Terms] = {}
+        for name, cost in self.costs.items():
+            if cost.source == "removable":
+                self.terms[name] = self.model.terms([Product(1.0, [np.flatnonzero(~smallest)])])
+            elif cost.products is not None:
+                self.terms[name] = self.model.terms(cost.products(graph))
+        self.whole = {name: self._whole(name) for name in self.costs}
         self.allowed = {name: budget.allowed(name, whole) for name, whole in self.whole.items()}
+        self._beyond_terms = cache(self._measure_beyond_terms)
 
-    @cached_property
-    def costs(self) -> CostModel:
-        return CostModel(self.graph)
+    def _whole(self, name: str) -> float:
+        amount = self.costs[name].amount
+        return self.amount(name, self.full) if amount is None else float(amount(self.graph, self.full))
 
-    def exactly(self, name: str, keep: Mask) -> float:
-        """One limited amount, of what stays: a number, bytes, or microseconds."""
-        measures: dict[str, Callable[[], float]] = {
-            "channels": lambda: float((keep & ~self.least).sum()),
-            "size": lambda: float(file_size(self.graph, keep)),
-            "latency": lambda: self._latency.microseconds(keep) if self._latency else 0.0,
-        }
-        return measures[name]() if name in measures else float(self.costs.left(name, self.costs.counts(keep)))
+    def amount(self, name: str, keep: Mask) -> float:
+        """One limited cost of what stays, never less than it is."""
+        cost = self.costs[name]
+        if cost.source == "timer":
+            assert self._latency is not None  # `choose` measures one
+            return self._latency.microseconds(keep)
+        if cost.amount is not None and (name not in self.terms or cost.slack is not None):
+            return float(cost.amount(self.graph, keep))
+        return self.terms[name].total(self.model.counts(keep))
+
+    def share(self, name: str, amount: float) -> float:
+        """An amount as a share of the whole."""
+        return amount / (self.whole[name] or 1.0)
 
     def fits(self, keep: Mask, names: tuple[str, ...] | None = None) -> bool:
         """Whether every limit (of these) is respected."""
         return all(self._fits(name, keep) for name in names or self.allowed)
 
     def _fits(self, name: str, keep: Mask) -> bool:
-        if name != "size":
-            return self.exactly(name, keep) <= self.allowed[name]
-        # The header takes time to predict and hardly varies: only a close call is looked at exactly.
-        smallest, largest = self._headers
-        data = float(self.costs.left("size", self.costs.counts(keep)))
-        if data + largest <= self.allowed[name]:
-            return True
-        return data + smallest <= self.allowed[name] and self.exactly(name, keep) <= self.allowed[name]
+        allowed = self.allowed[name]
+        if name not in self.terms or self.costs[name].slack is None:
+            return self.amount(name, keep) <= allowed
+        # What the terms leave out takes time to tell and hardly varies: only a close call is decided exactly.
+        least, most = self._beyond_terms(name)
+        terms = self.terms[name].total(self.model.counts(keep))
+        return terms + most <= allowed or (terms + least <= allowed and self.amount(name, keep) <= allowed)
 
-    @property
-    def _headers(self) -> tuple[float, float]:
-        if not hasattr(self, "_known_headers"):
-            ends = [
-                self.exactly("size", keep) - float(self.costs.left("size", self.costs.counts(keep)))
-                for keep in (np.ones(self.graph.classes, dtype=np.bool_), self.least)
-            ]
-            self._known_headers = (min(ends) - _HEADER_SLACK, max(ends) + _HEADER_SLACK)
-        return self._known_headers
+    def _measure_beyond_terms(self, name: str) -> tuple[float, float]:
+        """Between what a cost exceeds its terms by, for any cut."""
+        ends = [
+            self.amount(name, keep) - self.terms[name].total(self.model.counts(keep))
+            for keep in (self.full, self.smallest)
+        ]
+        slack = self.costs[name].slack or 0.0
+        return min(ends) - slack, max(ends) + slack
 
     def unused(self, keep: Mask) -> dict[str, float]:
-        """What is left of every limit, as a share of the whole."""
-        return {
-            name: (allowed - self.exactly(name, keep)) / max(self.whole[name], 1)
-            for name, allowed in self.allowed.items()
-        }
+        """What remains of every limit, as a share of the whole."""
+        return {name: self.share(name, allowed - self.amount(name, keep)) for name, allowed in self.allowed.items()}
 
-    def check_possible(self, hint: str) -> None:
+    def before_and_after(self, keep: Mask) -> dict[str, tuple[float, float]]:
+        """Every limited cost of the whole network and of what stays."""
+        costs = {}
+        for name, whole in self.whole.items():
+            exact = self.costs[name].amount
+            costs[name] = whole, self.amount(name, keep) if exact is None else float(exact(self.graph, keep))
+        return costs
+
+    def check_possible(self, with_streams: Callable[[], Mask] | None) -> None:
         """Refuse a budget that cannot be met whatever goes.
+
+        Args:
+            with_streams: what stays when all that may go is gone, of residual streams too; None: it is already.
 
         Raises:
             BudgetError: says what is possible, for every limit that is out of reach.
         """
         beyond, possible, fixed = [], [], []
         for name, allowed in self.allowed.items():
-            least, whole, value = self.exactly(name, self.least), self.whole[name], self.budget.limits[name]
+            least, value, unit = self.amount(name, self.smallest), self.budget.limits[name], self.costs[name].unit
             if least <= allowed:
                 continue
             beyond.append(
-                f"{name}={value:g} asks for at most {shown(name, allowed)} of {shown(name, whole)}, "
-                f"but {shown(name, least)} have to stay"
+                f"{name}={value:g} asks for at most {unit.text(allowed)} of {unit.text(self.whole[name])}, "
+                f"but {unit.text(least)} have to stay"
             )
-            share = math.ceil(1000 * least / max(whole, 1)) / 1000
+            share = math.ceil(1000 * self.share(name, least)) / 1000
             if value >= 1:
-                possible.append(f"{name}={math.ceil(least)}{'us' * (name == 'latency')}")
+                possible.append(f"{name}={math.ceil(least)}{unit.smallest}")
             elif share < 1:
                 possible.append(f"{name}={share:.3f}")
             else:
                 fixed.append(name)
+        if not beyond:
+            return
         ways = [f"ask for {', '.join(possible)} or more"] if possible else []
         ways += [f"leave {name} out (nothing that may go lowers it)" for name in fixed]
-        if beyond:
-            raise BudgetError(f"budget: {'; '.join(beyond)}; {'; '.join(ways)}{hint}")
+        if with_streams is not None and self.fits(with_streams()):
+            ways[-1] += ", or cut residual streams too (coupled)"
+        raise BudgetError(f"budget: {'; '.join(beyond)}; {'; '.join(ways)}")

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reconv.cost.terms import Terms, Values
+from reconv.cost.terms import Values
 from reconv.graph.labels import Plane
 from reconv.plan.queues import Queue, masked
 from reconv.plan.spending import Spending
-
-LINEAR = ("macs", "params", "size")  # costs that are sums of products
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +42,9 @@ class Tables:
     def __init__(self, queues: Mapping[str, Queue], spending: Spending):
         self.queues = {name: queue for name, queue in queues.items() if len(queue.ends)}
         self.spending = spending
-        costs = spending.costs
-        self.names = [name for name in spending.allowed if name != "channels"]
-        self.linear: dict[str, Terms] = {
-            name: {"macs": costs.macs, "params": costs.params, "size": costs.weights}[name]
-            for name in self.names
-            if name in LINEAR
-        }
+        self.linear = {name: terms for name, terms in spending.terms.items() if terms.spans is None}
         self.groups = [self._table(name, queue) for name, queue in self.queues.items()]
-        self.sizes = [np.append(0.0, self.queues[g.name].ends) for g in self.groups]
-        self.full = costs.counts(np.ones(spending.graph.classes, dtype=np.bool_))
+        self.full = spending.model.counts(spending.full)
         self._affected = [
             {name: np.flatnonzero(np.isin(terms.factors, g.rows).any(1)) for name, terms in self.linear.items()}
             for g in self.groups
@@ -62,10 +53,11 @@ class Tables:
     @property
     def adds_up(self) -> bool:
         """Whether every cost is a sum of products that is known exactly."""
-        return all(name in ("macs", "params", "channels") for name in self.spending.allowed)
+        costs = self.spending.costs
+        return all(name in self.linear and costs[name].amount is None for name in costs)
 
     def _table(self, name: str, queue: Queue) -> GroupTable:
-        less = self.spending.costs.counts_of(queue.steps)
+        less = self.spending.model.counts_of(queue.steps)
         rows = np.flatnonzero(less.any(1))
         less = np.concatenate([np.zeros((len(rows), 1)), less[rows].cumsum(1)], axis=1)
         return GroupTable(name, np.concatenate([[0.0], np.cumsum(queue.saved)]), rows, less)
@@ -89,52 +81,45 @@ class Tables:
             taken: steps of all groups. counts: theirs.
         """
         group = self.groups[i]
-        found: dict[str, Values] = {}
+        shares: dict[str, Values] = {}
         for name in self.spending.allowed:
-            whole = max(self.spending.whole[name], 1)
-            if name == "channels":
-                found[name] = -self.sizes[i] / whole
-            elif name in self.linear:
+            if name in self.linear:
                 terms, chosen = self.linear[name], self._affected[i][name]
                 values = np.repeat(counts[:, None], group.steps + 1, axis=1)
                 values[group.rows] += group.less[:, [taken[i]]] - group.less
                 products = values[terms.factors[chosen]].prod(1)
-                found[name] = np.asarray(terms.coefficients[chosen] @ products / whole, dtype=np.float64)
+                amounts = np.asarray(terms.coefficients[chosen] @ products, dtype=np.float64)
             else:
                 ends = []
                 for n in (0, group.steps):
                     other = taken.copy()
                     other[i] = n
                     ends.append(self._pressure(name, other))
-                found[name] = np.linspace(ends[0], ends[1], group.steps + 1, dtype=np.float64) / whole
-        return found
+                amounts = np.linspace(ends[0], ends[1], group.steps + 1, dtype=np.float64)
+            shares[name] = amounts / (self.spending.whole[name] or 1.0)
+        return shares
 
     def _pressure(self, name: str, taken: Plane) -> float:
         """A cost that is no sum of products; of memory, what is above the limit at all moments together."""
-        if name != "memory":
-            return self.spending.exactly(name, self.mask(taken))
-        return self.spending.costs.memory_above(self.counts(taken), self.spending.allowed[name])
+        if name not in self.spending.terms:
+            return self.spending.amount(name, self.mask(taken))
+        return self.spending.terms[name].excess(self.counts(taken), self.spending.allowed[name])
 
     def slack(self, taken: Plane) -> Values:
-        """What is left of every limit, as a share of the whole."""
-        spending, mask = self.spending, self.mask(taken)
-        return np.array(
-            [
-                (allowed - spending.exactly(name, mask)) / max(spending.whole[name], 1)
-                for name, allowed in spending.allowed.items()
-            ]
-        )
+        """What remains of every limit, as a share of the whole."""
+        return np.array(list(self.spending.unused(self.mask(taken)).values()))
 
     def excess(self, taken: Plane) -> float:
-        """The largest ratio of what is left to what may be left."""
-        counts = self.counts(taken)
-        ratios = []
-        for name, allowed in self.spending.allowed.items():
-            if name in ("macs", "params", "memory"):
-                left = float(self.spending.costs.left(name, counts))
-            elif name == "size" and self.spending.fits(self.mask(taken), ("size",)):
-                left = min(allowed, float(self.spending.costs.left(name, counts)))
-            else:
-                left = self.spending.exactly(name, self.mask(taken))
-            ratios.append(left / allowed)
-        return max(ratios)
+        """The largest ratio of what a limited cost is to what it may be."""
+        return max(self._amount(name, taken) / allowed for name, allowed in self.spending.allowed.items())
+
+    def _amount(self, name: str, taken: Plane) -> float:
+        spending, terms = self.spending, self.spending.terms.get(name)
+        if terms is None:
+            return spending.amount(name, self.mask(taken))
+        total = terms.total(self.counts(taken))
+        if spending.costs[name].slack is None:
+            return total
+        if spending.fits(self.mask(taken), (name,)):
+            return min(spending.allowed[name], total)
+        return spending.amount(name, self.mask(taken))

@@ -8,8 +8,8 @@ import numpy as np
 
 from reconv.errors import BudgetError, ConfigError, unknown_name
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
-from reconv.plan.plans import Plan, finished, planned_row
-from reconv.plan.scores import Scores, described, removal_order, unit_scores
+from reconv.plan.plans import Plan, finish_plan, planned_row
+from reconv.plan.rankings import Scores, described, removal_order, unit_scores
 from reconv.saliency import Saliency
 
 
@@ -27,29 +27,29 @@ def choose_widths(graph: ChannelGraph, saliency: Saliency, widths: Mapping[str, 
         BudgetError: a width that cannot be had, because channels are frozen or must go in equal numbers.
     """
     group_of = {layer: group for group in graph.groups for layer in group.producers}
-    asked: dict[str, int] = {}
+    requested: dict[str, int] = {}
     for layer, width in widths.items():
         if layer not in group_of:
             raise unknown_name("layer", layer, group_of)
         group = group_of[layer]
         if not 1 <= width <= group.size:
             raise ConfigError(f"{layer}: {width} channels asked for; it has {group.size}, give 1 to {group.size}")
-        if asked.setdefault(group.name, width) != width:
+        if requested.setdefault(group.name, width) != width:
             raise ConfigError(
-                f"{layer}: tied to {group.name}, which is to keep {asked[group.name]}, not {width} channels"
+                f"{layer}: tied to {group.name}, which is to keep {requested[group.name]}, not {width} channels"
             )
     scores = unit_scores(graph, saliency)
     rows = []
     for group in graph.groups:
         keep = np.ones(group.size, dtype=np.bool_)
-        removed = group.size - asked.get(group.name, group.size)
+        removed = group.size - requested.get(group.name, group.size)
         if removed:
             rows.append(planned_row(group, _narrowed(group, scores, removed, reverse), scores, ""))
         else:
             rows.append(
-                planned_row(group, keep, scores, "" if group.name in asked else group.reason or "not asked for")
+                planned_row(group, keep, scores, "" if group.name in requested else group.reason or "not in the recipe")
             )
-    return finished(graph, rows, f"{len(widths)} widths", described(saliency, reverse), "recipe")
+    return finish_plan(graph, rows, f"{len(widths)} widths", described(saliency, reverse), "recipe")
 
 
 def _narrowed(group: ChannelGroup, scores: Scores, removed: int, reverse: bool) -> Mask:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from reconv.graph.channels import ChannelGraph
 from reconv.plan import ErrorCurves
-from reconv.plan.scores import described, removal_order, unit_scores
+from reconv.plan.rankings import described, removal_order, unit_scores
 from reconv.refit.elimination import eliminate, error_curves, reads
 from reconv.registry import register
 from reconv.saliency import Criterion, GroupContext, Moments, Saliency

@@ -7,21 +7,40 @@ that repeat a size (`out_channels`, `num_features`, ...) follow.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reconv.errors import GraphError, check_kind
-from reconv.graph.channels import Mask
+from reconv.errors import GraphError, check_kind, wrong_kind
+from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.copies import copy_model, memory_format_of, named_modules, parameters_and_buffers
 from reconv.graph.labels import Plane, axes_of
 from reconv.graph.sizes import follow_sizes
-from reconv.plan import Plan
 from reconv.provenance import attach, provenance_of
 
 
-def prune(model: nn.Module, plan: Plan) -> nn.Module:
+class Removal(Protocol):
+    """What a cut needs of a plan: the graph of the network, and which channel classes stay, [classes]."""
+
+    @property
+    def graph(self) -> ChannelGraph: ...
+    @property
+    def keep(self) -> Mask: ...
+
+
+def check_plan(argument: str, plan: object) -> None:
+    """Refuse what is no plan.
+
+    Raises:
+        WrongKindError: with what to pass.
+    """
+    if not isinstance(getattr(plan, "graph", None), ChannelGraph):
+        raise wrong_kind(argument, plan, "the plan that reconv.choose(graph, scores, budget) returns")
+
+
+def prune(model: nn.Module, plan: Removal) -> nn.Module:
     """Remove the plan's channels from a copy of the model.
 
     Args:
@@ -35,7 +54,7 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
         GraphError: the model's parameters are not those that the plan is for.
     """
     check_kind("prune: model", model, nn.Module)
-    check_kind("prune: plan", plan, Plan)
+    check_plan("prune: plan", plan)
     parameters, buffers = parameters_and_buffers(model)  # tied ones once, so that they stay tied
     tensors = parameters | buffers
     _check_same_architecture(tensors, plan)
@@ -57,7 +76,7 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     return attach(small, provenance_of(model).edited(edits))
 
 
-def _check_same_architecture(tensors: Mapping[str, Tensor], plan: Plan) -> None:
+def _check_same_architecture(tensors: Mapping[str, Tensor], plan: Removal) -> None:
     for name in plan.graph.parameters:
         tensor, shape = tensors.get(name), plan.graph.shape(name)
         if tensor is None or tuple(tensor.shape) != shape:

@@ -23,13 +23,12 @@ from reconv.graph.copies import copy_model
 from reconv.graph.labels import axes_of
 from reconv.graph.rules import operator_of
 from reconv.graph.tracing import bind_arguments, call_arguments
-from reconv.plan import Plan
-from reconv.surgery.cut import cut_tensor
+from reconv.surgery.cut import Removal, cut_tensor
 
 SHAKE = 0.1
 
 
-def verify(model: nn.Module, small: nn.Module, plan: Plan, seed: int = 0) -> float:
+def verify(model: nn.Module, small: nn.Module, plan: Removal, seed: int = 0) -> float:
     """How far removing is from zeroing, in float64.
 
     Both networks are shaken by the same random numbers and see the same random input of the traced shape (integers
@@ -69,7 +68,7 @@ def verify(model: nn.Module, small: nn.Module, plan: Plan, seed: int = 0) -> flo
     return max(float((a - b).abs().max()) for a, b in zip(expected, found, strict=True)) / max(scale, 1e-300)
 
 
-def _shake(big: nn.Module, cut: nn.Module, plan: Plan, generator: torch.Generator) -> None:
+def _shake(big: nn.Module, cut: nn.Module, plan: Removal, generator: torch.Generator) -> None:
     """Add the same noise to both: to parameters a tenth of their size, to statistics by factors near one."""
     names = dict(big.named_parameters())
     small = dict([*cut.named_parameters(), *cut.named_buffers()])
@@ -93,7 +92,7 @@ def _shake(big: nn.Module, cut: nn.Module, plan: Plan, generator: torch.Generato
         small[name].add_(part)
 
 
-def _zero_removed(big: nn.Module, plan: Plan) -> dict[int, Mask]:
+def _zero_removed(big: nn.Module, plan: Removal) -> dict[int, Mask]:
     """Zero what was removed; returns the mask of every parameter that lost something, by its id."""
     keep = plan.keep
     masks: dict[int, Mask] = {}
@@ -133,7 +132,7 @@ class _OverKept(TorchDispatchMode):
         masks: of the parameters that lost something, by their ids.
     """
 
-    def __init__(self, plan: Plan, masks: Mapping[int, Mask]):
+    def __init__(self, plan: Removal, masks: Mapping[int, Mask]):
         super().__init__()
         self.statistics = iter(plan.graph.statistics)
         self.keep = plan.keep

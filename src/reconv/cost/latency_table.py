@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from reconv.cost.terms import CostModel, Values
+from reconv.budget import Product
+from reconv.cost.terms import CostModel, Values, macs_products
 from reconv.graph.channels import ChannelGraph, Mask
 
 _CORNERS = 5
@@ -28,17 +29,18 @@ class Features:
     def __init__(self, graph: ChannelGraph, modules: Sequence[str]):
         self.modules = tuple(modules)
         self._costs = CostModel(graph)
-        places = {name: i for i, name in enumerate(self.modules)}
+        self._macs = self._costs.terms(macs_products(graph))
+        numbers = {name: i for i, name in enumerate(self.modules)}
 
         def owner(name: str) -> int:
-            while name and name not in places:
+            while name and name not in numbers:
                 name = name.rpartition(".")[0]
-            return places.get(name, 0)
+            return numbers.get(name, 0)
 
         self._layer_owner = np.array([owner(layer.name) for layer in graph.layers], dtype=np.int64)
         self._outputs = self._costs.terms(
             [
-                (owner(operation.module), output.bytes_apart(), [graph.labels[p] for p in output.planes])
+                Product(output.bytes_apart(), [graph.labels[p] for p in output.planes], owner(operation.module))
                 for operation in graph.forward
                 for output in operation.outputs
             ]
@@ -48,7 +50,7 @@ class Features:
         """MACs and bytes of every module."""
         counts = self._costs.counts(keep)
         macs, written = np.zeros(len(self.modules)), np.zeros(len(self.modules))
-        layers = self._costs.macs.each(counts)
+        layers = self._macs.each(counts)
         np.add.at(macs, self._layer_owner[: len(layers)], layers)
         each = self._outputs.each(counts)
         written[: len(each)] = each
@@ -102,7 +104,7 @@ class LatencyTable:
         return replace(self, measured=tuple(points.items()))
 
 
-def fitted(
+def fit_table(
     features: Features, keeps: Sequence[Mask], times: Sequence[Mapping[str, float]], whole: Mask
 ) -> LatencyTable:
     """The table that fits timings best.
@@ -111,14 +113,14 @@ def fitted(
         features: of the modules. keeps: what was left of each network that was timed.
         times: microseconds of every module in each of them. whole: mask of the whole network.
     """
-    seen = np.array([np.concatenate(features.of(keep)) for keep in keeps])  # [networks, 2 modules]
+    values = np.array([np.concatenate(features.of(keep)) for keep in keeps])  # [networks, 2 modules]
     count = len(features.modules)
     constant, ramps = 0.0, []
     for i, name in enumerate(features.modules):
         measured = np.array([row.get(name, 0.0) for row in times])
-        columns = [(i, _CORNERS), (count + i, 2)] if seen[:, i].any() else [(count + i, _CORNERS)]
-        pieces = [piece for column, corners in columns for piece in _pieces(column, seen[:, column], corners)]
-        basis = [np.clip(seen[:, c], a, b) - a for c, a, b in pieces]
+        columns = [(i, _CORNERS), (count + i, 2)] if values[:, i].any() else [(count + i, _CORNERS)]
+        pieces = [piece for column, corners in columns for piece in _pieces(column, values[:, column], corners)]
+        basis = [np.clip(values[:, c], a, b) - a for c, a, b in pieces]
         matrix = np.stack([np.ones(len(measured)), *basis], axis=1)
         size = np.maximum(np.abs(matrix).max(0), 1e-30)
         solution = nnls(matrix / size, measured)[0] / size

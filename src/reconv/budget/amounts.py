@@ -1,0 +1,181 @@
+"""What may be left of a network."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from reconv.budget.kinds import Cost
+from reconv.errors import ConfigError, unknown_name
+
+_NUMBER = re.compile(r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?|[-+]?inf|nan)\s*([a-zµ%]*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, init=False)
+class Budget:
+    """What may be left, at most. A share of the original (0 < x < 1), or an absolute number (x >= 1).
+
+    Args:
+        macs: multiply-adds of convolutions and linear layers for one image.
+        params: parameters of the model.
+        channels: channels, of those that may be removed at all.
+        size: bytes of the saved weights, header included.
+        memory: bytes of live activations at the widest moment of one forward pass of the example.
+        latency: microseconds of a forward pass of the example, on the machine at hand.
+        others: kinds of budget that were registered, by name; each is a keyword of its own too.
+
+    Raises:
+        ConfigError: an amount that is no number, or outside its range. UnknownNameError: no such kind of budget.
+
+    Example:
+        >>> from reconv import Budget
+        >>> print(Budget(macs=0.5, latency=3000))
+        macs=0.5, latency=3 ms
+        >>> Budget.parse(["macs=50%", "size=2MiB"]).limits
+        {'macs': 0.5, 'size': 2097152.0}
+    """
+
+    macs: float | None = None
+    params: float | None = None
+    channels: float | None = None
+    size: float | None = None
+    memory: float | None = None
+    latency: float | None = None
+    others: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def __init__(
+        self,
+        macs: float | None = None,
+        params: float | None = None,
+        channels: float | None = None,
+        size: float | None = None,
+        memory: float | None = None,
+        latency: float | None = None,
+        others: Any = None,  # a mapping; as such it would forbid Budget(**{"name": 0.5}) to type checkers
+        **more: float,
+    ) -> None:
+        values: dict[str, Any] = {"macs": macs, "params": params, "channels": channels, "size": size}
+        values |= {"memory": memory, "latency": latency}
+        for name, value in {**(others or {}), **more}.items():
+            values[name if name in BUILT_IN else Cost.registry[name].name] = value
+        for name in BUILT_IN:
+            object.__setattr__(self, name, values.pop(name))
+        object.__setattr__(self, "others", {name: value for name, value in values.items() if value is not None})
+        self._check()
+
+    def _check(self) -> None:
+        if not self.limits:
+            raise ConfigError("budget: nothing is limited; give macs=, params= or channels=, such as macs=0.5")
+        for name, value in self.limits.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"budget: {name} is {value!r}; give a number, such as {name}=0.5 to keep half")
+            whole = value >= 1 and float(value).is_integer()
+            if not (math.isfinite(value) and (0 < value < 1 or whole)):
+                raise ConfigError(
+                    f"budget: {name}={value:g}; a share lies between 0 and 1 and an absolute number is whole; "
+                    f"give {name}=0.5 to keep half"
+                )
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What is limited, and to what, as it was given."""
+        built_in = {name: getattr(self, name) for name in BUILT_IN}
+        return {name: value for name, value in {**built_in, **self.others}.items() if value is not None}
+
+    def allowed(self, name: str, whole: float) -> float:
+        """What may be left of `whole`."""
+        value = self.limits[name]
+        return value * whole if value < 1 else value
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The names of what has to be measured."""
+        return tuple(name for name in self.limits if Cost.registry[name].source == "timer")
+
+    def countable(self) -> Budget | None:
+        """The budget without what has to be measured; None where nothing is left of it."""
+        limits = {name: value for name, value in self.limits.items() if name not in self.measured}
+        return Budget(**limits) if limits else None
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> Budget:
+        """From `name=value` texts, as the command line takes them: `macs=50%`, `macs=60M`, `size=2MiB`, `latency=3ms`.
+
+        Raises:
+            ConfigError: a value that cannot be read. UnknownNameError: no such kind of budget.
+        """
+        values: dict[str, float] = {}
+        for text in (part for whole in texts for part in whole.split(",")):
+            name, _, value = (piece.strip() for piece in text.partition("="))
+            cost = Cost.registry[name]
+            values[cost.name] = _number(cost, value, text)
+        return cls(**values)
+
+    @classmethod
+    def from_plain(cls, value: Any, where: str) -> Budget:
+        """From `"macs=0.5"`, a list of such texts, or a mapping, whose values may be texts with a unit: "3ms".
+
+        Raises:
+            ConfigError: none of these, or a budget that cannot be. UnknownNameError: a kind that there is not.
+        """
+        if isinstance(value, Mapping):
+            given = [(name, item) for name, item in value.items() if item is not None]
+            if all(isinstance(item, int | float | str) and not isinstance(item, bool) for _, item in given):
+                texts = [f"{name}={item}" for name, item in given if isinstance(item, str)]
+                numbers = {name: float(item) for name, item in given if not isinstance(item, str)}
+                unknown = next((name for name in numbers if name not in BUILT_IN and name not in Cost.registry), None)
+                if unknown is not None:
+                    raise unknown_name(f"{where}: budget", unknown, [cost.name for cost in Cost.registry])
+                return cls(others=(cls.parse(texts).limits if texts else {}) | numbers)
+        texts = [value] if isinstance(value, str) else value
+        if isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts):
+            return cls.parse(texts)
+        raise ConfigError(f'{where} = {value!r}; give a budget, such as "macs=0.5"')
+
+    def to_plain(self) -> dict[str, float]:
+        """What is limited, and to what, as a mapping."""
+        return self.limits
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={_shown(name, value)}" for name, value in self.limits.items())
+
+    def describe(self) -> str:
+        """In words: "at most 50 % of the MACs"."""
+        return "at most " + " and ".join(_words(Cost.registry[name], value) for name, value in self.limits.items())
+
+
+BUILT_IN = tuple(field.name for field in fields(Budget) if field.name != "others")
+
+
+def _shown(name: str, value: float) -> str:
+    in_units = value >= 1 and Cost.registry[name].unit.shown_in
+    return Cost.registry[name].unit.text(value) if in_units else f"{value:g}"
+
+
+def _words(cost: Cost, value: float) -> str:
+    if value < 1:
+        return f"{100 * value:g} % of the {cost}"
+    return f"{cost.unit.text(value)} {'of ' if cost.unit.symbol else ''}{cost}"
+
+
+def _number(cost: Cost, value: str, text: str) -> float:
+    """The amount that a text gives."""
+    match, factors = _NUMBER.fullmatch(value), cost.unit.factors
+    suffix = match[2].lower() if match else ""
+    if not match or suffix not in ("", "%", *factors):
+        raise ConfigError(f"budget: {text!r}; write name=number, such as {cost.name}={cost.unit.example}")
+    number = float(match[1])
+    if suffix == "%":
+        if not 0 < number < 100:
+            raise ConfigError(f"budget: {text!r}; a share lies between 0 % and 100 %, as in {cost.name}=50%")
+        return number / 100
+    if not suffix and "" not in factors and number >= 1:
+        raise ConfigError(
+            f"budget: {text!r}; a time has a unit, as in {cost.name}={cost.unit.example}, "
+            "and a share lies between 0 and 1"
+        )
+    number *= factors.get(suffix, 1.0)
+    return float(round(number)) if suffix else number
