@@ -6,6 +6,7 @@ default dtype, the gradient mode and the number of threads.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import reconv
+from reconv.errors import BudgetError
 from reconv.files import tensors_fingerprint
 from reconv.training import evaluate, finetune, load_protocol, recalibrate
 
@@ -61,7 +63,7 @@ def state_of(model: nn.Module) -> dict[str, Any]:
 def global_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state().tolist(),
-        "numpy": np.random.get_state()[1].tolist(),
+        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002
         "dtype": torch.get_default_dtype(),
         "gradients": torch.is_grad_enabled(),
         "threads": torch.get_num_threads(),
@@ -137,13 +139,10 @@ LATER = {"choose for a latency": pytest.mark.xfail(reason="it thaws frozen Batch
 @pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in CALLS])
 def test_it_leaves_everything_else_as_it_was(given: Given, name: str) -> None:
     models = {"model": given.model, "small": given.small}
-    np.random.seed(1)
     torch.manual_seed(1)
     before = {which: state_of(model) for which, model in models.items()} | {"global": global_state()}
-    try:
+    with contextlib.suppress(BudgetError):  # a latency that this machine does not reach now
         CALLS[name](given)
-    except reconv.ReconvError as error:
-        assert "latency" in str(error), error  # a machine at work may not reach it; its state is as before all the same
     after = {which: state_of(model) for which, model in models.items()} | {"global": global_state()}
     assert {which: changes(before[which], after[which]) for which in before} == {which: [] for which in before}
 
