@@ -55,7 +55,7 @@ def test_short_forms() -> None:
         ({"rounds": True}, ("f.toml: rounds = True", "a whole number")),
         ({"exact": 1}, ("f.toml: exact = 1", "true or false")),
         ({"criterion": 3}, ("criterion: 3", "nuclear")),
-        ({"scheme": "unifrm"}, ("f.toml: scheme = 'unifrm'", '"uniform", "global"')),
+        ({"scheme": "unifrm"}, ("f.toml: scheme: 'unifrm'", "did you mean uniform?")),
         ({"after": "repair"}, ("f.toml: after = 'repair'", "a list")),
         ({"after": ["repare"]}, ("f.toml: after[0]: step", "did you mean repair")),
         ({"after": ["repair", {"images": 3}]}, ("f.toml: after[1] = {'images': 3}", "step = one of", '"finetune"')),

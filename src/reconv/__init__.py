@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from reconv.graph import register_adapter as register_adapter
     from reconv.graph import register_rule as register_rule
     from reconv.graph import trace as trace
+    from reconv.pipeline import compress as compress
     from reconv.plan import Curve as Curve
     from reconv.plan import ErrorCurves as ErrorCurves
     from reconv.plan import Plan as Plan
@@ -62,6 +63,7 @@ __version__ = "0.1.0"
 _HOME = {
     "artifacts": ("load", "save"),
     "budget": ("Budget", "Cost", "Limits", "Product"),
+    "pipeline": ("compress",),
     "compression": ("Compression",),
     "deploy": ("export",),
     "conv.geometry": ("ConvGeometry",),

@@ -88,10 +88,20 @@ class Compression:
         _check_images(self)
 
     @property
+    def needs(self) -> frozenset[str]:
+        """What the choice of channels looks at: "weights", "moments", "gradients", and "seed" where one draws."""
+        of_scheme = {"moments"} if self.scheme == ALLOCATED else set[str]()
+        return frozenset(of_scheme | (set[str]() if self.scores is not None else self._row.needs))
+
+    @property
     def looks_at_images(self) -> bool:
         """Whether images decide which channels go."""
-        of_criterion = self.scores is None and not self._row.needs.isdisjoint(("moments", "gradients"))
-        return self.scheme == ALLOCATED or of_criterion
+        return not self.needs.isdisjoint(("moments", "gradients"))
+
+    @property
+    def uses_images(self) -> bool:
+        """Whether anything looks at calibration images."""
+        return any(step.uses_images for step in self.after) or self.looks_at_images
 
     @property
     def _row(self) -> Criterion:
@@ -159,7 +169,12 @@ def _check_images(how: Compression) -> None:
     """What looks at images, and what becomes of it."""
     if how.images < 2:
         raise ConfigError(f"images: {how.images}; give at least 2 to calibrate on")
-    if how.calibration is not None and not (any(step.uses_images for step in how.after) or how.looks_at_images):
+    if how.calibration == "weights":
+        raise ConfigError(
+            "calibration: weights: there is no repair by weights alone any more; give leaves (generated images, which "
+            "repair better and need no data either), or ./weights for a folder of that name"
+        )
+    if how.calibration is not None and not how.uses_images:
         raise ConfigError(f"calibration: {how.calibration}, but nothing looks at images; add a repair")
     for step, following in zip(how.after, how.after[1:], strict=False):
         if {type(step), type(following)} == {Repair, Recalibrate}:

@@ -120,6 +120,8 @@ def _read(hint: Any, value: Any, where: str, strict: bool) -> Any:
     if origin in (Union, types.UnionType):
         return _read_union(inside, value, where, strict)
     if origin is Literal:
+        if isinstance(value, str) and value not in inside:
+            raise unknown_name(where, value, map(str, inside))
         return value if value in inside else _refuse(hint, value, where)
     if origin is tuple:
         return _read_tuple(hint, value, where, strict)

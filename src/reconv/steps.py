@@ -1,4 +1,4 @@
-"""What may follow a cut: each step's options, and what it does, in one place.
+"""What may follow pruning: each step's options, and what it does, in one place.
 
 A new option of a step is a field here and its use in `apply`; files, the command line and reports take it from there.
 Fields need no PyTorch, so that a command line can show them at once; `apply` loads it.
@@ -6,16 +6,45 @@ Fields need no PyTorch, so that a command line can show them at once; `apply` lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reconv.errors import ConfigError
 
 if TYPE_CHECKING:
-    pass
+    from torch import Tensor, nn
 
-BASE = "base"  # as a teacher: the network before the cut
+    from reconv.calibration import Calibration
+    from reconv.data import DataSet
+    from reconv.plan import Plan
+    from reconv.quality import Quality
+    from reconv.runlog import RunLog
+    from reconv.store import Store
+
+FINETUNING = "fine-tuning"  # the training after the last pruning, in logs and folders
+BASE = "base"  # as a teacher: the network before pruning
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a step may use beside its own options.
+
+    Args:
+        base: the network before any pruning.
+        data: images with labels, if there are any. calibration: images without labels. quality: measures networks.
+        loss: in place of cross-entropy. seed: of everything random.
+        log: is told. store: keeps what is made.
+    """
+
+    base: nn.Module
+    data: DataSet | None
+    calibration: Calibration
+    quality: Quality
+    loss: Callable[[Any, Any], Tensor] | None
+    seed: int
+    log: RunLog
+    store: Store
 
 
 class Step:
@@ -23,18 +52,47 @@ class Step:
 
     Attributes:
         tag: the key by which a mapping names a step, as in `{"step": "repair"}`.
-        uses_images: whether it looks at calibration images.
-        uses_labels: whether it trains.
+        needs: "images" for calibration, "labels", or nothing.
+        in_each_round: whether it follows each round of several, and not the last one alone.
     """
 
     tag: ClassVar[str] = "step"
-    uses_images: ClassVar[bool] = False
-    uses_labels: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
+    in_each_round: ClassVar[bool] = False
+
+    @property
+    def uses_images(self) -> bool:
+        """Whether it looks at calibration images."""
+        return "images" in self.needs
 
     @property
     def is_idle(self) -> bool:
         """Whether its options say that nothing is done."""
         return False
+
+    def check(self, data_set: str) -> None:
+        """Look up what its options name, for a data set of this name.
+
+        Raises:
+            ReconvError: something is not there.
+        """
+
+    def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
+        """The network after this step; the one given stays as it is.
+
+        Args:
+            model: pruned from `plan.graph.model` by `plan`, and what other steps made of it.
+            context: what else there is.
+        """
+        raise NotImplementedError
+
+    def describe(self, images: int, source: str, data_set: str) -> tuple[str, str]:
+        """What a report calls the step, and its options as text.
+
+        Args:
+            images: how many calibration images there are, and their source. data_set: by which a protocol is chosen.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -45,13 +103,34 @@ class Repair(Step):
         images: how many calibration images; None: as many as everything else looks at.
     """
 
-    uses_images: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"images"})
+    in_each_round: ClassVar[bool] = True
 
     images: int | None = None
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 2:
             raise ConfigError(f"repair: images={self.images}; give at least 2")
+
+    def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
+        """Repair the layers that the plan touched."""
+        from reconv.refit import Settings, repair_with_report
+        from reconv.report.numbers import counted
+
+        with context.log.stage("repair") as stage:
+            images, settings = context.calibration.images(self.images), Settings(seed=context.seed)
+            reference = plan.graph.model
+            model, report = repair_with_report(model, plan=plan, reference=reference, images=images, settings=settings)
+            source = f"{len(images):,} {context.calibration}, labels unread"
+            stage.note = f"{counted(len(report.layers), 'layer')} solved anew on {source}"
+            context.quality.put_on(stage, model)
+        for layer, why in report.left.items():
+            context.log.note(f"repair: {layer} is left as it is: {why}.")
+        return model
+
+    def describe(self, images: int, source: str, data_set: str) -> tuple[str, str]:
+        """Its images."""
+        return "repair", f"on {self.images or images:,} images ({source})"
 
 
 @dataclass(frozen=True)
@@ -62,7 +141,8 @@ class Recalibrate(Step):
         images: how many calibration images; None: as many as everything else looks at.
     """
 
-    uses_images: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"images"})
+    in_each_round: ClassVar[bool] = True
 
     images: int | None = None
 
@@ -70,10 +150,62 @@ class Recalibrate(Step):
         if self.images is not None and self.images < 2:
             raise ConfigError(f"recalibrate: {self.images}; give the number of images, at least 2")
 
+    def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
+        """Measure the statistics anew."""
+        from reconv.training import recalibrate
+
+        with context.log.stage("recalibrate BatchNorm") as stage:
+            images = context.calibration.images(self.images)
+            model = recalibrate(model, images)
+            stage.note = f"{len(images):,} {context.calibration}"
+            context.quality.put_on(stage, model)
+        return model
+
+    def describe(self, images: int, source: str, data_set: str) -> tuple[str, str]:
+        """Its images."""
+        return "BatchNorm", f"statistics of {self.images or images:,} images ({source})"
+
 
 @dataclass(frozen=True)
 class Reinitialize(Step):
     """Give the pruned network random weights, for training it from scratch: a control."""
+
+    def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
+        """Prune a network of random weights by the same plan."""
+        from reconv.networks import with_random_weights
+        from reconv.surgery import prune
+
+        return prune(with_random_weights(plan.graph.model, context.seed), plan)
+
+    def describe(self, images: int, source: str, data_set: str) -> tuple[str, str]:
+        """The seed is the compression's."""
+        return "weights", "random"
+
+
+@dataclass(frozen=True)
+class Export(Step):
+    """Write the network to a file that runs without reconv, and compare both.
+
+    Args:
+        path: of the file; a relative one is in the run's folder.
+        to: name of an exporter (`reconv list exporters`); None: by the suffix of the path.
+    """
+
+    path: str = "model.onnx"
+    to: str | None = None
+
+    def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
+        """Export the network as it is now."""
+        from reconv.deploy import export
+
+        with context.log.stage("export") as stage:
+            written = export(model, context.store.file(self.path), example=plan.graph.inputs, to=self.to)
+            stage.note = str(written)
+        return model
+
+    def describe(self, images: int, source: str, data_set: str) -> tuple[str, str]:
+        """Its file."""
+        return "export", self.path
 
 
 @dataclass(frozen=True)
@@ -85,7 +217,7 @@ class TrainConfig:
         epochs: passes over the training images; None: the protocol's; 0: no training.
         batch_size: images per step; None: the protocol's.
         changes: other keys of the protocol and their values, such as `{"schedule": "cosine"}`.
-        teacher: a saved network whose outputs are learned too; "base": the network before the cut.
+        teacher: a saved network whose outputs are learned too; "base": the network before pruning.
     """
 
     protocol: str = "default"
@@ -105,6 +237,65 @@ class TrainConfig:
         pairs = {"epochs": self.epochs, "batch_size": self.batch_size}
         return {**self.changes, **{name: value for name, value in pairs.items() if value is not None}}
 
+    def check(self, data_set: str) -> None:
+        """Look up protocol and teacher."""
+        from reconv.networks import teacher_network
+        from reconv.training import load_protocol
+
+        load_protocol(self.protocol, data_set, self.overrides)
+        if self.teacher is not None and self.teacher != BASE:
+            teacher_network(self.teacher)
+
+    def train(self, model: nn.Module, context: Context, title: str) -> nn.Module:
+        """Train a network as this says, under a title; no epochs leave it as it is."""
+        from reconv.report.numbers import counted
+        from reconv.training import load_protocol, train
+
+        if context.data is None or not context.data.labelled:
+            raise ConfigError(f"{title}: it needs images with labels; give such data, or leave the training out")
+        protocol = load_protocol(self.protocol, context.data.name, self.overrides)
+        if protocol.epochs == 0:
+            return model
+        teacher = self._teacher(context.base)
+        with context.log.stage(title, has_own_bar=True) as stage:
+            trained = train(
+                model,
+                context.data,
+                protocol,
+                loss=context.loss,
+                metric=context.quality.metric,
+                seed=context.seed,
+                teacher=teacher,
+                session=context.store.session(title, context.log.progress),
+            )
+            context.store.history[title] = trained.history
+            last = trained.history[-1].validation
+            stage.accuracy = last.top1 if last and context.quality.is_share else None
+            taught = ", with a teacher" if teacher else ""
+            stage.note = f"{protocol.name}, {counted(protocol.epochs, 'epoch')}, last one kept{taught}"
+        return trained.model
+
+    def _teacher(self, base: nn.Module) -> nn.Module | None:
+        from reconv.networks import teacher_network
+
+        if self.teacher is None:
+            return None
+        return base if self.teacher == BASE else teacher_network(self.teacher)
+
+    def text(self, data_set: str) -> str:
+        """The training by the name that its protocol has in the end, with all that is changed in it."""
+        from reconv.report.numbers import counted
+        from reconv.training import load_protocol
+
+        if self.epochs == 0:
+            return "none"
+        protocol = load_protocol(self.protocol, data_set, self.overrides)
+        parts = [f"protocol {protocol.name}", counted(protocol.epochs, "epoch")]
+        parts += [f"batches of {self.batch_size}"] if self.batch_size else []
+        parts += [f"{key}={value}" for key, value in self.changes.items()]
+        teacher = "the network before pruning" if self.teacher == BASE else self.teacher
+        return ", ".join([*parts, *([f"taught by {teacher}"] if teacher else [])])
+
 
 @dataclass(frozen=True)
 class Finetune(TrainConfig, Step):
@@ -115,10 +306,10 @@ class Finetune(TrainConfig, Step):
         epochs: passes over the training images; None: the protocol's; 0: no training.
         batch_size: images per step; None: the protocol's.
         changes: other keys of the protocol and their values, such as `{"schedule": "cosine"}`.
-        teacher: a saved network whose outputs are learned too; "base": the network before the cut.
+        teacher: a saved network whose outputs are learned too; "base": the network before pruning.
     """
 
-    uses_labels: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     protocol: str = "default-finetune"
 
@@ -126,3 +317,11 @@ class Finetune(TrainConfig, Step):
     def is_idle(self) -> bool:
         """Whether no epoch is trained."""
         return self.epochs == 0
+
+    def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
+        """Train the network, on the data's training images."""
+        return self.train(model, context, FINETUNING)
+
+    def describe(self, images: int, source: str, data_set: str) -> tuple[str, str]:
+        """Its protocol."""
+        return FINETUNING, self.text(data_set)

@@ -18,7 +18,7 @@ def reconv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     """Calls the command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RECONV_DATA", raising=False)
-    monkeypatch.setattr("reconv.pipeline.stages.LATENCY_SECONDS", 0.05)
+    monkeypatch.setattr("reconv.results.measure.LATENCY_SECONDS", 0.05)
 
     def call(*words: str | Path) -> Answer:
         capsys.readouterr()

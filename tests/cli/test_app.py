@@ -107,14 +107,16 @@ def test_help_shows_runnable_examples(name: str, reconv: Call) -> None:
 
 
 def test_names_offered_are_names_known() -> None:
+    from typing import get_args
+
+    from reconv.compression import Scheme
     from reconv.data import data_set_names
-    from reconv.pipeline.config import ALL_SCHEMES
     from reconv.saliency import criterion_named
     from reconv.training import load_protocol
     from reconv.zoo import canonical_name
 
     assert set(names.DATA_SETS) == set(data_set_names())
-    assert names.SCHEMES == ALL_SCHEMES
+    assert get_args(Scheme) == names.SCHEMES
     for metric in names.METRICS:
         criterion_named(metric)
     for model in names.MODELS:
@@ -150,7 +152,7 @@ def test_debug_shows_the_traceback(reconv: Call) -> None:
 
 
 def test_a_fault_of_ours_keeps_its_traceback(reconv: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconv.pipeline.runner.trace", lambda *_: 1 / 0)
+    monkeypatch.setattr("reconv.runs.runner.trace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         reconv("run", "--base-epochs", "1")
 
@@ -169,7 +171,7 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reconv.pipeline.run", interrupted)
+    monkeypatch.setattr("reconv.runs.run", interrupted)
     answer = reconv(command, *words)
     assert answer.code == 130
     assert answer.err.count("\n") == 1

@@ -13,7 +13,7 @@ from cli_call import Call
 from reconv.artifacts import load, load_saliency, save_saliency
 from reconv.cost import profile
 from reconv.graph import trace
-from reconv.pipeline import example_of
+from reconv.networks import example_of
 from reconv.saliency import score
 from reconv.zoo import load_model
 

@@ -9,25 +9,25 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from reconv.artifacts import save
-from reconv.data import DataSet, TensorSplit, load_data
+from reconv.calibration import calibration_for
+from reconv.compression import Compression
+from reconv.data import TensorSplit, load_data
 from reconv.data.unlabelled import fitted, unlabelled_images
 from reconv.errors import ConfigError, DataError
 from reconv.graph import ChannelGraph, trace
-from reconv.pipeline import Cut, Diary, Manner, RunConfig, Schooling, Watcher, run
-from reconv.pipeline.looking import calibration, moments_for
-from reconv.pipeline.stages import cut_network, mended
+from reconv.pipeline import compress
 from reconv.plan import Budget
 from reconv.provenance import Normalization
+from reconv.runs import RunConfig, RunOptions, run
+from reconv.steps import Repair
 from reconv.zoo import load_model
 
 DIGITS = load_data("digits")
 COLORED = Normalization((0.5,) * 3, (0.25,) * 3)
-REPAIRED = RunConfig(
-    cut=Cut("reconstruction", budget=Budget(macs=0.5), scheme="allocated"), repair=True, images=200, verify=False
-)
+REPAIRED = Compression("reconstruction", scheme="allocated", images=200, verify=False, after=(Repair(),))
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +40,20 @@ def graph() -> ChannelGraph:
     return trace(model.eval(), DIGITS.example())
 
 
-def made(graph: ChannelGraph, data: DataSet, config: RunConfig) -> dict[str, Tensor]:
-    diary = Diary(Watcher())
-    cut = cut_network(graph, config, diary, data)
-    assert cut.plan.macs[1] <= 0.5 * cut.plan.macs[0]
-    return mended(cut, data, config, diary).state_dict()
-
-
 def test_no_label_is_read(graph: ChannelGraph) -> None:
     split = DIGITS.train
     shuffled = split.labels[torch.randperm(len(split), generator=torch.Generator().manual_seed(1))]
     other = replace(DIGITS, train=TensorSplit(split.images, shuffled))  # type: ignore[attr-defined]
-    first, second = (made(graph, data, REPAIRED) for data in (DIGITS, other))
+    results = [compress(graph.model, data, REPAIRED) for data in (DIGITS, other)]
+    first, second = (result.model.state_dict() for result in results)
+    assert results[0].plan.macs[1] <= 0.5 * results[0].plan.macs[0]
     assert not torch.equal(split.labels, shuffled)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("criterion", ["nuclear", "activation", "reconstruction"])
 def test_any_criterion_can_be_allocated(graph: ChannelGraph, criterion: str) -> None:
-    config = replace(REPAIRED, repair=False, cut=replace(REPAIRED.cut, criterion=criterion))
-    plan = cut_network(graph, config, Diary(Watcher()), DIGITS).plan
+    plan = compress(graph.model, DIGITS, replace(REPAIRED, criterion=criterion, after=())).plan
     assert (plan.criterion, plan.scheme) == (criterion, "allocated")
     assert 0.45 * plan.macs[0] < plan.macs[1] <= 0.5 * plan.macs[0]
     shares = {len(row.kept) / row.size for row in plan.groups if not row.why}
@@ -68,34 +62,23 @@ def test_any_criterion_can_be_allocated(graph: ChannelGraph, criterion: str) -> 
 
 @pytest.mark.parametrize("name", ["params", "channels"])
 def test_widths_meet_other_budgets(graph: ChannelGraph, name: str) -> None:
-    config = replace(REPAIRED, cut=replace(REPAIRED.cut, budget=Budget(**{name: 0.6})))
-    moments = moments_for(graph, config, DIGITS, Diary(Watcher()))
-    assert moments
-    plan = cut_network(graph, config, Diary(Watcher()), DIGITS).plan
+    plan = compress(graph.model, DIGITS, replace(REPAIRED, budget=Budget(**{name: 0.6}), after=())).plan
     assert plan.params[1] < 0.7 * plan.params[0]
-
-
-def test_a_repair_leaves_recalibration_out(graph: ChannelGraph) -> None:
-    diary, config = Diary(Watcher()), replace(REPAIRED, recalibrate=100)
-    mended(cut_network(graph, config, diary, DIGITS), DIGITS, config, diary)
-    assert [row.stage for row in diary.rows][-1] == "repair"
-    assert any("recalibration is left out" in note for note in diary.notes)
 
 
 @pytest.mark.slow
 def test_a_saved_network_is_repaired_without_a_data_set(graph: ChannelGraph, tmp_path: Path) -> None:
     save(load_model("resnet20", num_classes=10, normalization=COLORED), tmp_path / "net")
-    config = RunConfig(
-        model=str(tmp_path / "net"), data_set="cifar10", data_root=str(tmp_path), calibration="leaves", images=64,
-        repair=True, cut=Cut("l2", budget=Budget(macs=0.6)), finetune=Schooling("default-finetune", 0), verify=False,
-    )  # fmt: skip
+    how = Compression("l2", budget=Budget(macs=0.6), images=64, verify=False, after=(Repair(),))
+    config = RunConfig(model=str(tmp_path / "net"), data_set="cifar10", data_root=str(tmp_path))
     folder = tmp_path / "photographs" / "some" / "where"
     folder.mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 255, (20, 40, 50, 3), dtype=np.uint8)
     for i, image in enumerate(pixels):
         Image.fromarray(image).save(folder / f"{i}.png")
     for source in ("leaves", str(tmp_path / "photographs"), "digits"):
-        result = run(replace(config, calibration=source), tmp_path / Path(source).name / "run", Manner(measure=False))
+        config = replace(config, compression=replace(how, calibration=source))
+        result = run(config, tmp_path / Path(source).name / "run", RunOptions(measure=False))
         assert any(row.stage == "repair" and source in row.note for row in result.facts.stages)
 
 
@@ -117,8 +100,8 @@ def test_what_cannot_serve_for_calibration_is_refused(graph: ChannelGraph, tmp_p
     with pytest.raises(DataError, match=r"a\.png.*cannot be read"):
         unlabelled_images(str(tmp_path), 10, **kind)
     with pytest.raises(ConfigError, match="nothing looks at images"):
-        replace(REPAIRED, repair=False, cut=Cut("l2", budget=Budget(macs=0.5)), calibration="leaves")
+        replace(REPAIRED, criterion="l2", scheme="uniform", calibration="leaves", after=())
     with pytest.raises(ConfigError, match=r"no repair by weights alone any more; give leaves"):
         replace(REPAIRED, calibration="weights")
     with pytest.raises(ConfigError, match="normalized"):
-        calibration(replace(REPAIRED, calibration="leaves"), graph, None)
+        calibration_for(graph, None, "leaves", 10, 0).images()

@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 
 from reconv.cost import Latency
-from reconv.pipeline.examine import most_changed, tested
 from reconv.report import (
     Curve,
     Difference,
@@ -26,6 +25,7 @@ from reconv.report import (
     UnprunedGroup,
 )
 from reconv.report.study_facts import Claim, Entry, Matrix, Section, Table, Widths
+from reconv.results.measure import most_changed, tested
 from reconv.training.predictions import Predictions
 
 

@@ -21,7 +21,6 @@ from PIL import Image
 import reconv
 from reconv.cost import Latency
 from reconv.errors import ReconvError
-from reconv.pipeline import examine
 from reconv.report import (
     Curve,
     Figure,
@@ -46,6 +45,7 @@ from reconv.report.figures import latency, layer_times, network, training
 from reconv.report.images import data_uri
 from reconv.report.score_bars import score_bars
 from reconv.report.study_facts import Matrix
+from reconv.results import measure
 from reconv.training.predictions import Predictions
 
 
@@ -346,17 +346,17 @@ def test_an_image_that_is_shown_is_the_one_that_is_told() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(30) % 3
     before, after = (Predictions(torch.randn(30, 3, generator=generator).softmax(1), labels) for _ in range(2))
-    order = examine.most_changed(before.probabilities, after.probabilities, 30)
+    order = measure.most_changed(before.probabilities, after.probabilities, 30)
     shown = [order[4], order[0]]
     pictures = {index: torch.full((1, 2, 2), index, dtype=torch.uint8) for index in shown}
-    found = examine.tested("test", before, after, ("a", "b", "c"), pictures)
+    found = measure.tested("test", before, after, ("a", "b", "c"), pictures)
     assert [image.index for image in found.changed] == shown
     for image in found.changed:
         assert image.picture == data_uri(pictures[image.index])
         assert image.truth == "abc"[int(labels[image.index])]
         assert image.before == "abc"[int(before.predicted[image.index])]
         assert image.sure_after == pytest.approx(float(after.probabilities[image.index].max()))
-    every = examine.tested("test", before, after, "abc", dict.fromkeys(order, pictures[shown[0]]))
+    every = measure.tested("test", before, after, "abc", dict.fromkeys(order, pictures[shown[0]]))
     changed, same = (
         [image.distance for image in every.changed if (image.before != image.after) is changed]
         for changed in (True, False)
@@ -390,7 +390,7 @@ def _predictions(right: int) -> Predictions:
     ("before", "after", "noise"), [(90, 70, False), (70, 90, False), (90, 89, True), (90, 90, True)]
 )
 def test_a_gain_has_its_interval_and_is_told_beyond_noise_only(before: int, after: int, noise: bool) -> None:
-    found = examine.tested("test", _predictions(before), _predictions(after), "ab", {})
+    found = measure.tested("test", _predictions(before), _predictions(after), "ab", {})
     assert found.gain is not None
     assert found.gain[0] <= (after - before) / 100 <= found.gain[1]
     assert found.is_noise is noise

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from reconv.cli.app import main
-from reconv.pipeline.told import facts_of
+from reconv.runs import load_facts
 from reconv.study import Network
 from reconv.zoo import load_model
 
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconv.pipeline.stages.LATENCY_SECONDS", 0.05)
+    monkeypatch.setattr("reconv.results.measure.LATENCY_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="module")
 def run(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "one"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reconv.pipeline.stages.LATENCY_SECONDS", 0.05)
+        patch.setattr("reconv.results.measure.LATENCY_SECONDS", 0.05)
         words = ["run", "--model", "resnet20", "--weights", str(network.weights), "--shortcut", "stride"]
         assert main([*words, "--data-set", "digits", "--epochs", "1", "-o", str(folder)]) == 0
     return folder
@@ -89,12 +89,12 @@ def test_a_report_tells_things_in_this_order(run: Path) -> None:
 
 
 def test_confusions_count_every_image(run: Path) -> None:
-    found = facts_of(run).tested
+    found = load_facts(run).tested
     assert found is not None
     assert sum(pair.before for pair in found.confusions) == found.images == 360
     assert sum(pair.after for pair in found.confusions) == found.images
     right = sum(pair.after for pair in found.confusions if pair.truth == pair.answer)
-    assert right / found.images == pytest.approx(facts_of(run).after.accuracy)
+    assert right / found.images == pytest.approx(load_facts(run).after.accuracy)
     assert [image.distance for image in found.changed] == sorted((x.distance for x in found.changed), reverse=True)
 
 

@@ -10,8 +10,9 @@ import torch
 
 from reconv.errors import ArtifactError, ConfigError
 from reconv.files import write_tensors
-from reconv.pipeline import Diary, RunConfig, Watcher, given_network, is_trained
-from reconv.pipeline.inputs import SHIPPED, shipped_net
+from reconv.networks import SHIPPED, shipped_net
+from reconv.runlog import RunLog
+from reconv.runs import RunConfig, given_network, is_trained
 from reconv.zoo import TrainedNet, find_trained, load_model, trained, trained_nets, write_trained, write_weights
 
 
@@ -49,25 +50,19 @@ def test_half_precision_in_the_file_single_in_the_network(shelf: TrainedNet, tmp
 
 
 def test_a_run_starts_from_it_and_says_so(shelf: TrainedNet) -> None:
-    class Listening(Watcher):
-        said = ""
-
-        def note(self, text: str) -> None:
-            self.said += text
-
     config = RunConfig(weights=SHIPPED)
     assert is_trained(config)
-    watcher = Listening()
-    model = given_network(config, None, Diary(watcher))
+    log = RunLog()
+    model = given_network(config, None, log)
     expected = load_model("resnet20", weights=shelf.weights).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
-    assert "starts from resnet20, trained by reconv on digits (fast, 1 epoch), test accuracy 50.00%" in watcher.said
-    assert "--weights none" in watcher.said
+    assert "starts from resnet20, trained by reconv on digits (fast, 1 epoch), test accuracy 50.00%" in log.notes[0]
+    assert "--weights none" in log.notes[0]
 
 
 def test_where_there_is_none_it_says_so(shelf: TrainedNet) -> None:
     with pytest.raises(ConfigError, match="resnet32: no trained network for digits comes with reconv; give --weights"):
-        shipped_net(RunConfig(model="resnet32", weights=SHIPPED))
+        shipped_net("resnet32", "digits")
 
 
 def test_what_half_precision_cannot_hold_is_refused(shelf: TrainedNet, tmp_path: Path) -> None:

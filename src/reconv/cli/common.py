@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconv.errors import ConfigError, unknown_name
-from reconv.pipeline import Cut, Schooling, example_of
-from reconv.pipeline.config import ALL_SCHEMES
-from reconv.pipeline.inputs import RANDOM, SHIPPED
-from reconv.plan import RESCALINGS, Budget, Limits
+from reconv.compression import Compression
+from reconv.errors import ConfigError
+from reconv.mappings import to_mapping
+from reconv.networks import RANDOM, SHIPPED, example_of
+from reconv.plan import Budget, Limits
 from reconv.saliency import criterion_named
+from reconv.steps import Finetune, Recalibrate, Repair, Step, TrainConfig
 from reconv.training import parse_overrides, process_count
 from reconv.zoo import find_trained
 
@@ -40,44 +41,28 @@ class CutOptions:
     limit: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
 
-    def cut(self, default: Budget | None = None) -> Cut:
-        """What they say; `default` is the budget where none is given.
+    def compression(self, **more: Any) -> Compression:
+        """What they say, with what else a compression has.
 
         Raises:
-            UnknownNameError: a criterion, direction or scheme that there is not.
-            ConfigError: a budget and a configuration, or neither; a budget that cannot be.
+            UnknownNameError: a criterion, direction or scheme that there is not. ConfigError: what cannot be.
         """
         if self.budget and self.prune_cfg is not None:
             raise ConfigError("--budget and --prune-cfg: both given; give one of them")
-        budget = Budget.parse(self.budget) if self.budget else None if self.prune_cfg is not None else default
-        if budget is None and self.prune_cfg is None:
-            raise ConfigError("what to cut: nothing said; give --budget macs=0.5, or --prune-cfg 1")
-        if self.direction not in ("forward", "backward"):
-            raise unknown_name("direction", self.direction, ("forward", "backward"))
-        if self.scheme not in ALL_SCHEMES:
-            raise unknown_name("scheme", self.scheme, ALL_SCHEMES)
-        if self.rescale not in RESCALINGS:
-            raise unknown_name("rescale", self.rescale, RESCALINGS)
-        if self.rescale != "mean" and self.scheme not in ("global", "knapsack"):
-            raise ConfigError(
-                f"--rescale {self.rescale}: {self.scheme} compares no scores of different layers; "
-                "give --scheme global or knapsack, or leave it out"
-            )
-        if self.prune_cfg is not None and self.coupled:
-            raise ConfigError("--coupled: the paper's configurations leave residual streams whole; give --budget")
-        return Cut(
-            criterion=criterion_named(self.metric).name,
-            direction=self.direction,  # type: ignore[arg-type]  # checked above
-            exact=self.exact,
-            scores=None if self.scores is None else str(self.scores),
-            budget=budget,
-            recipe=self.prune_cfg,
-            scheme=self.scheme,
-            coupled=self.coupled,
-            reverse=self.reverse,
-            limits=Limits.parse(self.minimum, self.multiple, self.limit or (), self.exclude or ()),
-            rescale=self.rescale,
-        )
+        options = {
+            "criterion": criterion_named(self.metric).name,
+            "direction": self.direction,
+            "exact": self.exact,
+            "scores": None if self.scores is None else str(self.scores),
+            "budget": Budget.parse(self.budget) if self.budget else None,
+            "recipe": self.prune_cfg,
+            "scheme": self.scheme,
+            "coupled": self.coupled,
+            "reverse": self.reverse,
+            "limits": Limits.parse(self.minimum, self.multiple, self.limit or (), self.exclude or ()),
+            "rescale": self.rescale,
+        }
+        return Compression.from_mapping(to_mapping(options | more), "options")
 
 
 def repairs(asked: bool | None, recalibrate: int, data_set: str) -> bool:
@@ -87,7 +72,15 @@ def repairs(asked: bool | None, recalibrate: int, data_set: str) -> bool:
     return not recalibrate and max(example_of(data_set)[0].shape[2:]) <= _SMALL_IMAGES
 
 
+def after(repair: bool, recalibrate: int, finetune: TrainConfig) -> list[Step]:
+    """The steps after pruning that options ask for; a repair sets what recalibrating would."""
+    assert isinstance(finetune, Finetune)
+    first: list[Step] = [Repair()] if repair else [Recalibrate(recalibrate)] if recalibrate else []
+    return [*first, finetune]
+
+
 def schooling(
+    kind: type[TrainConfig],
     protocol: str,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -95,8 +88,8 @@ def schooling(
     *,
     compiled: bool = False,
     teacher: str | None = None,
-) -> Schooling:
-    """A training as options say it.
+) -> TrainConfig:
+    """A training as options say it, of a kind.
 
     Raises:
         ConfigError: a change that is none, or that an option of its own says otherwise. UnknownNameError: of a key.
@@ -107,7 +100,7 @@ def schooling(
     for key, option in (("epochs", epochs), ("batch_size", batch_size)):
         if key in keys and option is not None and keys[key] != option:
             raise ConfigError(f"{key}: {option} and, by --set, {keys[key]}; give one of them")
-    return Schooling(protocol, epochs, batch_size, keys, teacher)
+    return kind(protocol, epochs, batch_size, keys, teacher)
 
 
 def starting_weights(

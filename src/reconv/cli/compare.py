@@ -14,7 +14,7 @@ from reconv.cli import options
 
 if TYPE_CHECKING:
     from reconv.cost import Latency
-    from reconv.pipeline.compare import Comparison
+    from reconv.results.measure import Comparison
 
 EXAMPLES = (
     "reconv compare runs/one runs/two",
@@ -52,11 +52,12 @@ def command(
     json_file: Json = None,
 ) -> None:
     """Accuracy on the same images, MACs, latency in turns, and layer by layer."""
-    from reconv import pipeline
     from reconv.cli import common, console
+    from reconv.compression import Compression
     from reconv.errors import ConfigError, unknown_name
     from reconv.files import write_json
-    from reconv.pipeline.compare import compare
+    from reconv.results.measure import compare
+    from reconv.runs import RunConfig, given_network, is_trained, load_images
     from reconv.training import device_named
 
     if split not in ("validation", "test"):
@@ -65,21 +66,21 @@ def command(
     names = (first, second)
     asked = [_model_and_weights(name) for name in names]
     progress = console.Progress()
-    diary = pipeline.Diary(progress)
     images, root = _images(names, data_set, common.text(data_root), progress.note)
     networks: list[Any] = []
     data = None
     for letter, name, (model, weights) in zip("AB", names, asked, strict=True):
-        config = pipeline.RunConfig(model=model, weights=weights, data_set=images, data_root=root, seed=seed)
-        data = data or pipeline.load_images(config)
-        if not pipeline.is_trained(config):
+        how = Compression(seed=seed)
+        config = RunConfig(model=model, weights=weights, data_set=images, data_root=root, compression=how)
+        data = data or load_images(config)
+        if not is_trained(config):
             progress.note(f"{name}: no weights given (NAME=FILE gives them); the network's are random.")
         try:
-            networks.append(pipeline.given_network(config, data, diary).to(where).eval())
+            networks.append(given_network(config, data, progress).to(where).eval())
         except ConfigError as error:
             raise ConfigError(f"{letter}, {name}: {error}") from error
     assert data is not None  # there are two names
-    found = compare((networks[0], networks[1]), names, data, where, diary, split)
+    found = compare((networks[0], networks[1]), names, data, where, progress, split)  # type: ignore[arg-type]  # checked above
     _show(found)
     if json_file is not None:
         write_json(json_file, asdict(found))
@@ -88,7 +89,7 @@ def command(
 def _model_and_weights(name: str) -> tuple[str, str | None]:
     """NAME=FILE taken apart; a path is a saved model as a whole, whatever is in it."""
     from reconv.errors import ConfigError, UnknownNameError
-    from reconv.pipeline.inputs import saved_model_in
+    from reconv.networks import saved_model_in
     from reconv.zoo import find_model
 
     if saved_model_in(name) is not None:
@@ -116,8 +117,8 @@ def _images(
         ConfigError: none is given, and neither is of a run, or the two are of runs on different images.
     """
     from reconv.errors import ConfigError
-    from reconv.pipeline.folder import RunFolder
-    from reconv.pipeline.inputs import saved_model_in
+    from reconv.networks import saved_model_in
+    from reconv.runs.folder import RunFolder
 
     runs = {
         letter: folder.config()

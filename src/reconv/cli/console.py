@@ -14,8 +14,8 @@ from rich.status import Status
 from rich.table import Table
 
 from reconv.cli.stopped import Stopped
-from reconv.pipeline import Watcher
 from reconv.report import Measures, Row, numbers
+from reconv.runlog import RunLog
 
 _PIPE_WIDTH = 160
 
@@ -31,17 +31,18 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-class Progress(Watcher):
-    """A run's watcher: a line a stage, with a spinner while it lasts where there is a terminal."""
+class Progress(RunLog):
+    """A line per stage, with a spinner while it lasts where there is a terminal."""
 
     progress = True
 
     def __init__(self) -> None:
+        super().__init__()
         self._console = stderr()
         self._status: Status | None = None
 
-    def begin(self, stage: str, shows_itself: bool) -> None:
-        if not shows_itself:
+    def begin(self, stage: str, has_own_bar: bool) -> None:
+        if not has_own_bar:
             self._status = self._console.status(stage)
             self._status.start()
 
@@ -56,8 +57,8 @@ class Progress(Watcher):
         line = f"[green]\u2713[/green] {escape(row.stage):<22} {numbers.duration(row.seconds):>11}  {details}"
         self._console.print(line, soft_wrap=True)
 
-    def note(self, text: str) -> None:
-        self._console.print(f"[yellow]note:[/yellow] {escape(text)}", soft_wrap=True)
+    def show(self, note: str) -> None:
+        self._console.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> Table:

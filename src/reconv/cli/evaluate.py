@@ -29,8 +29,9 @@ def command(
     device: options.Device = "auto",
 ) -> None:
     """Top-1 and top-5 accuracy, and the loss, on a split of a data set."""
-    from reconv import pipeline
+    from reconv import runs
     from reconv.cli import common, console
+    from reconv.compression import Compression
     from reconv.errors import ConfigError, unknown_name
     from reconv.training import device_named
     from reconv.training import evaluate as count
@@ -39,22 +40,21 @@ def command(
         raise unknown_name("split", split, ("train", "validation", "test"))
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"--batch-size: {batch_size}; give at least 1")
-    config = pipeline.RunConfig(
+    config = runs.RunConfig(
         model=model,
         weights=common.starting_weights(weights, model, data_set, common.model_arguments(shortcut)),
         arguments=common.model_arguments(shortcut),
         data_set=data_set,
         data_root=common.text(data_root),
-        seed=seed,
+        compression=Compression(seed=seed),
     )
     where = device_named(device)
-    data = pipeline.load_images(config)
+    data = runs.load_images(config)
     progress = console.Progress()
-    diary = pipeline.Diary(progress)
-    network = pipeline.given_network(config, data, diary).to(where)
-    if not pipeline.is_trained(config):
+    network = runs.given_network(config, data, progress).to(where)
+    if not runs.is_trained(config):
         progress.note("no weights given: the network's are random.")
-    with diary.stage("evaluate") as stage:
+    with progress.stage("evaluate") as stage:
         start = time.perf_counter()
         found = count(network, data, split, batch_size=batch_size)  # type: ignore[arg-type]  # checked above
         stage.note = f"{found.n / (time.perf_counter() - start):,.0f} images/s"

@@ -47,8 +47,10 @@ def command(
     Under `torchrun` or `accelerate launch` several processes share every batch.
     """
     from reconv.cli import common, schooling
+    from reconv.compression import Compression
     from reconv.errors import ConfigError
-    from reconv.pipeline import RunConfig
+    from reconv.runs import RunConfig
+    from reconv.steps import TrainConfig
 
     if (data is None) == (data_set is None):
         raise ConfigError("images: give either a folder DATA or --data-set NAME")
@@ -56,10 +58,10 @@ def command(
         model=str(refine),
         data_set=data_set or str(data),
         data_root=common.text(data_root),
-        finetune=common.schooling(
-            protocol or "default-finetune", epochs, batch_size, changes, compiled=compiled, teacher=teacher
+        base=common.schooling(
+            TrainConfig, protocol or "default-finetune", epochs, batch_size, changes, compiled=compiled, teacher=teacher
         ),
-        seed=seed,
+        compression=Compression(seed=seed),
         device=device,
     )
     folder = common.output_path(save_path, resume, "finetune", refine.name, config.data_set)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from reconv.cli import common, console
 from reconv.graph import ChannelGraph, trace
-from reconv.pipeline import example_of, load_network
-from reconv.pipeline.inputs import SHIPPED, zeros
+from reconv.networks import SHIPPED, example_of, load_network, zeros
 from reconv.provenance import provenance_of
 from reconv.training import device_named
 from reconv.zoo import find_trained, own_input_size

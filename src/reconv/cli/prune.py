@@ -64,49 +64,60 @@ def command(
     resume: options.Resume = False,
 ) -> None:
     """Cut a trained network by its scores; a CIFAR network is fine-tuned in the same command."""
-    from reconv import pipeline
+    from reconv import runs
     from reconv.cli import common, console
     from reconv.errors import ConfigError
+    from reconv.steps import Finetune
 
     common.check_one_process("prune")
     wanted = data_set.lower() != "imagenet" if finetune is None else finetune
     if not wanted and epochs:
         raise ConfigError(f"--epochs {epochs}: nothing is fine-tuned here; give --finetune, or leave --epochs out")
     limited = (rescale, minimum, multiple, limit, exclude)
+    if not budget and prune_cfg is None:
+        raise ConfigError("what to cut: nothing said; give --budget macs=0.5, or --prune-cfg 1")
     cut = common.CutOptions(metric, direction, exact, scores, budget, prune_cfg, scheme, coupled, reverse, *limited)
-    config = pipeline.RunConfig(
+    config = runs.RunConfig(
         model=model,
         weights=common.starting_weights(weights, model, data_set, common.model_arguments(shortcut)),
         arguments=common.model_arguments(shortcut),
         data_set=data_set,
         data_root=common.text(data_root),
-        cut=cut.cut(),
-        finetune=common.schooling(
-            protocol or "default-finetune", epochs if wanted else 0, batch_size, changes, teacher=teacher
+        compression=cut.compression(
+            verify=verify,
+            calibration=calibration,
+            images=images,
+            after=common.after(
+                calibration is not None if repair is None else repair,
+                recalibrate,
+                common.schooling(
+                    Finetune,
+                    protocol or "default-finetune",
+                    epochs if wanted else 0,
+                    batch_size,
+                    changes,
+                    teacher=teacher,
+                ),
+            ),
+            seed=seed,
         ),
-        verify=verify,
-        recalibrate=recalibrate,
-        repair=calibration is not None if repair is None else repair,
-        calibration=calibration,
-        images=images,
-        seed=seed,
         device=device,
     )
-    if not pipeline.is_trained(config):
+    if not runs.is_trained(config):
         raise ConfigError(
             f"{model}: its weights would be random; give --weights F, or a saved model, or use `reconv run`"
         )
-    folder = common.output_path(save_path, resume, model, data_set, config.cut.criterion)
-    manner = pipeline.Manner(
+    folder = common.output_path(save_path, resume, model, data_set, str(config.compression.criterion))
+    options_ = runs.RunOptions(
         overwrite=overwrite,
         resume=resume,
         measure=False,
-        watcher=console.Progress(),
+        log=console.Progress(),
         command=common.this_command(),
         trackers=tuple(tracker or ()),
     )
     with console.resumable(folder):
-        result = pipeline.run(config, folder, manner)
+        result = runs.run(config, folder, options_)
     out = console.stdout()
     out.print(str(result.plan), markup=False, soft_wrap=True)
     out.print(f"model   {result.folder / 'model'}", markup=False, soft_wrap=True)

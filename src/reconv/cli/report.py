@@ -29,8 +29,8 @@ def command(folder: Folder, study: Of = None, output: Output = None) -> None:
     from reconv.cli import console
     from reconv.errors import ConfigError
     from reconv.files import write_atomically
-    from reconv.pipeline.told import facts_of, is_run
     from reconv.report import numbers, render, render_study
+    from reconv.runs import is_run, load_facts
     from reconv.study import Store, points_of_network, study_facts
 
     target = output or folder / "report.html"
@@ -39,7 +39,7 @@ def command(folder: Folder, study: Of = None, output: Output = None) -> None:
             raise ConfigError("--study: is for the report of a run; this folder is a study itself")
         page = render_study(study_facts(Store(folder))[0])
     elif is_run(folder):
-        facts = facts_of(folder)
+        facts = load_facts(folder)
         series = points_of_network(Store(study), facts.hashes.get("weights before", "")) if study else ()
         if study is not None and not series:
             console.Progress().note(f"{study}: has no points of this run's network; the report shows the run alone.")

@@ -8,6 +8,8 @@ import typer
 
 from reconv.cli import names, options
 
+FINETUNE = "default-finetune"
+
 EXAMPLES = (
     "reconv run",
     "reconv run --budget macs=0.3 --coupled --metric l1",
@@ -95,42 +97,47 @@ def command(
 
     Without any option: ResNet-20 on scikit-learn's digits, cut to half its MACs by the nuclear norm.
     """
-    from reconv import pipeline
+    from reconv import runs
     from reconv.cli import common, console
-    from reconv.plan import Budget
+    from reconv.steps import Finetune, TrainConfig
 
     common.check_one_process("run")
     limited = (rescale, minimum, multiple, limit, exclude)
     cut = common.CutOptions(metric, direction, exact, scores, budget, prune_cfg, scheme, coupled, reverse, *limited)
-    config = pipeline.RunConfig(
+    config = runs.RunConfig(
         model=model,
         weights=common.starting_weights(weights, model, data_set, common.model_arguments(shortcut)),
         arguments=common.model_arguments(shortcut),
         data_set=data_set,
         data_root=common.text(data_root),
-        cut=cut.cut(default=Budget(macs=0.5)),
-        base=common.schooling(base_protocol, base_epochs, changes=base_set),
-        finetune=common.schooling(protocol or "default-finetune", epochs, batch_size, changes, teacher=teacher),
-        rounds=rounds,
-        between=common.schooling(round_protocol, round_epochs, teacher=teacher),
-        verify=verify,
-        recalibrate=recalibrate,
-        repair=common.repairs(repair, recalibrate, data_set),
-        calibration=calibration,
-        images=images,
-        seed=seed,
+        base=common.schooling(TrainConfig, base_protocol, base_epochs, changes=base_set),
+        compression=cut.compression(
+            rounds=rounds,
+            between=common.schooling(Finetune, round_protocol, round_epochs, teacher=teacher),
+            verify=verify,
+            calibration=calibration,
+            images=images,
+            after=common.after(
+                common.repairs(repair, recalibrate, data_set),
+                recalibrate,
+                common.schooling(
+                    Finetune, protocol or "default-finetune", epochs, batch_size, changes, teacher=teacher
+                ),
+            ),
+            seed=seed,
+        ),
         device=device,
     )
-    folder = common.output_path(save_path, resume, model, data_set, config.cut.criterion)
-    manner = pipeline.Manner(
+    folder = common.output_path(save_path, resume, model, data_set, str(config.compression.criterion))
+    options_ = runs.RunOptions(
         overwrite=overwrite,
         resume=resume,
-        watcher=console.Progress(),
+        log=console.Progress(),
         command=common.this_command(),
         trackers=tuple(tracker or ()),
     )
     with console.resumable(folder):
-        result = pipeline.run(config, folder, manner)
+        result = runs.run(config, folder, options_)
     out = console.stdout()
     out.print(console.before_and_after(result.facts.before, result.facts.after))
     out.print(f"report  {result.folder / 'report.html'}", markup=False, soft_wrap=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconv import pipeline
+from reconv import runs
 from reconv.cli import console
 from reconv.report import numbers
+from reconv.runlog import RunLog
 from reconv.training import is_first_process
 
 
 def school(
-    config: pipeline.RunConfig,
+    config: runs.RunConfig,
     folder: Path,
     stage: str,
     *,
@@ -21,10 +22,10 @@ def school(
     trackers: Sequence[str] | None = None,
 ) -> None:
     """Train as the configuration's fine-tuning says, and show the last epoch's figures."""
-    watcher = console.Progress() if is_first_process() else pipeline.Watcher()
-    manner = pipeline.Manner(overwrite=overwrite, resume=resume, watcher=watcher, trackers=tuple(trackers or ()))
+    watcher = console.Progress() if is_first_process() else RunLog()
+    options_ = runs.RunOptions(overwrite=overwrite, resume=resume, log=watcher, trackers=tuple(trackers or ()))
     with console.resumable(folder):
-        trained, tested = pipeline.train_only(config, folder, stage, manner)
+        trained, tested = runs.train_only(config, folder, stage, options_)
     if not is_first_process():
         return
     out = console.stdout()

@@ -15,9 +15,9 @@ from reconv.errors import ConfigError, unknown_name
 from reconv.files import check_replaceable, folder_at_once, write_atomically
 from reconv.graph import ChannelGraph
 from reconv.graph.channels import Layer
-from reconv.pipeline import read_scores
 from reconv.report import LayerFacts, numbers, render_scores
 from reconv.saliency import Saliency, criterion_named, score_all
+from reconv.select import read_scores
 
 TOLERANCE = 1e-5  # asked of each value; what could not meet it is named
 
@@ -49,7 +49,7 @@ def compute(
 ) -> tuple[list[Saliency], float]:
     """All criteria at once, and the seconds that took."""
     progress = console.Progress()
-    progress.begin("score channels", shows_itself=False)
+    progress.begin("score channels", has_own_bar=False)
     try:
         start = time.perf_counter()
         found = score_all(

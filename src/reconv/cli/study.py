@@ -231,7 +231,7 @@ def _network(model: str, given: Mapping[str, Any], data_root: str | None) -> Net
     """A network with the weights that `reconv run` would start from; random ones only where they are asked for."""
     from reconv import study as studies
     from reconv.cli import common, console
-    from reconv.pipeline.inputs import saved_model_in
+    from reconv.networks import saved_model_in
 
     name = model if saved_model_in(model) is None else Path(model).resolve().name
     asked = common.text(given.get("weights"))

@@ -36,7 +36,9 @@ def command(
     Under `torchrun` or `accelerate launch` several processes share every batch.
     """
     from reconv.cli import common, schooling
-    from reconv.pipeline import RunConfig
+    from reconv.compression import Compression
+    from reconv.runs import RunConfig
+    from reconv.steps import TrainConfig
 
     config = RunConfig(
         model=model,
@@ -44,10 +46,10 @@ def command(
         arguments=common.model_arguments(shortcut),
         data_set=data_set,
         data_root=common.text(data_root),
-        finetune=common.schooling(
-            protocol or "default", epochs, batch_size, changes, compiled=compiled, teacher=teacher
+        base=common.schooling(
+            TrainConfig, protocol or "default", epochs, batch_size, changes, compiled=compiled, teacher=teacher
         ),
-        seed=seed,
+        compression=Compression(seed=seed),
         device=device,
     )
     folder = common.output_path(save_path, resume, "train", model, data_set)

@@ -14,7 +14,7 @@ from reconv.compression import Compression
 from reconv.data import canonical_data_set
 from reconv.errors import ConfigError
 from reconv.mappings import to_mapping
-from reconv.pipeline.inputs import RANDOM, saved_model_in
+from reconv.networks import RANDOM, saved_model_in
 from reconv.plan import Budget
 from reconv.saliency import Criterion
 from reconv.study.arms import Arm, arm_from_mapping, first_form

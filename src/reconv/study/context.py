@@ -17,13 +17,12 @@ from reconv.data.splits import TensorSplit
 from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph, trace
-from reconv.pipeline import load_network
-from reconv.pipeline.fingerprints import images_fingerprint
-from reconv.pipeline.inputs import saved_model_in
+from reconv.networks import load_network, saved_model_in
 from reconv.plan import ALLOCATED, Budget, ErrorCurves, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.refit import Settings as RepairSettings
 from reconv.refit import curves_of, error_curves, gather_moments
+from reconv.results.fingerprints import images_fingerprint
 from reconv.saliency import Moments, Saliency, score
 from reconv.study.cell import Cell, Network, hash_of, is_random, needs_images
 from reconv.training import device_named

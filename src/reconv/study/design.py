@@ -35,7 +35,7 @@ from reconv.compression import Scheme
 from reconv.errors import ConfigError, unknown_name
 from reconv.files import PathLike, read_toml
 from reconv.mappings import from_mapping, to_mapping
-from reconv.pipeline.inputs import PRETRAINED, RANDOM
+from reconv.networks import PRETRAINED, RANDOM
 from reconv.plan import Budget
 from reconv.report.numbers import counted
 from reconv.saliency import criterion_named

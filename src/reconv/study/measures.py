@@ -14,7 +14,7 @@ from torch import nn
 
 from reconv.files import write_json
 from reconv.machine import device_name, versions
-from reconv.pipeline.stages import BATCHES, timed_in_turns
+from reconv.results.measure import BATCHES, timed_interleaved
 from reconv.saliency import Criterion
 from reconv.study.cell import Cell, Network, needs_images
 from reconv.study.context import NetworkContext, context_for
@@ -108,8 +108,8 @@ def _timed(context: NetworkContext, small: nn.Module) -> dict[str, Any]:
     with one_thread():
         known, kind = versions(), context.device.type
         for batch in BATCHES:
-            before, after = timed_in_turns(
-                (context.model, small), context.data, batch, context.device, seconds=_SECONDS
+            before, after = timed_interleaved(
+                (context.model, small), context.data.input_size, batch, context.device, seconds=_SECONDS
             )
             rows.append({"batch": batch, "before": asdict(before), "after": asdict(after)})
     machine = {key: known[key] for key in ("torch", "processor", "accelerator")}

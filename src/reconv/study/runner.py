@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconv.errors import ConfigError, ReconvError
-from reconv.pipeline.inputs import saved_model_in
+from reconv.networks import saved_model_in
 from reconv.study.cell import Cell
 from reconv.study.compute import ComputeOptions
 from reconv.study.context import context_for

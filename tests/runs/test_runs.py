@@ -12,81 +12,87 @@ import pytest
 import torch
 
 from reconv.artifacts import load
+from reconv.compression import Compression
 from reconv.data import load_data
 from reconv.data.splits import TensorSplit
-from reconv.errors import ArtifactError, ConfigError, ReconvError
+from reconv.errors import ArtifactError, ReconvError
 from reconv.files import tensors_fingerprint, write_json
 from reconv.graph import trace
 from reconv.machine import processor
-from reconv.pipeline import Cut, Manner, RunConfig, Schooling, Watcher, example_of, load_network, run
-from reconv.pipeline.account import layers_of
-from reconv.pipeline.fingerprints import images_fingerprint
-from reconv.pipeline.folder import RunFolder
+from reconv.networks import example_of, load_network
 from reconv.plan import Budget, Limits, choose
 from reconv.report import Row
+from reconv.results.facts import layers_of
+from reconv.results.fingerprints import images_fingerprint
+from reconv.runlog import RunLog
+from reconv.runs import RunConfig, RunOptions, run
+from reconv.runs.folder import RunFolder
 from reconv.saliency import Direction, score
+from reconv.steps import Finetune, Recalibrate, Repair, Step, TrainConfig
 from reconv.training import evaluate
 from reconv.zoo import load_model
 
-QUICK = RunConfig(
-    base=Schooling("default", 2), finetune=Schooling("default-finetune", 2), cut=Cut("l1", budget=Budget(macs=0.5))
-)
-NOTHING_MEASURED = Manner(measure=False)
+QUICK = RunConfig(base=TrainConfig("default", 2), compression=Compression("l1", after=(Finetune(epochs=2),)))
 
 
-class _StopAt(Watcher):
+def with_steps(config: RunConfig, *after: Step, base_epochs: int = 1, **changes: Any) -> RunConfig:
+    """The same with other steps after pruning, and other options of the compression."""
+    how = replace(config.compression, after=after, **changes)
+    return replace(config, base=TrainConfig("default", base_epochs), compression=how)
+
+
+def unmeasured(**options: Any) -> RunOptions:
+    """Options of a run that neither tests nor times."""
+    return RunOptions(measure=False, **options)
+
+
+class StopAt(RunLog):
     """Interrupts when a stage has ended, as Ctrl-C would between two."""
 
     def __init__(self, stage: str) -> None:
-        self.stage = stage
+        super().__init__()
+        self.stop = stage
 
     def end(self, row: Row | None) -> None:
-        if row is not None and row.stage == self.stage:
+        if row is not None and row.stage == self.stop:
             raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(QUICK, tmp_path_factory.mktemp("whole"), NOTHING_MEASURED).folder
+    return run(QUICK, tmp_path_factory.mktemp("whole"), unmeasured()).folder
 
 
-def _fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path) -> str:
     return tensors_fingerprint(load(folder / "model").state_dict())
 
 
-@pytest.mark.parametrize("stage", ["base training", "choose and cut", "fine-tuning"])
+@pytest.mark.parametrize("stage", ["base training", "choose and prune", "fine-tuning"])
 def test_interrupted_and_resumed_is_as_uninterrupted(stage: str, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        run(QUICK, folder, replace(NOTHING_MEASURED, watcher=_StopAt(stage)))
+        run(QUICK, folder, unmeasured(log=StopAt(stage)))
     assert not (folder / "metrics.json").exists()
     assert not list(folder.rglob("*.part"))
-    run(QUICK, folder, replace(NOTHING_MEASURED, resume=True))
-    assert _fingerprint(folder) == _fingerprint(whole)
+    run(QUICK, folder, unmeasured(resume=True))
+    assert fingerprint(folder) == fingerprint(whole)
     told = [json.loads((place / "metrics.json").read_text())["layers"] for place in (folder, whole)]
     assert told[0] == told[1]
 
 
 def test_what_the_caller_has_stays_as_it_is(tmp_path: Path) -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    run(replace(QUICK, base=Schooling("default", 0), finetune=Schooling("short", 0)), tmp_path / "a", NOTHING_MEASURED)
+    run(with_steps(QUICK, base_epochs=0), tmp_path / "a", unmeasured())
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.is_grad_enabled()
 
 
 def test_a_budget_that_cannot_be_met_is_found_before_training(tmp_path: Path) -> None:
-    config = replace(QUICK, cut=Cut("l1", budget=Budget(macs=0.001)), base=Schooling("default", 10_000))
+    config = with_steps(QUICK, base_epochs=10_000, budget=Budget(macs=0.001))
     with pytest.raises(ReconvError, match="have to stay"):
-        run(config, tmp_path / "a", NOTHING_MEASURED)
+        run(config, tmp_path / "a", unmeasured())
     assert not (tmp_path / "a").exists()
-
-
-def test_a_cut_is_by_budget_or_by_recipe() -> None:
-    with pytest.raises(ConfigError, match="neither given"):
-        Cut("l1")
-    with pytest.raises(ConfigError, match="both given"):
-        Cut("l1", budget=Budget(macs=0.5), recipe=1)
 
 
 @pytest.mark.parametrize(
@@ -94,40 +100,109 @@ def test_a_cut_is_by_budget_or_by_recipe() -> None:
     [
         RunConfig(),
         QUICK,
-        RunConfig(cut=Cut("nuclear", recipe=2), weights="w", verify=False, arguments={"shortcut": "stride"}),
         RunConfig(
-            cut=Cut("l1", "backward", budget=Budget(macs=0.5, size=9e6), limits=Limits(2, 8, {"layer4.*": 0.25})),
-            finetune=Schooling("short", 1, changes={"schedule": "cosine"}, teacher="base"),
+            compression=Compression(recipe=2, verify=False),
+            weights="w",
+            arguments={"shortcut": "stride"},
+            data_root="/d",
+        ),
+        RunConfig(
+            compression=Compression(
+                "l1",
+                "backward",
+                budget=Budget(macs=0.5, size=9e6),
+                limits=Limits(2, 8, {"layer4.*": 0.25}),
+                after=(Repair(), Finetune("short", 1, changes={"schedule": "cosine"}, teacher="base")),
+            )
         ),
     ],
 )
-def test_a_folder_tells_what_its_run_was_asked(config: RunConfig, tmp_path: Path) -> None:
-    place = RunFolder(tmp_path / "run")
-    place.begin(config.to_json(), overwrite=False, resume=False)
-    assert place.config() == config
+def test_a_folder_holds_the_configuration_of_its_run(config: RunConfig, tmp_path: Path) -> None:
+    store = RunFolder(tmp_path / "run", config.to_mapping())
+    store.begin()
+    assert store.config() == config
 
 
 @pytest.mark.parametrize(
-    "change", [{"rounds": 0}, {"cut": {"budget": {"macs": 0.5}, "direction": "up"}}, {"seed": "one"}]
+    "change",
+    [
+        {"compression": {"rounds": 0}},
+        {"compression": {"direction": "up"}},
+        {"compression": {"seed": "one"}},
+        {"epochs": 3},
+    ],
 )
 def test_a_configuration_that_no_run_writes_is_named(change: dict[str, Any], tmp_path: Path) -> None:
-    place = RunFolder(tmp_path)
-    write_json(tmp_path / "config.json", RunConfig().to_json() | change)
+    write_json(tmp_path / "config.json", RunConfig().to_mapping() | change)
     with pytest.raises(ArtifactError, match=r"config\.json"):
-        place.config()
+        RunFolder(tmp_path).config()
+
+
+FIRST_FORM = {
+    "model": "resnet20",
+    "weights": None,
+    "arguments": {},
+    "data_set": "digits",
+    "data_root": None,
+    "cut": {
+        "criterion": "nuclear",
+        "direction": "forward",
+        "exact": False,
+        "scores": None,
+        "budget": {"macs": 0.5, "params": None, "channels": None, "size": None, "memory": None, "latency": None},
+        "recipe": None,
+        "scheme": "uniform",
+        "coupled": True,
+        "keep_lowest": True,
+        "limits": {"minimum": 1, "multiple": 1, "most": {"conv1": 0.0}},
+        "normalization": "mean",
+    },
+    "base": {"protocol": "default", "epochs": 2, "batch_size": None, "changes": {}, "teacher": None},
+    "finetune": {"protocol": "short", "epochs": 1, "batch_size": 64, "changes": {}, "teacher": "base"},
+    "rounds": 2,
+    "between": {"protocol": "default-between", "epochs": None, "batch_size": None, "changes": {}, "teacher": None},
+    "verify": None,
+    "recalibrate": 0,
+    "repair": True,
+    "calibration": None,
+    "images": 300,
+    "seed": 3,
+    "device": "cpu",
+}
+
+
+def test_a_configuration_of_version_0_1_is_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", FIRST_FORM)
+    assert RunFolder(tmp_path).config() == RunConfig(
+        base=TrainConfig("default", 2),
+        compression=Compression(
+            budget=Budget(macs=0.5),
+            coupled=True,
+            reverse=True,
+            limits=Limits(most={"conv1": 0.0}),
+            rounds=2,
+            images=300,
+            after=(Repair(), Finetune("short", 1, 64, teacher="base")),
+            seed=3,
+        ),
+        device="cpu",
+    )
+    write_json(tmp_path / "config.json", FIRST_FORM | {"calibration": "weights"})
+    with pytest.raises(ArtifactError, match="no repair by weights alone any more; give leaves"):
+        RunFolder(tmp_path).config()
 
 
 def test_a_run_tells_what_computed_and_counts_in_english(tmp_path: Path) -> None:
-    config = replace(QUICK, base=Schooling("default", 1), finetune=Schooling("short", 1), device="cpu")
-    facts = run(config, tmp_path / "run", NOTHING_MEASURED).facts
+    config = replace(with_steps(QUICK, Finetune("short", 1)), device="cpu")
+    facts = run(config, tmp_path / "run", unmeasured()).facts
     assert re.fullmatch(re.escape(processor()) + r", \d+ threads?", facts.device)
     assert facts.settings["fine-tuning"] == "protocol short, 1 epoch"
     assert not re.search(r"\b1 \w+s\b", " ".join(row.note for row in facts.stages))
 
 
 def test_the_weights_that_are_told_are_those_that_are_kept(tmp_path: Path) -> None:
-    config = replace(QUICK, base=Schooling("default", 1), finetune=Schooling("short", 1))
-    result = run(config, tmp_path / "run", NOTHING_MEASURED)
+    config = with_steps(QUICK, Finetune("short", 1))
+    result = run(config, tmp_path / "run", unmeasured())
     for name, folder in (("before", "base"), ("after", "model")):
         kept = load(tmp_path / "run" / folder).state_dict()
         assert result.facts.hashes[f"weights {name}"] == tensors_fingerprint(kept)
@@ -175,7 +250,7 @@ def test_shapes_known_by_name_are_the_data_sets_own(name: str) -> None:
 @pytest.mark.slow
 def test_the_first_command_reaches_its_accuracy(tmp_path: Path) -> None:
     """The promise of the first README command, without its latency measurements: 97 % with half the MACs."""
-    facts = run(RunConfig(), tmp_path / "run", Manner(measure=False)).facts
+    facts = run(RunConfig(), tmp_path / "run", unmeasured()).facts
     assert facts.after.macs <= 0.5 * facts.before.macs
     last = next(row for row in facts.stages if row.stage == "fine-tuning")
     assert last.accuracy is not None
@@ -190,9 +265,7 @@ def test_resnet56_on_cifar10(data_root: Path, weights_root: Path, tmp_path: Path
         weights=str(weights_root / "cifar10-resnet56.safetensors"),
         data_set="CIFAR10",
         data_root=str(data_root),
-        cut=Cut("nuclear", recipe=1),
-        finetune=Schooling("paper", 0),
-        recalibrate=2000,
+        compression=Compression(recipe=1, after=(Recalibrate(2000),)),
     )
     facts = run(config, tmp_path / "run").facts
     assert facts.before.accuracy == pytest.approx(0.9339, abs=2e-4)
@@ -203,10 +276,10 @@ def test_resnet56_on_cifar10(data_root: Path, weights_root: Path, tmp_path: Path
 
 def test_a_repaired_network_answers_more_like_the_original(tmp_path: Path) -> None:
     data = load_data("digits")
-    config = replace(QUICK, base=Schooling("default", 4), finetune=Schooling("default-finetune", 0))
     right = {}
     for repair in (False, True):
-        result = run(replace(config, repair=repair, images=300), tmp_path / str(repair), NOTHING_MEASURED)
+        config = with_steps(QUICK, *[Repair(300)] * repair, base_epochs=4)
+        result = run(config, tmp_path / str(repair), unmeasured())
         right[repair] = evaluate(result.model, data, "validation").top1
     assert right[True] > right[False] + 0.2
 

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from test_runs import StopAt, fingerprint, unmeasured, with_steps
 
 from reconv.artifacts import load
-from reconv.errors import ConfigError
-from reconv.pipeline import Cut, Manner, RunConfig, RunResult, Schooling, run
+from reconv.compression import Compression
 from reconv.plan import Budget, Limits
+from reconv.runs import RunConfig, RunOptions, RunResult, run
+from reconv.steps import Finetune, Recalibrate, Repair, Step, TrainConfig
 from reconv.surgery import prune
-from test_pipeline import NOTHING_MEASURED, _fingerprint, _StopAt
 
 TINY = RunConfig(
     arguments={"widths": (8, 12, 16)},
-    base=Schooling("default", 1),
-    between=Schooling("default-between", 1),
-    finetune=Schooling("default-finetune", 1),
-    cut=Cut("l1", budget=Budget(macs=0.4)),
-    rounds=3,
+    base=TrainConfig("default", 1),
+    compression=Compression(
+        "l1",
+        budget=Budget(macs=0.4),
+        rounds=3,
+        between=Finetune("default-between", 1),
+        after=(Finetune(epochs=1),),
+    ),
 )
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
-    return run(TINY, tmp_path_factory.mktemp("rounds") / "run", Manner(measure=True))
+    return run(TINY, tmp_path_factory.mktemp("rounds") / "run", RunOptions(measure=True))
 
 
 def test_every_round_takes_the_same_share(whole: RunResult) -> None:
@@ -43,11 +45,11 @@ def test_every_round_takes_the_same_share(whole: RunResult) -> None:
     assert rounds[-1].macs == whole.facts.after.macs
     stages = [row.stage for row in whole.facts.stages]
     assert [stage for stage in stages if "choose" in stage or stage in ("round 1", "round 2", "fine-tuning")] == [
-        "round 1: choose and cut",
+        "round 1: choose and prune",
         "round 1",
-        "round 2: choose and cut",
+        "round 2: choose and prune",
         "round 2",
-        "round 3: choose and cut",
+        "round 3: choose and prune",
         "fine-tuning",
     ]
 
@@ -72,63 +74,39 @@ def test_the_report_and_the_metrics_list_them(whole: RunResult) -> None:
     assert not list(whole.folder.glob("training/*/*.safetensors"))
 
 
-@pytest.mark.parametrize("stage", ["round 1", "round 2: choose and cut"])
+@pytest.mark.parametrize("stage", ["round 1", "round 2: choose and prune"])
 def test_interrupted_and_resumed_is_as_uninterrupted(stage: str, whole: RunResult, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(TINY, tmp_path / "run", replace(NOTHING_MEASURED, watcher=_StopAt(stage)))
-    resumed = run(TINY, tmp_path / "run", replace(NOTHING_MEASURED, resume=True))
-    assert _fingerprint(tmp_path / "run") == _fingerprint(whole.folder)
+        run(TINY, tmp_path / "run", unmeasured(log=StopAt(stage)))
+    resumed = run(TINY, tmp_path / "run", unmeasured(resume=True))
+    assert fingerprint(tmp_path / "run") == fingerprint(whole.folder)
     assert resumed.facts.rounds == whole.facts.rounds
 
 
-@pytest.mark.parametrize("how", [{"repair": True, "images": 50}, {"recalibrate": 50}])
-def test_each_round_is_mended(how: dict[str, Any], tmp_path: Path) -> None:
-    config = replace(TINY, rounds=2, cut=Cut("l1", budget=Budget(params=0.5, channels=0.8), coupled=True), **how)
-    facts = run(config, tmp_path / "run", NOTHING_MEASURED).facts
-    word = "repair" if "repair" in how else "recalibrate BatchNorm"
-    assert [row.stage for row in facts.stages if word in row.stage] == [f"round 1: {word}", word]
+@pytest.mark.parametrize(("step", "title"), [(Repair(50), "repair"), (Recalibrate(50), "recalibrate BatchNorm")])
+def test_each_round_is_repaired(step: Step, title: str, tmp_path: Path) -> None:
+    budget = Budget(params=0.5, channels=0.8)
+    config = with_steps(TINY, step, Finetune(epochs=1), rounds=2, budget=budget, coupled=True)
+    facts = run(config, tmp_path / "run", unmeasured()).facts
+    assert [row.stage for row in facts.stages if title in row.stage] == [f"round 1: {title}", title]
     assert facts.after.parameters <= 0.5 * facts.before.parameters
 
 
 def test_limits_are_of_the_network_before_the_first_round(tmp_path: Path) -> None:
     limits = Limits(multiple=2, most={"layer1.*": 0.5})
-    cut = Cut("l1", budget=Budget(macs=0.5), limits=limits)
-    config = replace(TINY, base=Schooling("default", 0), between=Schooling("short", 0), cut=cut)
-    model = run(replace(config, finetune=Schooling("short", 0)), tmp_path / "run", NOTHING_MEASURED).model
+    config = with_steps(TINY, base_epochs=0, between=Finetune("short", 0), budget=Budget(macs=0.5), limits=limits)
+    model = run(config, tmp_path / "run", unmeasured()).model
     widths = {name: module.out_channels for name, module in model.named_modules() if hasattr(module, "out_channels")}
     assert all(width % 2 == 0 for width in widths.values())
     assert min(width for name, width in widths.items() if name.startswith("layer1")) == 4  # of 8
 
 
-def test_what_cannot_be_done_in_rounds_is_refused() -> None:
-    with pytest.raises(ConfigError, match="rounds: 0; give a whole number of at least 1"):
-        replace(TINY, rounds=0)
-    with pytest.raises(ConfigError, match="rounds: a recipe says the widths of one cut; give a budget"):
-        replace(TINY, cut=Cut("l1", recipe=1))
-    with pytest.raises(ConfigError, match="rounds: saved scores are of the network before the first"):
-        replace(TINY, cut=Cut("l1", budget=Budget(macs=0.5), scores="s.safetensors"))
-
-
-@pytest.mark.parametrize(
-    ("budget", "said"),
-    [
-        (
-            Budget(channels=100),
-            "rounds: they cannot approach channels=100 in steps, .*give a share, such as channels=0.5",
-        ),
-        (Budget(macs=0.5, latency=3000), "rounds: they cannot approach macs=0.5, latency=3 ms in steps"),
-    ],
-)
-def test_an_amount_whose_whole_is_not_known_is_refused_at_once(budget: Budget, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        replace(TINY, cut=Cut("l1", budget=budget))
-
-
 @pytest.mark.parametrize("scheme", ["uniform", pytest.param("allocated", marks=pytest.mark.slow)])
 def test_bytes_are_approached_in_rounds(scheme: str, tmp_path: Path) -> None:
-    cut = Cut("l1", budget=Budget(memory=0.7, size=45_000), scheme=scheme, coupled=True)
-    config = replace(TINY, rounds=2, cut=cut, images=50, base=Schooling("default", 0), between=Schooling("short", 0))
-    result = run(replace(config, finetune=Schooling("short", 0)), tmp_path / "run", NOTHING_MEASURED)
+    budget = Budget(memory=0.7, size=45_000)
+    options = {"rounds": 2, "budget": budget, "scheme": scheme, "coupled": True, "images": 50}
+    config = with_steps(TINY, base_epochs=0, between=Finetune("short", 0), **options)
+    result = run(config, tmp_path / "run", unmeasured())
     assert result.plan.memory is not None
     before, after = result.plan.memory
     assert after <= 0.7 * before

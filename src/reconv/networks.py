@@ -1,9 +1,11 @@
-"""What a run starts from: images, a network, and the shape of its input."""
+"""Networks by name or by path, and the shape of their input where there are no images to tell."""
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from reconv.artifacts import is_saved_model, load
-from reconv.data import DataSet, DataSource, load_data
+from reconv.data import DataSource
 from reconv.errors import ConfigError
-from reconv.pipeline.config import RunConfig, Schooling
-from reconv.pipeline.watch import Diary
-from reconv.provenance import provenance_of
-from reconv.training.evaluation import check_fits
+from reconv.provenance import attach, provenance_of
+from reconv.training.evaluation import device_of
 from reconv.zoo import TrainedNet, find_model, find_trained, load_model
 
 PRETRAINED, SHIPPED = "pretrained", "shipped"  # in place of a file of weights
 RANDOM = ("none", "scratch")  # the same: ask for random ones
-MODEL, BASE = "model", "base"
+MODEL = "model"
 
 PHOTOGRAPH = (3, 224, 224)  # the images of a data set whose name does not tell
-
-
-def load_images(config: RunConfig) -> DataSet:
-    """The data set of a run; CIFAR is downloaded where it is missing and there is a network."""
-    return load_data(config.data_set, config.data_root, seed=config.seed, download=True)
 
 
 def saved_model_in(path: str | Path) -> Path | None:
     """The saved model at a path: the folder itself, or the final model of a run's folder; None if there is none."""
     folder = Path(path)
-    return next((place for place in (folder, folder / MODEL) if is_saved_model(place)), None)
-
-
-def is_trained(config: RunConfig) -> bool:
-    """Whether the network that a run is given has been trained."""
-    return config.weights is not None or saved_model_in(config.model) is not None
+    return next((candidate for candidate in (folder, folder / MODEL) if is_saved_model(candidate)), None)
 
 
 def load_network(
@@ -79,71 +69,63 @@ def load_network(
         return load_model(name, weights=weights, **given)
 
 
-def given_network(config: RunConfig, data: DataSet | None, diary: Diary) -> nn.Module:
-    """The network of a run as it is given, checked against the images; what was assumed about it is told.
+def load_trained(name: str, data_set: str = "") -> nn.Module:
+    """A trained network: a saved one by path, or the one that comes with reconv for a data set.
 
     Raises:
-        ConfigError: it does not take such images, or has another number of classes.
+        ConfigError: none comes with reconv.
     """
-    example, classes = example_of(config.data_set) if data is None else (data.example(), data.num_classes)
-    weights = config.weights
-    if weights == SHIPPED:
-        net = shipped_net(config)
-        weights = str(net.weights)
-        diary.note(f"starts from {net}; --weights none trains one from scratch.")
-    model = load_network(
-        config.model,
-        weights,
-        config.arguments,
-        channels=example.shape[1],
-        classes=classes,
-        seed=config.seed,
-    )
-    for text in provenance_of(model).notes:
-        diary.note(text)
-    if data is not None:
-        check_fits(model, data)
-    return model
+    if saved_model_in(name) is not None or os.sep in name:
+        return load_network(name)
+    return load_network(name, str(shipped_net(name, data_set).weights))
 
 
-def shipped_net(config: RunConfig) -> TrainedNet:
-    """The trained network that comes with reconv for a run's model and data set.
+def shipped_net(model: str, data_set: str) -> TrainedNet:
+    """The trained network that comes with reconv for a model and a data set.
 
     Raises:
         ConfigError: there is none.
     """
-    found = find_trained(config.model, config.data_set)
-    if found is None:
+    net = find_trained(model, data_set)
+    if net is None:
         raise ConfigError(
-            f"{config.model}: no trained network for {config.data_set} comes with reconv; give --weights F, or none "
-            "to train one"
+            f"{model}: no trained network for {data_set} comes with reconv; give --weights F, or none to train one"
         )
-    return found
+    return net
 
 
-def teacher_of(how: Schooling, config: RunConfig, base: nn.Module | None = None) -> nn.Module | None:
-    """The network whose scores a training learns too; None without one.
-
-    Args:
-        how: names it.
-        config: of the run; where its model is the folder of another run, "base" is that run's.
-        base: what "base" stands for within a run.
+def teacher_network(name: str) -> nn.Module:
+    """The saved network whose outputs a training learns too, by its folder.
 
     Raises:
         ConfigError: no saved network is there.
     """
-    if how.teacher is None:
-        return None
-    if how.teacher == BASE:
-        if base is not None:
-            return base
-        place = Path(config.model) / BASE
-    else:
-        place = Path(how.teacher)
-    saved = saved_model_in(place)
+    saved = saved_model_in(name)
     if saved is None:
-        raise ConfigError(f"teacher: {place} is no saved network; give the folder of one, such as P/base of a run")
+        raise ConfigError(f"teacher: {name} is no saved network; give the folder of one, such as P/base of a run")
     return load(saved)
+
+
+def with_random_weights(model: nn.Module, seed: int) -> nn.Module:
+    """A network of the same architecture with random weights, on the same device.
+
+    Raises:
+        ConfigError: a network that was pruned before, which no name builds.
+    """
+    provenance = provenance_of(model)
+    if provenance.edits:
+        raise ConfigError("random weights: of a network that was pruned before; give the unpruned one")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if provenance.spec is not None:
+            fresh = load_model(provenance.spec.name, **provenance.spec.arguments)
+        else:
+            fresh = copy.deepcopy(model)
+            for module in fresh.modules():
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
+    normalization = provenance.normalization  # that its images have, whatever the weights
+    return attach(fresh.to(device_of(model)), replace(provenance_of(fresh), normalization=normalization))
 
 
 def _channel_argument(name: str, channels: int) -> dict[str, int]:

@@ -1,0 +1,48 @@
+"""The facts of a run, from its folder: so that its report can be made again, or among others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from reconv.artifacts import load, load_saliency
+from reconv.errors import ArtifactError, ReconvError
+from reconv.files import read_json
+from reconv.graph import trace
+from reconv.mappings import from_mapping
+from reconv.networks import example_of
+from reconv.plan import plan_from_json
+from reconv.report import RunFacts
+from reconv.results.describe import describe_scores
+from reconv.results.facts import layers_of
+from reconv.runs.folder import RunFolder
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a finished run lies here."""
+    run = RunFolder(folder)
+    return run.metrics.is_file() and run.plan.is_file()
+
+
+def load_facts(folder: Path) -> RunFacts:
+    """What a finished run found out, with every channel's score.
+
+    Raises:
+        ArtifactError: no run, an unfinished one, or a file that is not what a run writes.
+    """
+    run = RunFolder(folder)
+    if not is_run(folder):
+        raise ArtifactError(f"{folder}: no finished run (no {run.metrics.name}, or no {run.plan.name}); give one.")
+    values = read_json(run.metrics)
+    if not isinstance(values, dict):
+        raise ArtifactError(f"{run.metrics}: not what a run writes; run again with --overwrite.")
+    base, config = load(folder / "base"), run.config()
+    graph = trace(base, example_of(config.data_set)[0])
+    plan = plan_from_json(graph, read_json(run.plan))
+    layers = layers_of(graph, load_saliency(run.scores), plan)
+    try:
+        facts = from_mapping(RunFacts, values | {"layers": []}, str(run.metrics), strict=False)
+    except ReconvError as error:
+        raise ArtifactError(f"{error}; it is not what a run writes: run again with --overwrite.") from None
+    scores = facts.scored_by or describe_scores(plan.criterion, config.compression.scores)  # once it was not written
+    return replace(facts, layers=tuple(layers), scored_by=scores)

@@ -1,0 +1,196 @@
+"""The folder of a run: what lies where, and how a run is begun in it or gone on with.
+
+config.json            what decides the result
+base/                  the network before, as a saved model
+scores.safetensors     every channel's score
+plan.json              which channels go, and why others stay
+rounds/<number>/       the network after each round but the last, where there are several
+model/                 the network after, as a saved model
+training/<stage>/      metrics.jsonl, and checkpoints until the stage is done
+metrics.json           every figure of the report
+report.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from reconv.artifacts import load, save, save_saliency
+from reconv.errors import ArtifactError, ConfigError, ReconvError
+from reconv.files import check_replaceable, output_folder, read_json, read_text, write_json
+from reconv.plan import Plan
+from reconv.runs.config import RunConfig, is_first_form
+from reconv.saliency import Saliency
+from reconv.store import Store
+from reconv.training import EpochRecord, Session
+from reconv.training.checkpoint import checkpoints_in
+
+_WEIGHTS = "starts_from"  # fingerprint of the weights
+
+
+class RunFolder(Store):
+    """A run's folder; it is made with the first result that is kept in it.
+
+    Args:
+        path: where it is. config: what decides the run's result, as `config.json` holds it.
+        overwrite: replace a folder that an earlier run made. resume: go on with an interrupted run.
+        device: for trainings in it. trackers: that they tell.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: Mapping[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        device: str = "auto",
+        trackers: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(device)
+        self.path, self._settings, self._trackers = path, config or {}, trackers
+        self._overwrite, self._resume, self._begun = overwrite, resume, False
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores.safetensors"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run has left its configuration here."""
+        return self._config.is_file()
+
+    def config(self) -> RunConfig:
+        """What was asked of the run that lies here.
+
+        Raises:
+            ArtifactError: there is no such file, or it is not what a run writes.
+        """
+        values = read_json(self._config)
+        if not isinstance(values, dict) or not {"model", "data_set"} <= values.keys():
+            raise ArtifactError(
+                f"{self._config}: not the configuration of a run, which names model and data_set; give a run's folder."
+            )
+        try:
+            return RunConfig.from_mapping({k: v for k, v in values.items() if k != _WEIGHTS}, str(self._config))
+        except ReconvError as error:
+            known = str(error).removeprefix(f"{self._config}: ")
+            raise ArtifactError(f"{self._config}: {known}") from None
+
+    def check(self) -> None:
+        """Refuse, before any work, a folder that the run could not be written into.
+
+        Raises:
+            ArtifactError: it is occupied, or not a run's. ConfigError: a run of other settings, or finished.
+        """
+        if not self._resume or not self.path.exists():
+            check_replaceable(self.path, overwrite=self._overwrite)
+            return
+        if not self.is_begun:
+            raise ArtifactError(f"{self.path}: nothing to resume (no {self._config.name} in it); leave --resume out.")
+        if self.metrics.is_file():
+            raise ConfigError(f"{self.path}: finished; its figures are in {self.metrics}. --overwrite runs it again.")
+        there = read_json(self._config)
+        there = there if isinstance(there, dict) else {}
+        if is_first_form(there):
+            there = self.config().to_mapping()
+        if not (_WEIGHTS in there and _WEIGHTS in self._settings):  # as yet unknown, or of a version that did not say
+            there.pop(_WEIGHTS, None)
+        _check_same(there, self._settings, str(self.path))
+
+    def knows_weights(self, fingerprint: str) -> None:
+        """Hold the run to the weights that it starts from."""
+        self._settings = {**self._settings, _WEIGHTS: fingerprint}
+        self.check()
+
+    def begin(self) -> None:
+        """Make the folder, or find it as it was left; once."""
+        if self._begun:
+            return
+        self.check()
+        if not (self._resume and self.is_begun):
+            output_folder(self.path, overwrite=self._overwrite)
+            write_json(self._config, self._settings)
+        self._begun = True
+
+    def load(self, name: str, like: nn.Module) -> nn.Module | None:
+        """The saved network of this name, if the run has come so far."""
+        folder = self.path / name
+        return load(folder, model=like) if self._resume and folder.is_dir() else None
+
+    def save(self, name: str, value: nn.Module | Saliency | Plan, plan: Plan | None = None) -> None:
+        """Save a network, scores, or a plan."""
+        self.begin()
+        if isinstance(value, nn.Module):
+            save(value, self.path / name, plan=plan, overwrite=True)
+        elif isinstance(value, Plan):
+            write_json(self.plan, value.to_json())
+        else:
+            save_saliency(value, self.scores)
+
+    def file(self, path: str) -> Path:
+        """Where a file of the user's lies: a relative path is in the folder."""
+        return self.path / path
+
+    def bytes_of(self, name: str) -> int:
+        """The size of a saved network's files."""
+        return sum(file.stat().st_size for file in (self.path / name).iterdir())
+
+    def session(self, title: str, progress: bool) -> Session:
+        """What surrounds a training of this run: it goes on where it was interrupted, if it was."""
+        folder = self._training(title)
+        return Session(folder, resume=True, device=self.device, progress=progress, title=title, trackers=self._trackers)
+
+    def read_history(self, title: str) -> tuple[EpochRecord, ...]:
+        """The epochs of a training, from its file; none if there was no such training."""
+        file = self._training(title) / "metrics.jsonl"
+        if not file.is_file():
+            return ()
+        try:
+            return tuple(EpochRecord.from_json(json.loads(line)) for line in read_text(file).splitlines())
+        except (KeyError, TypeError, ValueError):
+            raise ArtifactError(f"{file}: not the record of a training; run again with --overwrite.") from None
+
+    def finish(self, title: str) -> None:
+        """Delete the checkpoints of a training whose result is saved."""
+        for file in checkpoints_in(self._training(title)):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+    def _training(self, title: str) -> Path:
+        return self.path / "training" / title.replace(" ", "-")
+
+
+def _check_same(there: Mapping[str, Any], now: Mapping[str, Any], folder: str, within: str = "") -> None:
+    """Refuse to go on with other settings, naming the first that differs."""
+    for key in sorted((set(there) | set(now)) - ({_WEIGHTS} - set(there))):
+        old, new = there.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            _check_same(old, new, folder, f"{within}{key}.")
+        elif old != new:
+            raise ConfigError(
+                f"{folder}: begun with {within}{key} = {old}, now it is {new}; "
+                "resume with the same options, or give another folder."
+            )

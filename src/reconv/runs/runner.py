@@ -1,0 +1,201 @@
+"""`run`: a compression whose results are kept in a folder as they appear, with a report in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from reconv.calibration import calibration_for
+from reconv.data import DataSet
+from reconv.errors import ConfigError
+from reconv.files import tensors_fingerprint, write_atomically, write_json
+from reconv.graph import trace
+from reconv.networks import example_of
+from reconv.pipeline import as_images, compress, pixels_per_batch, usable_steps
+from reconv.plan import Plan
+from reconv.quality import Quality
+from reconv.report import RunFacts, render
+from reconv.results.facts import Naming
+from reconv.rounds import title_of
+from reconv.runlog import RunLog
+from reconv.runs.config import RunConfig
+from reconv.runs.folder import RunFolder
+from reconv.runs.inputs import given_network, is_trained, load_images
+from reconv.saliency import Saliency, criterion_named
+from reconv.select import check_feasible
+from reconv.steps import FINETUNING, Context
+from reconv.training import Metric, check_trackers, device_named
+from reconv.training.threads import few_threads
+
+BASE_TRAINING = "base training"
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run gives.
+
+    Args:
+        base, model: the network before and after.
+        scores, plan: the scores, and what was removed by them.
+        facts: every figure, as the report shows them; `facts.before` and `facts.after` have the main ones.
+        folder: where all of it lies.
+    """
+
+    base: nn.Module
+    model: nn.Module
+    scores: Saliency
+    plan: Plan
+    facts: RunFacts
+    folder: Path
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is done, which does not change its result.
+
+    Args:
+        overwrite: replace a folder that an earlier run made.
+        resume: go on with an interrupted run of the same configuration, or begin if there is none.
+        measure: test and time both networks at the end.
+        log: is told what happens.
+        command: how to do it again, for the report.
+        trackers: Accelerate's trackers that trainings tell, by name.
+    """
+
+    overwrite: bool = False
+    resume: bool = False
+    measure: bool = True
+    log: RunLog = field(default_factory=RunLog)
+    command: str = ""
+    trackers: tuple[str, ...] = ()
+
+
+def run(
+    config: RunConfig,
+    folder: Path | str,
+    options: RunOptions | None = None,
+    *,
+    model: nn.Module | None = None,
+    data: Any = None,
+    example: Any = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+    metric: Metric | Callable[[Any, Any], float | Tensor] | None = None,
+) -> RunResult:
+    """From a network, trained or not, to a smaller one, with everything that was measured on the way.
+
+    Args:
+        config: what decides the result.
+        folder: to write into; it is made only when images, network and budget are known to fit together.
+        options: what does not change the result.
+        model, data: a trained network and images of your own, in place of the names in the configuration.
+        example, loss, metric: as for `reconv.compress`.
+
+    Returns:
+        The result; on a CPU the same to the bit, but for times, whether interrupted and resumed or not.
+
+    Raises:
+        ReconvError: anything that does not fit, before anything is written where possible.
+    """
+    options, how = options or RunOptions(), config.compression
+    if options.resume and how.budget is not None and how.budget.latency is not None:
+        raise ConfigError(
+            "resume: a budget of latency is measured anew each time and may give other widths; use --overwrite instead"
+        )
+    naming = Naming(
+        type(model).__name__ if model is not None else config.model,
+        config.data_set if data is None else str(getattr(data, "name", type(data).__name__)),
+        options.command,
+    )
+    settings = config.to_mapping() | {"model": naming.network, "data_set": naming.data_set}
+    store = RunFolder(
+        Path(folder),
+        settings,
+        overwrite=options.overwrite,
+        resume=options.resume,
+        device=config.device,
+        trackers=options.trackers,
+    )
+    check_trackers(options.trackers, store.path)
+    store.check()
+    device = device_named(config.device)
+    trained = model is not None or is_trained(config)
+    if data is not None:
+        images = as_images(data, example, how.seed)
+    else:
+        images = load_images(config) if _needs_images(config, trained, options.measure) else None
+    network = given_network(config, images, options.log).to(device) if model is None else model
+    if example is None and images is None:
+        example = example_of(config.data_set)[0]
+    with few_threads(pixels_per_batch(images), device):
+        if trained:
+            store.knows_weights(tensors_fingerprint(network.state_dict()))
+        else:
+            assert images is not None  # see _needs_images
+            network = _base_network(network, images, config, store, options.log)
+        result = compress(
+            network,
+            images,
+            how,
+            example=example,
+            loss=loss,
+            metric=metric,
+            device=config.device,
+            data_root=config.data_root,
+            log=options.log,
+            store=store,
+        )
+        store.finish(FINETUNING)
+        titles = (BASE_TRAINING, *map(title_of, range(1, how.rounds)), FINETUNING)
+        result = replace(result, history={title: store.read_history(title) for title in titles})
+        naming = replace(naming, settings=_settings(config, result.data, trained, model))
+        sizes = store.bytes_of("base"), store.bytes_of("model")
+        facts = result.facts(naming, measure=options.measure and images is not None, file_bytes=sizes)
+        write_json(store.metrics, facts.to_json())
+        write_atomically(store.report, render(facts))
+    return RunResult(result.base, result.model, result.scores, result.plan, facts, store.path)
+
+
+def _needs_images(config: RunConfig, trained: bool, measure: bool) -> bool:
+    how = config.compression
+    trains = not trained or how.rounds > 1 or any("labels" in step.needs and not step.is_idle for step in how.after)
+    return measure or trains or (how.calibration is None and how.uses_images)
+
+
+def _base_network(network: nn.Module, data: DataSet, config: RunConfig, store: RunFolder, log: RunLog) -> nn.Module:
+    """The trained network: of an earlier try, or trained now, once it is known that it can be pruned after."""
+    how = config.compression
+    if how.scores is not None:
+        raise ConfigError("scores: of a network that is yet to be trained; give weights, or leave scores out")
+    if isinstance(how.criterion, str):
+        criterion_named(how.criterion)
+    usable_steps(how, data, RunLog())
+    config.base.check(data.name)
+    device = next(network.parameters()).device
+    graph = trace(network, data.example().to(device))
+    calibration = calibration_for(graph, data, how.calibration, how.images, how.seed, config.data_root)
+    if how.calibration is not None:
+        calibration.images()
+    check_feasible(graph, how)
+    store.begin()
+    base = store.load("base", network)
+    if base is not None:
+        return base.to(device)
+    context = Context(network, data, calibration, Quality(data), None, config.seed, log, store)
+    base = config.base.train(network, context, BASE_TRAINING)
+    store.save("base", base)
+    store.finish(BASE_TRAINING)
+    return base
+
+
+def _settings(config: RunConfig, data: DataSet | None, trained: bool, model: nn.Module | None) -> dict[str, str]:
+    """What came before the compression, for the report."""
+    if model is not None:
+        return {}
+    weights = config.weights or ("its own weights" if trained else "trained here")
+    network = ", ".join([config.model, *(f"{name} {value}" for name, value in config.arguments.items()), weights])
+    base = {} if trained else {"base training": config.base.text(data.name if data else config.data_set)}
+    return {"network": network} | base

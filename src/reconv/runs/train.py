@@ -1,0 +1,84 @@
+"""`train_only`: one training into a folder, by one process or by many that a launcher started."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from reconv.calibration import Calibration
+from reconv.files import write_json
+from reconv.quality import Quality
+from reconv.report.numbers import counted, percent
+from reconv.runs.config import RunConfig
+from reconv.runs.folder import RunFolder
+from reconv.runs.inputs import given_network, load_images
+from reconv.runs.runner import RunOptions
+from reconv.steps import BASE, Context
+from reconv.training import (
+    Evaluation,
+    Trained,
+    check_trackers,
+    connected,
+    device_named,
+    evaluate,
+    first_process_first,
+    is_first_process,
+    wait_for_all,
+)
+
+
+def train_only(
+    config: RunConfig, folder: Path | str, title: str, options: RunOptions | None = None
+) -> tuple[Trained, Evaluation]:
+    """Train the given network as `config.base` says; the result is the folder's `model/`.
+
+    Under `torchrun` or `accelerate launch` every process calls this alike; the first one writes.
+
+    Args:
+        config: its network, images, base training, seed and device matter; nothing is pruned. A teacher "base" is that
+            of the run whose folder the model is.
+        folder, options: as for `run`.
+        title: what the training is called.
+
+    Returns:
+        The training, and the last epoch's figures on the test images, which are looked at once, at the end.
+
+    Raises:
+        ReconvError: as for `run`.
+    """
+    options, how = options or RunOptions(), config.base
+    if how.teacher == BASE:
+        how = replace(how, teacher=str(Path(config.model) / BASE))
+    settings = config.to_mapping() | {"compression": {"seed": config.seed}}
+    store = RunFolder(
+        Path(folder),
+        settings,
+        overwrite=options.overwrite,
+        resume=options.resume,
+        device=config.device,
+        trackers=options.trackers,
+    )
+    check_trackers(options.trackers, store.path)
+    how.check(config.data_set)
+    store.check()
+    with connected(config.device):
+        with first_process_first():
+            data = load_images(config)
+        model = given_network(config, data, options.log).to(device_named(config.device))
+        if is_first_process():
+            store.begin()
+        wait_for_all()
+        calibration = Calibration(data.input_size, None, data)
+        context = Context(model, data, calibration, Quality(data), None, config.seed, options.log, store)
+        model = how.train(model, context, title)
+        trained = Trained(model, store.history.get(title, ()))
+        with options.log.stage("test") as stage:
+            tested = evaluate(trained.model, data, "test")
+            stage.note = f"{counted(len(data.test), 'image')}, once: top-1 {percent(tested.top1)}"
+        if is_first_process():
+            store.save("model", trained.model)
+            store.finish(title)
+            history = [record.to_json() for record in trained.history]
+            write_json(store.metrics, {"history": history, "test": asdict(tested)})
+        wait_for_all()
+    return trained, tested

@@ -1,0 +1,249 @@
+"""Which channels go: images, scores, plan, pruned network, proof. The options of a choice are used here and nowhere
+else."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, cast
+
+from torch import Tensor, nn
+
+from reconv.artifacts import load_saliency
+from reconv.calibration import Calibration
+from reconv.compression import ALLOCATED, Compression
+from reconv.errors import ConfigError, GraphError
+from reconv.files import tensors_fingerprint
+from reconv.graph import ChannelGraph
+from reconv.plan import Plan, choose, choose_widths
+from reconv.provenance import provenance_of
+from reconv.published_scores import read_published_scores
+from reconv.refit import Settings, curves_of, gather_moments
+from reconv.report.numbers import counted, percent
+from reconv.runlog import RunLog
+from reconv.saliency import Gradients, Moments, Saliency, gather_gradients, score
+from reconv.surgery import prune, verify
+from reconv.training.evaluation import device_of
+from reconv.zoo import load_recipe
+
+VERIFY_SECONDS = 10.0  # a proof that takes longer waits to be asked for
+_FLOAT64_MACS_PER_SECOND = 3e9
+TOLERANCE = 1e-10  # what the proof may find in float64; rounding alone gives about 1e-15
+
+_LATER = ("after", "between", "verify")  # what does not decide which channels go
+_CHOICE = tuple(field.name for field in fields(Compression) if field.name not in _LATER)
+Loss: TypeAlias = Callable[[Any, Any], Tensor]
+_T = TypeVar("_T")
+
+
+class Cache:
+    """What several compressions of one network share; the latest few of each kind are kept."""
+
+    _KEPT: Mapping[str, int] = {"moments": 1, "scores": 64, "plan": 8}
+
+    def __init__(self) -> None:
+        self._kept: dict[str, OrderedDict[Hashable, Any]] = {kind: OrderedDict() for kind in self._KEPT}
+
+    def get(self, kind: str, key: Hashable, make: Callable[[], _T]) -> _T:
+        """The value of a key, made where it is not there."""
+        kept = self._kept[kind]
+        value = kept[key] if key in kept else make()
+        kept[key] = value
+        kept.move_to_end(key)
+        while len(kept) > self._KEPT[kind]:
+            kept.popitem(last=False)
+        return cast(_T, value)
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """A network with fewer channels.
+
+    Args:
+        scores, plan: by which scores, by which plan.
+        model: the smaller network.
+        error: how far removing is from zeroing, relative, in float64; None: not proved.
+    """
+
+    scores: Saliency
+    plan: Plan
+    model: nn.Module
+    error: float | None
+
+
+def prune_network(
+    graph: ChannelGraph,
+    how: Compression,
+    calibration: Calibration,
+    log: RunLog,
+    cache: Cache | None = None,
+    loss: Loss | None = None,
+) -> Pruned:
+    """Score, choose, prune, and prove.
+
+    Args:
+        graph: of the network. how: what is removed. calibration: images for it.
+        log: is told. cache: of this network. loss: for criteria that look at gradients; None: cross-entropy.
+    """
+    cache = cache or Cache()
+    moments = _moments(graph, calibration, log, cache) if "moments" in how.needs else None
+    gradients = _gradients(graph, calibration, log, loss) if "gradients" in how.needs else None
+    with log.stage("score channels") as stage:
+        scores = _scores(graph, how, log, cache, moments, gradients)
+        stage.note = f"{scores.criterion}, {counted(sum(map(len, scores.values.values())), 'channel')}"
+    with log.stage("choose and prune") as stage:
+        choice = tuple(repr(getattr(how, name)) for name in _CHOICE)
+        key = *choice, calibration.key if moments else None
+        plan = cache.get("plan", key, lambda: choose_channels(graph, scores, how, moments))
+        small = prune(graph.model, plan)
+        macs, params = (percent(after / before) for before, after in (plan.macs, plan.params))
+        stage.note = f"{macs} of MACs, {params} of parameters left"
+    return Pruned(scores, plan, small, prove(graph, small, plan, how.verify, log))
+
+
+def _moments(graph: ChannelGraph, calibration: Calibration, log: RunLog, cache: Cache) -> Mapping[str, Moments]:
+    """What every layer reads."""
+
+    def gathered() -> Mapping[str, Moments]:
+        with log.stage("gather statistics") as stage:
+            images = calibration.images()
+            moments = gather_moments(graph, images, Settings(seed=calibration.seed))
+            stage.note = f"{counted(len(moments), 'layer')}, {counted(len(images), 'image')} without labels"
+        return moments
+
+    return cache.get("moments", calibration.key, gathered)
+
+
+def _gradients(
+    graph: ChannelGraph, calibration: Calibration, log: RunLog, loss: Loss | None
+) -> Mapping[str, Gradients]:
+    """How a loss depends on every layer's weights."""
+    with log.stage("gather gradients") as stage:
+        gradients = gather_gradients(graph, calibration.batches(device_of(graph.model)), loss)
+        stage.note = f"{counted(len(gradients), 'layer')}, {counted(calibration.number, 'image')} with labels at most"
+    return gradients
+
+
+def _scores(
+    graph: ChannelGraph,
+    how: Compression,
+    log: RunLog,
+    cache: Cache,
+    moments: Mapping[str, Moments] | None,
+    gradients: Mapping[str, Gradients] | None,
+) -> Saliency:
+    """Scores: read where a file is named, computed otherwise."""
+    if how.scores is not None:
+        return _read_checked(how.scores, graph, log)
+
+    def computed() -> Saliency:
+        return score(
+            graph,
+            how.criterion,
+            direction=how.direction,
+            exact=how.exact,
+            seed=how.seed,
+            moments=moments,
+            gradients=gradients,
+        )
+
+    if moments is not None or gradients is not None:
+        return computed()
+    seed = how.seed if "seed" in how.needs else 0
+    return cache.get("scores", (how.criterion, how.direction, how.exact, seed), computed)
+
+
+def choose_channels(
+    graph: ChannelGraph, scores: Saliency, how: Compression, moments: Mapping[str, Moments] | None = None
+) -> Plan:
+    """The plan that a compression asks for: by budget, or by one of the paper's recipes."""
+    if how.recipe is not None:
+        return choose_widths(graph, scores, _recipe_widths(graph, how.recipe), reverse=how.reverse)
+    assert how.budget is not None  # see Compression
+    if how.scheme == "allocated":
+        assert moments is not None  # see Compression.looks_at_images
+        curves = curves_of(graph, scores, moments, coupled=how.coupled, reverse=how.reverse)
+        return choose(graph, curves, how.budget, coupled=how.coupled, limits=how.limits)
+    return choose(
+        graph,
+        scores,
+        how.budget,
+        scheme=how.scheme,
+        rescale=how.rescale,
+        coupled=how.coupled,
+        reverse=how.reverse,
+        limits=how.limits,
+    )
+
+
+def check_feasible(graph: ChannelGraph, how: Compression) -> None:
+    """Find out before a training whether the network can be pruned after it; widths do not depend on scores.
+
+    Raises:
+        BudgetError: the budget cannot be met; says what is possible.
+    """
+    scheme = "uniform" if how.scheme == ALLOCATED else how.scheme
+    choose_channels(graph, score(graph, "random"), replace(how, scheme=scheme, criterion="random", scores=None))
+
+
+def _recipe_widths(graph: ChannelGraph, number: int) -> dict[str, int]:
+    spec = provenance_of(graph.model).spec
+    if spec is None:
+        raise ConfigError("recipe: it is for a model by name, and this one has none; give a budget")
+    convolutions = {layer.name: layer.out_channels for layer in graph.layers if layer.kind == "conv"}
+    return load_recipe(spec.name, number).widths(convolutions)
+
+
+def read_scores(path: str | Path, model: nn.Module) -> Saliency:
+    """Scores from a file that reconv saved, or from one published with the paper (`.py`; it is parsed, never run)."""
+    if Path(path).suffix == ".py":
+        published = read_published_scores(path, model)
+        return Saliency(published.criterion, "forward", published.values)
+    return load_saliency(path)
+
+
+def _read_checked(path: str, graph: ChannelGraph, log: RunLog) -> Saliency:
+    """Scores from a file, for this network."""
+    scores = read_scores(path, graph.model)
+    if scores.weights and scores.weights != tensors_fingerprint(graph.model.state_dict()):
+        log.note(f"{path}: scores of other weights than these; channels are chosen by them all the same.")
+    layers = {layer.name: layer for layer in graph.layers}
+    for name, values in scores.values.items():
+        layer = layers.get(name)
+        expected = layer and (layer.out_channels if scores.direction == "forward" else layer.in_channels)
+        if len(values) != expected:
+            raise ConfigError(
+                f"scores: {len(values)} for {name}, which has {expected or 'no'} channels in this model; "
+                "give scores of this model, or leave scores out"
+            )
+    return scores
+
+
+def prove(graph: ChannelGraph, small: nn.Module, plan: Plan, wanted: bool | None, log: RunLog) -> float | None:
+    """Removed against zeroed, in float64, if wanted or quick.
+
+    Raises:
+        GraphError: they differ, so the small network is not the one that the plan asks for.
+    """
+    if wanted is False:
+        return None
+    if wanted is None and _seconds_to_verify(plan, graph) > VERIFY_SECONDS:
+        log.note(f"not verified, since that may take over {VERIFY_SECONDS:.0f} s; --verify does it.")
+        return None
+    with log.stage("verify") as stage:
+        error = verify(graph.model, small, plan)
+        stage.note = f"removed = zeroed {f'to {error:.1e} relative' if error else 'exactly'}, in float64"
+    if not error <= TOLERANCE:
+        raise GraphError(
+            f"verify: removing differs from zeroing by {error:.1e} (at most {TOLERANCE:.0e} is rounding); "
+            "please report this network, and use --no-verify only if you know why"
+        )
+    return error
+
+
+def _seconds_to_verify(plan: Plan, graph: ChannelGraph) -> float:
+    """About, on two cores: both networks in float64. Counted and not timed, so that a busy machine decides alike."""
+    images = graph.example[0][0]
+    return images * sum(plan.macs) / _FLOAT64_MACS_PER_SECOND
