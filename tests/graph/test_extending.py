@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from reconv.errors import ConfigError, UnknownNameError
 from reconv.graph import trace
 from reconv.graph.rules import OPERATORS, register_rule
 from reconv.graph.sizes import SIZES
+from reconv.report import Figure, LayerFacts
 from reconv.saliency import Criterion, criterion_named
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -37,12 +40,25 @@ def test_the_page_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))
     (tmp_path / "page_on_extending.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     __import__("page_on_extending")
+    assert (tmp_path / "small.frozen").is_file()
+    facts: Any = SimpleNamespace(layers=[LayerFacts("stem", "", 16, 8)])
+    (picture,) = Figure.registry["kept-widths"].pictures(facts)
+    assert 'width="50.0"' in picture.drawing
     before, after = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  stem"))
     assert before.startswith(
         "  stem: 16 channels of 1 layer; mine.gated is not followed (gated at page_on_extending.py"
     )
     assert after == "  stem: 16 channels of 1 layer; free"
+
+
+def test_one_of_each_kind_is_added_in_few_lines() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    kinds = {path.partition(":")[2] for path in registry.KINDS.values()}
+    for kind in (*kinds, "register_rule", "register_adapter"):
+        (first, *_) = [block for block in blocks if re.search(rf"register\((reconv\.)?{kind}\(|\.{kind}\(", block)]
+        assert len([line for line in first.splitlines() if line]) <= 15, kind
 
 
 def test_a_rule_by_the_name_of_another_operator() -> None:
