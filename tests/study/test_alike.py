@@ -88,14 +88,14 @@ def test_images_that_are_told_are_those_that_there_were() -> None:
     for row in rows:
         row["outcome"]["images_for_mending"] = 90
     assert "BatchNorm statistics of 90 training images" in arms_of(study, rows, summarize(rows, "l1"))["recalibrated"]
-    assert [row["images_for_mending"] for row in tidy(rows) if row["criterion"]] == [90]
+    assert [row["calibration_images"] for row in tidy(rows) if row["criterion"]] == [90]
 
 
 def test_no_more_images_are_counted_than_there_are(tmp_path: Path, network: Network) -> None:
     arm = Arm("mine", (Recalibrate(),), 10_000_000)
     study = Study("t", (network,), (Grid(("net",), ("l1",), ("macs=0.5",), arms=("mine",)),), (arm,))
     done = run_study(study, tmp_path / "s")
-    number = next(row["images_for_mending"] for row in tidy(study_facts(done.store)[2]) if row["criterion"])
+    number = next(row["calibration_images"] for row in tidy(study_facts(done.store)[2]) if row["criterion"])
     assert 2 <= number < 1797  # digits has no more
 
 

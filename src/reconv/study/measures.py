@@ -34,24 +34,23 @@ def describe_networks(study: Study, store: Store, device: str) -> None:
 
     Kept in the store by the fingerprint of the weights; what is there already is not computed again.
     """
-    known = store.read(NETWORKS)
+    entries = store.read(NETWORKS)
     for network in study.networks:
-        entry, wanted = known.get(network.fingerprint, {}), criteria_of(study, network)
-        before = entry.get("criteria", [])
-        if "streams" in entry and set(wanted) <= set(before):
+        entry, criteria = entries.get(network.fingerprint, {}), criteria_of(study, network)
+        earlier = entry.get("criteria", [])
+        if "streams" in entry and set(criteria) <= set(earlier):
             continue
-        context, criteria = context_for(network, device), list(dict.fromkeys([*before, *wanted]))
+        context, criteria = context_for(network, device), list(dict.fromkeys([*earlier, *criteria]))
         with one_thread():
             taus = _taus(context, criteria)
-        layers = [layer.name for layer in context.graph.layers]
-        known[network.fingerprint] = {
-            "layers": layers,
+        entries[network.fingerprint] = {
+            "layers": [layer.name for layer in context.graph.layers],
             "cut": sorted(context.prunable),
             "streams": sorted(context.streams),
             "criteria": criteria,
             "tau": taus,
         }
-        write_json(store.path / NETWORKS, known)
+        write_json(store.path / NETWORKS, entries)
 
 
 def criteria_of(study: Study, network: Network) -> list[str]:
@@ -80,7 +79,7 @@ def measure_latencies(cells: Iterable[Cell], store: Store, device: str, note: Ca
 
     Latency is not part of a cell: it is a property of the machine and the widths, not of the criterion.
     """
-    records, known = store.records(), store.read(LATENCY)
+    records, entries = store.records(), store.read(LATENCY)
     kind = device_named(device).type
     missing: dict[str, Cell] = {}
     for cell in cells:
@@ -88,12 +87,12 @@ def measure_latencies(cells: Iterable[Cell], store: Store, device: str, note: Ca
         if record is None or cell.is_unpruned or is_peer(cell.criterion):
             continue
         key = latency_key(cell.network, record["outcome"]["widths"], kind)
-        if key not in known:
+        if key not in entries:
             missing.setdefault(key, cell)
     for number, (key, cell) in enumerate(missing.items(), start=1):
         context = context_for(cell.network, device)
-        known[key] = _timed(context, prune(context.model, context.plan_of(cell)))
-        write_json(store.path / LATENCY, known)
+        entries[key] = _timed(context, prune(context.model, context.plan_of(cell)))
+        write_json(store.path / LATENCY, entries)
         note(f"latency of {cell} ({len(missing) - number} left)")
 
 
@@ -106,13 +105,13 @@ def latency_key(network: Network, widths: Iterable[int], device: str) -> str:
 def _timed(context: NetworkContext, small: nn.Module) -> dict[str, Any]:
     rows = []
     with one_thread():
-        known, kind = versions(), context.device.type
+        machine, kind = versions(), context.device.type
         for batch in BATCHES:
             before, after = timed_interleaved(
                 (context.model, small), context.data.input_size, batch, context.device, seconds=_SECONDS
             )
             rows.append({"batch": batch, "before": asdict(before), "after": asdict(after)})
-    machine = {key: known[key] for key in ("torch", "processor", "accelerator")}
+    machine = {key: machine[key] for key in ("torch", "processor", "accelerator")}
     if kind != _CPU:
         machine["accelerator"] = device_name(context.device)
     return {"rows": rows, "device": kind, "machine": machine}

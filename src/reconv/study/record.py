@@ -1,4 +1,4 @@
-"""A cell's record: what it has to have, so that a damaged file is told of before its numbers are used."""
+"""A cell's record, checked when it is read, so that a damaged file is reported before its numbers are used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROUNDING = 1e-6  # of an accuracy that was taken in float32
 
 
 def pack(correct: np.ndarray[Any, Any]) -> str:
-    """One bit an image, as base64."""
+    """One bit per image, as base64."""
     return base64.b64encode(np.packbits(correct).tobytes()).decode()
 
 
@@ -32,10 +32,10 @@ def unpack(text: str, images: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def checked(record: Any, where: str) -> dict[str, Any]:
-    """The record, if it is whole and agrees with itself.
+    """The record, if it is complete and agrees with itself.
 
     Args:
-        record: as it was read. where: from, for messages.
+        record: as it was read. where: it comes from, for messages.
 
     Raises:
         ArtifactError: what is wrong with it.

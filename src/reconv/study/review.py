@@ -10,7 +10,7 @@ from reconv.significance import LEVEL, REPLICATES
 from reconv.study.cell import Cell, is_random
 from reconv.study.design import Study
 from reconv.study.labels import arm_rank
-from reconv.study.tables import Record, Summary, images_for_mending
+from reconv.study.tables import Record, Summary, calibration_images
 
 
 def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[str, str]:
@@ -55,7 +55,7 @@ def arms_of(study: Study, records: Sequence[Record], summary: Summary) -> dict[s
     for record in records:
         if record["cell"]["criterion"]:
             epochs[record["arm"]] = (record["cell"]["arm"]["protocol"] or {}).get("epochs")
-            images.setdefault(record["arm"], set()).add(images_for_mending(record))
+            images.setdefault(record["arm"], set()).add(calibration_images(record))
     seeds: dict[tuple[str, bool], set[int]] = defaultdict(set)
     for line in summary.lines:
         seeds[line.setting.arm, is_random(line.criterion)].add(len(line.seeds))

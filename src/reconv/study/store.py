@@ -1,12 +1,12 @@
-"""Where a study's results lie: one file a cell, by the hash of its settings.
+"""Where a study's results lie: one file per cell, by the hash of its settings.
 
-study.json         what was asked last, and the command that asked it
+study.json         the latest request, and the command that made it
 cells/<hash>.json  one outcome each
-cells.jsonl        the same, one a line, of studies that were packed (for version control)
+cells.jsonl        the same, one per line, of studies that were packed (for version control)
 networks.json      layers, and Kendall's tau between criteria, by network
 latency.json       measured latencies, by network and widths
 failed.json        why cells could not be computed, by hash
-training/          checkpoints of trainings that are not done
+training/          checkpoints of unfinished trainings
 results.csv, results.json, summary.json, report.html
 """
 
@@ -36,7 +36,7 @@ class Store:
     path: Path
 
     def check(self) -> None:
-        """Refuse, before any work, a place that no study may be written to.
+        """Refuse, before any work, a path that no study may be written to.
 
         Raises:
             ArtifactError: a file, or a folder of something else.
@@ -65,14 +65,14 @@ class Store:
 
     @property
     def study(self) -> dict[str, Any]:
-        """What was asked last."""
+        """The latest request, as JSON."""
         if not self.is_study:
             raise ArtifactError(f"{self.path}: no study (no {_STUDY} in it); give a folder that reconv study wrote.")
         return self.read(_STUDY)
 
     @property
     def requested(self) -> Study:
-        """What was asked last, as a study.
+        """The latest request.
 
         Raises:
             ArtifactError: no study, or a file that does not say one.
@@ -86,13 +86,13 @@ class Store:
                 raise
             why = str(error)
         raise ArtifactError(
-            f"{self.path / _STUDY}: does not say what was asked ({why}); run the study again with --save-path "
+            f"{self.path / _STUDY}: is no request of a study ({why}); run the study again with --save-path "
             f"{self.path}, which writes it anew."
         )
 
     @property
     def title(self) -> str | None:
-        """Of what was asked last; None where no study is, or none that can be read."""
+        """Of the latest request; None where no study is, or none that can be read."""
         with contextlib.suppress(ReconvError):
             return str(self.study.get("title"))
         return None
@@ -103,12 +103,12 @@ class Store:
 
     @property
     def command(self) -> str:
-        """The command that asked it; "" where none did."""
+        """The command that made the latest request; "" where none did."""
         return str(self.study.get("command", ""))
 
     @property
     def trainings(self) -> Path:
-        """For checkpoints of trainings that are not done."""
+        """For checkpoints of unfinished trainings."""
         return self.path / "training"
 
     def keep(self, record: Mapping[str, Any]) -> None:
@@ -126,20 +126,19 @@ class Store:
         Raises:
             ArtifactError: a file, or a line of the packed one, that is not a cell's, or is damaged.
         """
-        found, places = {}, {}
-        for where, record in (*self._packed(), *self._alone()):
+        records, sources = {}, {}
+        for source, record in (*self._packed(), *self._single()):
             key = record["key"]
-            found[key], places[key] = record, where
-        _check_images(found, places)
-        return found
+            records[key], sources[key] = record, source
+        _check_images(records, sources)
+        return records
 
-    def _alone(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _single(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for file in sorted((self.path / _CELLS).glob("*.json")):
-            try:
-                known = read_json(file)
-            except ArtifactError:
-                known = None
-            record = checked(known, str(file))
+            content = None
+            with contextlib.suppress(ArtifactError):
+                content = read_json(file)
+            record = checked(content, str(file))
             if record["key"] != file.stem:
                 raise ArtifactError(f"{file}: holds another cell than it is named by; delete it.")
             yield str(file), record
@@ -149,12 +148,10 @@ class Store:
         if not file.is_file():
             return
         for number, line in enumerate(read_text(file).splitlines(), start=1):
-            where = f"{file}: line {number}"
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                record = None
-            yield where, checked(record, where)
+            source, content = f"{file}: line {number}", None
+            with contextlib.suppress(ValueError, RecursionError):
+                content = json.loads(line)
+            yield source, checked(content, source)
 
     def copy_to(self, target: Path) -> int:
         """The study in another folder, all outcomes in one file `cells.jsonl`; what that folder has besides stays.
@@ -189,7 +186,7 @@ class Store:
         return table
 
 
-def _check_images(records: Mapping[str, Mapping[str, Any]], places: Mapping[str, str]) -> None:
+def _check_images(records: Mapping[str, Mapping[str, Any]], sources: Mapping[str, str]) -> None:
     """Outcomes of the same split of the same data set are of as many images.
 
     Raises:
@@ -203,6 +200,6 @@ def _check_images(records: Mapping[str, Mapping[str, Any]], places: Mapping[str,
         images, usual = records[key]["outcome"]["images"], numbers[split].most_common(1)[0][0]
         if images != usual:
             raise ArtifactError(
-                f"{places[key]}: {images:,} images, where other cells of the same have {usual:,}; delete it, and it "
+                f"{sources[key]}: {images:,} images, where others of the same data have {usual:,}; delete it, and it "
                 "is computed again."
             )

@@ -1,4 +1,4 @@
-"""From a study's records to tables: one row a cell, and a summary over seeds with differences and their intervals."""
+"""From a study's records to tables: one row per cell, and a summary over seeds with differences and their intervals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Setting:
     coupled: bool = False
 
 
-Groups: TypeAlias = dict[tuple[Setting, str], list[Record]]  # by setting and criterion: a record a seed
+Groups: TypeAlias = dict[tuple[Setting, str], list[Record]]  # by setting and criterion: a record per seed
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Line:
         criterion, setting: what it is. cells: their hashes. seeds: theirs.
         accuracy: mean fraction of images, and its interval. sd: over seeds, None of one.
         difference: to the reference criterion in the same setting; None for itself or where that is missing.
-        macs, parameters: share that is left, mean over seeds.
+        macs, parameters: share that is kept, mean over seeds.
         widths: output channels of every layer, of the first seed.
     """
 
@@ -105,7 +105,7 @@ def current(records: Mapping[str, Record], cells: Iterable[Cell]) -> list[Record
 
 
 def tidy(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """One flat row a cell, every seed by itself."""
+    """One flat row per cell and seed."""
     rows = []
     for record in records:
         cell, outcome, made = record["cell"], record["outcome"], record["made"]
@@ -121,7 +121,7 @@ def tidy(records: Iterable[Record]) -> list[dict[str, Any]]:
                 "coupled": cell["coupled"],
                 "arm": record["arm"],
                 "epochs": protocol.get("epochs", 0),
-                "images_for_mending": images_for_mending(record),
+                "calibration_images": calibration_images(record),
                 "seed": cell["seed"],
                 "accuracy": outcome["accuracy"],
                 "images": outcome["images"],
@@ -141,11 +141,11 @@ def tidy(records: Iterable[Record]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: tuple(row[key] for key in order))
 
 
-def images_for_mending(record: Record) -> int:
-    """How many images an arm mended by: as many as it asks for, or all that there are; 0 where it mends nothing."""
+def calibration_images(record: Record) -> int:
+    """How many images the steps of an arm looked at: as many as it asks for, or all that there are; 0 where none do."""
     arm = record["cell"]["arm"]
-    asked = arm.get("images", 0) if arm["mend"] != "nothing" else 0
-    return int(record["outcome"].get("images_for_mending", asked))
+    requested = arm.get("images", 0) if arm["mend"] != "nothing" else 0
+    return int(record["outcome"].get("images_for_mending", requested))
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -160,8 +160,8 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def summarize(records: Sequence[Record], reference: str) -> Summary:
     """Means over seeds, differences to the reference criterion, and their 95 % intervals."""
-    wholes = (record for record in records if not record["cell"]["criterion"])
-    base = {record["name"]: record for record in sorted(wholes, key=lambda record: str(record["name"]))}
+    unpruned = (record for record in records if not record["cell"]["criterion"])
+    base = {record["name"]: record for record in sorted(unpruned, key=lambda record: str(record["name"]))}
     cut = [record for record in records if record["cell"]["criterion"]]
     groups: Groups = defaultdict(list)
     for record in cut:
@@ -242,8 +242,8 @@ def _replicates(records: Sequence[Record]) -> dict[str, Replicates]:
 
 
 def _mean(values: Iterable[float]) -> float:
-    known = list(values)
-    return sum(known) / len(known)
+    items = list(values)
+    return sum(items) / len(items)
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:
