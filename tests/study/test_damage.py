@@ -35,7 +35,7 @@ _DAMAGES: list[tuple[Damage, str]] = [
     (lambda cell: cell.update(outcome={}), "not a cell"),
     (lambda cell: cell.pop("made"), "not a cell"),
     (lambda cell: cell["cell"].update(seed=7), "not those of its hash"),
-    (_outcome(images=80, correct=pack(np.arange(80) < 64)), "80 images, where other cells"),
+    (_outcome(images=80, correct=pack(np.arange(80) < 64)), "80 images, where others"),
 ]
 
 
