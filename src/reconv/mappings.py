@@ -103,7 +103,7 @@ def _from_fields(
     values = dict(defaults)
     for key, value in mapping.items():
         if key in known:
-            values[key] = _read(hints[key], value, _join(where, key), strict)
+            values[key] = read_value(hints[key], value, _join(where, key), strict)
         elif strict:
             raise unknown_name(f"{where}: key", key, known)
     for name, field in known.items():
@@ -112,8 +112,8 @@ def _from_fields(
     return kind(**values)
 
 
-def _read(hint: Any, value: Any, where: str, strict: bool) -> Any:
-    """A value as an annotation has it."""
+def read_value(hint: Any, value: Any, where: str, strict: bool = True) -> Any:
+    """A value as an annotation has it, such as 1 as 1.0; arguments and errors as for `from_mapping`."""
     origin, inside = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -128,7 +128,7 @@ def _read(hint: Any, value: Any, where: str, strict: bool) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             _refuse(hint, value, where)
-        return {str(key): _read(inside[1], item, _join(where, str(key)), strict) for key, item in value.items()}
+        return {str(key): read_value(inside[1], item, _join(where, str(key)), strict) for key, item in value.items()}
     if not is_dataclass(value) and hasattr(hint, "from_plain"):
         return hint.from_plain(value, where)
     if not is_dataclass(value) and hasattr(hint, "tag"):
@@ -151,8 +151,8 @@ def _read_union(kinds: tuple[Any, ...], value: Any, where: str, strict: bool) ->
         return _from_fields(kind, value, where, {}, (), strict)
     for kind in kinds[:-1]:
         if isinstance(value, get_origin(kind) or kind) if kind is not Any else True:
-            return _read(kind, value, where, strict)
-    return _read(kinds[-1], value, where, strict)
+            return read_value(kind, value, where, strict)
+    return read_value(kinds[-1], value, where, strict)
 
 
 def _read_tuple(hint: Any, value: Any, where: str, strict: bool) -> tuple[Any, ...]:
@@ -163,7 +163,7 @@ def _read_tuple(hint: Any, value: Any, where: str, strict: bool) -> tuple[Any, .
     if len(hints) != len(value):
         raise ConfigError(f"{where} = {value!r}; give {len(hints)} values")
     return tuple(
-        _read(hint, item, f"{where}[{number}]", strict)
+        read_value(hint, item, f"{where}[{number}]", strict)
         for number, (hint, item) in enumerate(zip(hints, value, strict=True))
     )
 

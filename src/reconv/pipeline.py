@@ -28,9 +28,9 @@ from reconv.runlog import RunLog
 from reconv.select import Cache
 from reconv.steps import Context, Step
 from reconv.store import Store
+from reconv.threads import few_threads
 from reconv.training import Metric, device_named
 from reconv.training.evaluation import as_metric, device_of
-from reconv.training.threads import few_threads
 
 
 def compress(

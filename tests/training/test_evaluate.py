@@ -199,7 +199,7 @@ def test_signals_that_are_no_images_are_evaluated_too() -> None:
 @pytest.mark.parametrize(
     ("model", "data", "message"),
     [
-        ("resnet20", tiny_data(), r"model: str; give a torch.nn.Module"),
+        ("resnet20", tiny_data(), r"evaluate: model is 'resnet20'.*; pass"),
         (tiny_net(), 0.5, r"data: float; give a DataSet, a torch DataLoader"),
         (tiny_net(), torch.zeros(4, 1, 6, 6), r"images without labels; give a DataLoader or Dataset"),
         (tiny_net(), (torch.zeros(4, 1, 6, 6), torch.tensor([0, 1, 2, 3])), r"a label 3, but .* scores of 3 classes"),

@@ -10,9 +10,8 @@ import pytest
 import torch
 from tiny import protocol, tiny_data, tiny_net
 
-from reconv.threads import one_thread
+from reconv.threads import few_threads, map_in_threads, one_thread
 from reconv.training import Listener, Session, StepRecord, train
-from reconv.training.threads import few_threads, map_in_threads
 
 CPU = torch.device("cpu")
 

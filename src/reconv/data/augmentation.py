@@ -1,4 +1,4 @@
-"""Changes to a batch of images: what they show stays, where and how changes.
+"""Augmentation: random changes to a batch of images that leave what they show.
 
 All work on whole batches of uint8 tensors, on the device they are on. What is random is drawn on the CPU from
 a generator that the caller seeds, so a batch is augmented alike on every device.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from reconv.data.randomness import seeded
+from reconv.optional import optional
 from reconv.provenance import Normalization
 
 
@@ -47,7 +49,7 @@ class Share:
     world: int = 1
 
     def part(self, values: Tensor) -> Tensor:
-        """This process's part of values, one an image."""
+        """This process's part of values, one per image."""
         return values.chunk(self.world)[self.rank]
 
 
@@ -108,7 +110,7 @@ def crop(images: Tensor, padding: int, corners: Tensor) -> Tensor:
     padded = functional.pad(images, (padding,) * 4)
     rows = corners[:, :1] + torch.arange(height, device=images.device)
     columns = corners[:, 1:] + torch.arange(width, device=images.device)
-    # One flat index a pixel, shared by the channels.
+    # One flat index per pixel, shared by the channels.
     window = rows[:, :, None] * padded.shape[3] + columns[:, None, :]
     window = window.view(n, 1, -1).expand(-1, channels, -1)
     return padded.flatten(2).gather(2, window).view_as(images)
@@ -121,22 +123,23 @@ def flip(images: Tensor, mirrored: Tensor) -> Tensor:
 
 def erase(images: Tensor, chance: float, seed: int, share: Share = WHOLE) -> Tensor:
     """Set a random rectangle to zero in some of the normalized images (random erasing)."""
-    from torchvision.transforms import v2
+    return _one_by_one(transforms().RandomErasing(p=chance), images, seed, share)
 
-    return _one_by_one(v2.RandomErasing(p=chance), images, seed, share)
+
+def transforms() -> Any:
+    """torchvision's transforms."""
+    return optional("torchvision.transforms.v2", "images on disk and their augmentation")
 
 
 def _trivial(images: Tensor, seed: int, share: Share) -> Tensor:
-    from torchvision.transforms import v2
-
-    return _one_by_one(v2.TrivialAugmentWide(), images, seed, share)
+    return _one_by_one(transforms().TrivialAugmentWide(), images, seed, share)
 
 
 def _one_by_one(operation: Callable[[Tensor], Tensor], images: Tensor, seed: int, share: Share) -> Tensor:
     """Apply an operation that draws from the global generator, seeded anew for each image."""
     first = share.rank * len(images)
     changed = []
-    for place, image in enumerate(images, first):
-        with seeded(seed, type(operation).__name__, place):
+    for index, image in enumerate(images, first):
+        with seeded(seed, type(operation).__name__, index):
             changed.append(operation(image))
     return torch.stack(changed)

@@ -22,6 +22,7 @@ from reconv.data.pickled import read_pickled
 from reconv.data.splits import TensorSplit, hold_out
 from reconv.errors import ArtifactError, DataError
 from reconv.files import read_bytes, read_text
+from reconv.optional import optional
 from reconv.provenance import Normalization
 
 _SHAPE = (3, 32, 32)
@@ -211,13 +212,11 @@ def download_if_missing(kind: Cifar, root: Path) -> None:
     """
     if any((root / layout.folder / layout.test).is_file() or (root / layout.test).is_file() for layout in kind.layouts):
         return
-    import torchvision.datasets
-    from torchvision.datasets.utils import download_and_extract_archive
-
-    source = getattr(torchvision.datasets, kind.torchvision_name)
+    source = getattr(optional("torchvision.datasets", f"download of {kind.name}"), kind.torchvision_name)
+    utilities = optional("torchvision.datasets.utils", f"download of {kind.name}")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        download_and_extract_archive(source.url, str(root), filename=source.filename, md5=source.tgz_md5)
+        utilities.download_and_extract_archive(source.url, str(root), filename=source.filename, md5=source.tgz_md5)
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             root.rmdir()  # goes if it is empty

@@ -10,21 +10,20 @@ import torch
 
 from reconv.data.dataset import DataSet
 from reconv.data.splits import TensorSplit, hold_out
+from reconv.optional import optional
 from reconv.provenance import Normalization
 
 _TEST = 360
 _VALIDATION = 360
-_BRIGHTEST = 16  # pixels count the set dots in a 4x4 block of the scan
+_BRIGHTEST = 16  # a pixel counts the set dots in a 4x4 block of the scan
 
 
 def load_digits(validation: float | None = None, seed: int = 0) -> DataSet:
-    """The digits as 1x8x8 images, parted by class into 60 % training, 20 % validation, 20 % test.
+    """The digits as 1x8x8 images, split by class into 60 % training, 20 % validation, 20 % test.
 
     The test images are the same for every seed; the seed chooses the validation images among the others.
     """
-    from sklearn.datasets import load_digits as load
-
-    table = load()
+    table = optional("sklearn.datasets", "data set digits").load_digits()
     images = (torch.from_numpy(table.images) * (255 / _BRIGHTEST)).round().to(torch.uint8).unsqueeze(1)
     whole = TensorSplit(images, torch.from_numpy(table.target).long())
     rest, test = hold_out(whole.labels, _TEST, seed=0)

@@ -20,11 +20,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from reconv.data.augmentation import transforms
 from reconv.data.dataset import DataSet
 from reconv.data.randomness import seeded
 from reconv.data.sources import LoadOptions
 from reconv.data.splits import hold_out
 from reconv.errors import DataError
+from reconv.optional import optional
 from reconv.provenance import IMAGENET
 
 IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"))
@@ -114,8 +116,7 @@ class _Decoder(Dataset[Any]):
     crop_seed: int | None
 
     def __getitem__(self, index: int) -> Tensor | str:
-        from torchvision.transforms import v2
-
+        v2 = transforms()
         path = self.root / self.names[index]
         try:
             image = decode(path)
@@ -138,11 +139,9 @@ def _stack(items: list[Tensor | str], side: int) -> tuple[Tensor, list[str]]:
 
 
 def decode(path: Path) -> Tensor:
-    from PIL import Image
-    from torchvision.transforms import v2
-
-    with Image.open(path) as image:
-        decoded: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
+    """A file's image, uint8 `[3, H, W]`."""
+    with optional("PIL.Image", "images on disk").open(path) as image:
+        decoded: Tensor = transforms().functional.pil_to_tensor(image.convert("RGB"))
     return decoded
 
 
@@ -248,9 +247,9 @@ def _open(folder: Path, classes: tuple[str, ...], sizes: tuple[int, int]) -> Fol
 
 def _check(folder: Path, paths: list[Path]) -> None:
     """Decode every image once; of a very large tree only read the head and the tail of each."""
-    look = _fault if len(paths) <= _DECODED_IF_AT_MOST else _fault_at_the_ends
+    fault_of = _fault if len(paths) <= _DECODED_IF_AT_MOST else _fault_at_the_ends
     with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
-        faults = [fault for fault in pool.map(look, paths) if fault]
+        faults = [fault for fault in pool.map(fault_of, paths) if fault]
     if faults:
         raise DataError(
             f"{folder}: {len(faults)} of {len(paths)} images cannot be read: {_listed(faults)}; replace or remove them."
@@ -266,10 +265,8 @@ def _fault(path: Path) -> str | None:
 
 
 def _fault_at_the_ends(path: Path) -> str | None:
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
+        with optional("PIL.Image", "images on disk").open(path) as image:
             kind = image.format
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 512))
@@ -281,6 +278,7 @@ def _fault_at_the_ends(path: Path) -> str | None:
 
 
 def fault_text(path: Path, error: BaseException) -> str:
+    """What is wrong with a file, for a message."""
     reason = "empty file" if path.is_file() and path.stat().st_size == 0 else str(error) or type(error).__name__
     return f"{path} ({reason})"
 

@@ -30,7 +30,7 @@ class TrainingBatches:
 
     Attributes:
         split, normalization, augmentation: what is read and what is done to it.
-        batch_size: images a step, over all processes together.
+        batch_size: images per step, over all processes together.
         seed: with the epoch and the step it decides order and augmentation; nothing else does.
         device: where the batches are wanted.
         share: which part of each batch is wanted.
@@ -116,11 +116,11 @@ def evaluation_batches(
 
 
 def worker_count(split: Split) -> int:
-    """Processes that read ahead, four batches each: none for images in memory or a few files, else one a core, at most
-    16; where a launcher started several trainings on this machine they share the cores.
+    """Processes that read ahead, four batches each: none for images in memory or a few files, else one per core, at
+    most 16; where a launcher started several trainings on this machine they share the cores.
 
-    One core decodes and crops some hundred photographs a second, so a fast accelerator waits all the same where there
-    are few cores; images a second of the progress line tell.
+    One core decodes and crops some hundred photographs per second, so a fast accelerator waits all the same where there
+    are few cores; images per second of the progress line show it.
     """
     if not isinstance(split, FolderSplit) or len(split) < 1000:
         return 0
@@ -135,7 +135,7 @@ def calibration_images(data: Any, n: int, seed: int = 0, *, normalization: Norma
         data: a data set, or what `as_data_set` makes one of.
         n: how many; all training images if there are fewer.
         seed: which ones.
-        normalization: what the model expects, as `training.normalization_for` tells; None: the data set's.
+        normalization: what the model expects, as `training.normalization_for` says; None: the data set's.
 
     Returns:
         float32 `[n, C, H, W]`, normalized, not augmented, on the CPU.

@@ -36,7 +36,7 @@ SplitName = Literal["train", "validation", "test"]
 NO_LABEL = -1
 _MOST_BYTES = 4 << 30  # kept in memory, of what can only be iterated over
 _MOST_PASSES = 10  # that a sampler may make over a dataset before it counts as endless
-_SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 _READERS = (Dataset, DataLoader)
 _EXPECTED = (
     "a DataSet, a torch DataLoader or Dataset of (input, target), a pair of tensors, images alone as a float tensor "
@@ -210,11 +210,11 @@ def on_device(targets: Any, device: torch.device) -> Any:
 
 def _named_parts(data: Any, only: SplitName | None) -> Mapping[str, Any]:
     if isinstance(data, Mapping):
-        if not data or not set(data) <= set(_SPLITS):
-            raise DataError(f"data: a mapping of {', '.join(map(str, data))}; its keys are {', '.join(_SPLITS)}.")
+        if not data or not set(data) <= set(SPLITS):
+            raise DataError(f"data: a mapping of {', '.join(map(str, data))}; its keys are {', '.join(SPLITS)}.")
         return data
     if isinstance(data, tuple | list) and len(data) in (2, 3) and all(isinstance(part, _READERS) for part in data):
-        return dict(zip(_SPLITS if len(data) == 3 else ("train", "test"), data))
+        return dict(zip(SPLITS if len(data) == 3 else ("train", "test"), data))
     return {only or "train": data}
 
 

@@ -4,7 +4,7 @@ A pickle is a program: `pickle.load` runs it, and a crafted one runs anything. T
 of pickles, so they are read here as data: `pickletools` splits the file into opcodes without acting on them, and a
 small stack machine of our own follows those that build numbers, strings, lists, tuples, dictionaries and numpy
 arrays. No name in the file is ever imported: the few that arrays are made of stand for values of ours; any other
-name, and any other opcode, is refused with its place in the file.
+name, and any other opcode, is refused with its position in the file.
 """
 
 from __future__ import annotations
@@ -141,16 +141,16 @@ class _Machine:
         return self.stack[-1]
 
     # The memo: values that occur again.
-    def op_put(self, place: int) -> None:
-        self.memo[place] = self.stack[-1]
+    def op_put(self, key: int) -> None:
+        self.memo[key] = self.stack[-1]
 
     op_binput = op_long_binput = op_put
 
     def op_memoize(self, _: Any) -> None:
         self.memo[len(self.memo)] = self.stack[-1]
 
-    def op_get(self, place: int) -> None:
-        self.stack.append(self.memo[place])
+    def op_get(self, key: int) -> None:
+        self.stack.append(self.memo[key])
 
     op_binget = op_long_binget = op_get
 
@@ -202,8 +202,8 @@ def read_pickled(path: Path) -> dict[str, Any]:
     content = read_bytes(path, limit=_LARGEST)
     machine = _Machine()
     try:
-        for opcode, argument, place in pickletools.genops(content):
-            machine.position = place or 0
+        for opcode, argument, position in pickletools.genops(content):
+            machine.position = position or 0
             machine.step(opcode.name, argument)
         (value,) = machine.stack
         return {_text(key): _finished(item) for key, item in value.items()}

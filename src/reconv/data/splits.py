@@ -84,9 +84,9 @@ class TensorSplit:
 
 
 def hold_out(labels: Tensor, amount: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Part indices into kept and held out, so that each class has its share in both.
+    """Divide indices into kept and held out, so that each class has its share in both.
 
-    Every class gives the floor of its share; the places left go to the classes with the largest remainders.
+    Every class gives the floor of its share; the rest goes to the classes with the largest remainders.
     The order within each part is that of `labels`, so files are read in order.
 
     Args:

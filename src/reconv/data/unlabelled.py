@@ -87,8 +87,8 @@ def _from_files(folder: Path, n: int, size: tuple[int, int, int], seed: int) -> 
     below = folder / _TRAIN if (folder / _TRAIN).is_dir() else folder
     files = sorted(path for path in below.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())
     if len(files) < 2:
-        found = "one image" if files else "no image"
-        raise DataError(f"{below}: {found} in it; give a folder with at least two {', '.join(sorted(IMAGE_ENDINGS))}")
+        number = "one image" if files else "no image"
+        raise DataError(f"{below}: {number} in it; give a folder with at least two {', '.join(sorted(IMAGE_ENDINGS))}")
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(derive_seed(seed, "sample")))
     images = []
     for index in sorted(order[:n].tolist()):

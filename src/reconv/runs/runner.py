@@ -28,8 +28,8 @@ from reconv.runs.inputs import given_network, is_trained, load_images
 from reconv.saliency import Saliency, criterion_named
 from reconv.select import check_feasible
 from reconv.steps import FINETUNING, Context
+from reconv.threads import few_threads
 from reconv.training import Metric, check_trackers, device_named
-from reconv.training.threads import few_threads
 
 BASE_TRAINING = "base training"
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from reconv.errors import ConfigError, unknown_name
+from reconv.optional import optional
 from reconv.training.device import device_named
 from reconv.training.protocol import Protocol
 from reconv.training.records import EpochRecord, Listener, Outline
@@ -28,7 +29,7 @@ class Machine:
 def set_up(precision: str, device: str, trackers: Sequence[str] = (), folder: Path | None = None) -> Machine:
     """An Accelerator for one training.
 
-    Accelerate keeps one state a process and refuses a second one with other settings; trainings one after the
+    Accelerate keeps one state per process and refuses a second one with other settings; trainings one after the
     other may differ, so its state is cleared first. Processes that are connected stay so.
 
     Args:
@@ -41,15 +42,13 @@ def set_up(precision: str, device: str, trackers: Sequence[str] = (), folder: Pa
         ConfigError: no such device, a precision it does not compute in, a tracker that is not installed.
         UnknownNameError: a tracker that Accelerate does not know.
     """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, GradientState
-
+    accelerate = optional("accelerate", "training")
     wanted = None if device == "auto" else device_named(device)
     check_trackers(trackers, folder)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    accelerate.state.GradientState._reset_state()
     try:
-        accelerator = Accelerator(
+        accelerator = accelerate.Accelerator(
             mixed_precision=_PRECISION[precision],
             cpu=wanted is not None and wanted.type == "cpu",
             device_placement=False,
@@ -73,8 +72,7 @@ def check_trackers(trackers: Sequence[str], folder: Path | None) -> None:
     """
     if not trackers:
         return
-    from accelerate import tracking
-
+    tracking = optional("accelerate.tracking", "training")
     installed = [str(getattr(name, "value", name)) for name in tracking.get_available_trackers()]
     for name in trackers:
         if name not in tracking.LOGGER_TYPE_TO_CLASS:
@@ -86,7 +84,7 @@ def check_trackers(trackers: Sequence[str], folder: Path | None) -> None:
 
 
 class Trackers(Listener):
-    """Tells Accelerate's trackers each epoch's figures."""
+    """Logs each epoch's figures to Accelerate's trackers."""
 
     def __init__(self, accelerator: Any, title: str, protocol: Protocol) -> None:
         """The accelerator was set up with the trackers' names."""

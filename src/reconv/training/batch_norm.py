@@ -1,4 +1,4 @@
-"""BatchNorm statistics estimated anew, after the weights in front of them have changed.
+"""BatchNorm statistics estimated again, after the weights in front of them have changed.
 
 A pruned net's running means and variances are those of the net it was cut from. They need no labels and no
 gradients to be right again: a forward pass over some images gives each layer's, and their plain average over
@@ -12,7 +12,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from reconv.errors import ConfigError
+from reconv.errors import ConfigError, check_kind
 from reconv.modes import evaluating
 from reconv.training.evaluation import device_of
 
@@ -36,7 +36,15 @@ def recalibrate(model: nn.Module, images: Tensor, *, batch_size: int = 200) -> n
 
     Raises:
         ConfigError: fewer than two images, or images that are not finite.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+        >>> images = torch.randn(100, 3, 8, 8)
+        >>> bool(recalibrate(model, images)[1].running_mean.abs().max() > 0)
+        True
     """
+    check_kind("recalibrate: model", model, nn.Module)
+    check_kind("recalibrate: images", images, Tensor, "a float tensor [n, C, H, W], such as calibration_images gives")
     if images.ndim != 4 or len(images) < 2 or not bool(torch.isfinite(images).all()):
         raise ConfigError(
             f"recalibrate: {tuple(images.shape)} images; give at least two, (n, C, H, W), all of them finite numbers."

@@ -92,7 +92,7 @@ def latest_checkpoint(folder: Path, identity: Mapping[str, Any], say: Callable[[
     Args:
         folder: where they are.
         identity: of the training that goes on.
-        say: is told of each checkpoint that cannot be read.
+        say: receives a sentence for each checkpoint that cannot be read.
 
     Returns:
         The checkpoint; None if there is none at all.
@@ -105,12 +105,12 @@ def latest_checkpoint(folder: Path, identity: Mapping[str, Any], say: Callable[[
     paths = checkpoints_in(folder)
     for path in reversed(paths):
         try:
-            found = read_checkpoint(path)
+            checkpoint = read_checkpoint(path)
         except ArtifactError as error:
             say(f"{error} Going on from the checkpoint before it.")
             continue
-        _check_identity(path, found.identity, identity)
-        return found
+        _check_identity(path, checkpoint.identity, identity)
+        return checkpoint
     if paths:
         raise TrainingError(f"{folder}: none of its {len(paths)} checkpoints can be read; start without resuming.")
     return None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from reconv.data import DataSet, TrainingBatches
+from reconv.data.augmentation import transforms
 from reconv.data.randomness import derive_seed
 from reconv.errors import TrainingError
 from reconv.provenance import attach, provenance_of
@@ -136,7 +137,7 @@ class Engine:
         return self.average.tensors if self.average else self.inner.state_dict()
 
     def tested(self) -> nn.Module:
-        """The model as it stands, on the training's device; for looking at, until the next call."""
+        """The model as it stands, on the training's device; valid until the next call."""
         self._tested.load_state_dict(self._weights())
         return attach(self._tested, self._provenance)
 
@@ -188,8 +189,7 @@ def _mixing(protocol: Protocol, classes: int) -> Any:
     """torchvision's MixUp, CutMix, or one of them at random for each batch; None for neither."""
     if not protocol.mixup and not protocol.cutmix:
         return None
-    from torchvision.transforms import v2
-
+    v2 = transforms()
     ways = [
         kind(alpha=alpha, num_classes=classes)
         for kind, alpha in ((v2.MixUp, protocol.mixup), (v2.CutMix, protocol.cutmix))

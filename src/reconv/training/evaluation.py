@@ -14,12 +14,12 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map
 
 from reconv.data import DataSet, DataWarning, Share, Split, SplitName, as_data_set, evaluation_batches
-from reconv.data.own import on_device
-from reconv.errors import ConfigError, DataError
+from reconv.data.own import SPLITS, on_device
+from reconv.errors import ConfigError, DataError, check_kind, unknown_name
 from reconv.modes import evaluating
 from reconv.provenance import Normalization, provenance_of
+from reconv.threads import map_in_threads
 from reconv.training.losses import LossFunction
-from reconv.training.threads import map_in_threads
 
 _BATCH = {"cpu": 128, "cuda": 1024}
 
@@ -139,6 +139,9 @@ def evaluate(
         >>> evaluate(nn.Identity(), (images, labels), metric=lambda scores, labels: (labels == 0).float().mean()).metric
         0.75
     """
+    check_kind("evaluate: model", model, nn.Module)
+    if split not in SPLITS:
+        raise unknown_name("split", str(split), SPLITS)
     measure = as_metric(metric)
     data = as_data_set(data, only=split)
     share = Share() if measure is not None and measure.whole else this_share()
@@ -250,8 +253,6 @@ def check_fits(model: nn.Module, data: DataSet, *, labels: bool = True) -> Any:
     Raises:
         ConfigError: what the model takes or gives, and what the data set has.
     """
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"model: {describe(model)}; give a torch.nn.Module, such as load_model or load gives.")
     size = "x".join(str(side) for side in data.input_size)
     try:
         with evaluating(model), torch.no_grad():

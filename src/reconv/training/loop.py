@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from reconv.data import DataSet, as_data_set
-from reconv.errors import ArtifactError, ConfigError, DataError, TrainingError
+from reconv.errors import ArtifactError, ConfigError, DataError, TrainingError, check_kind
 from reconv.provenance import provenance_of
+from reconv.threads import few_threads
 from reconv.training.accelerator import Trackers, set_up
 from reconv.training.checkpoint import Checkpoint, checkpoint_path, checkpoints_in, latest_checkpoint, save_checkpoint
 from reconv.training.engine import Engine
@@ -27,10 +29,9 @@ from reconv.training.losses import LossFunction
 from reconv.training.progress import JsonLines, for_people
 from reconv.training.protocol import Protocol, load_protocol
 from reconv.training.records import EpochRecord, Listener, Outline, StepRecord
-from reconv.training.threads import few_threads
 
-_TOLD_EVERY = {"cpu": 1}  # steps between two looks at the losses; a look makes an accelerator wait
-_TOLD_EVERY_ELSEWHERE = 25
+_REPORT_EVERY = {"cpu": 1}  # steps between two reads of the losses; reading makes an accelerator wait
+_REPORT_EVERY_ELSEWHERE = 25
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Session:
         device: "cpu", "cuda", "cuda:1", "mps", or "auto", the fastest there is.
         progress: show a bar on a terminal, or lines elsewhere, on standard error.
         title: what they are called.
-        listeners: are told every step and epoch.
+        listeners: receive every step and epoch.
         trackers: Accelerate's trackers, by name: "tensorboard", "wandb", "mlflow" and others, if installed.
     """
 
@@ -64,7 +65,7 @@ class Trained:
 
     Attributes:
         model: of the last step; the moving average, where the protocol has one.
-        history: one record an epoch.
+        history: one record per epoch.
     """
 
     model: nn.Module
@@ -109,6 +110,9 @@ def train(
         TrainingError: a loss that is not finite, a checkpoint of another training.
         Interrupted: Ctrl-C or SIGTERM; the message says how to go on.
     """
+    check_kind("train: model", model, nn.Module)
+    check_kind("train: protocol", protocol, (Protocol, str), 'a name such as "short", or what load_protocol returns')
+    check_kind("train: teacher", teacher, (nn.Module, NoneType), "the network that the model was pruned from")
     data = as_data_set(data, only="train", seed=seed)
     if isinstance(protocol, str):
         protocol = load_protocol(protocol, data)
@@ -119,7 +123,8 @@ def train(
         check_fits(teacher, data, labels=loss is None)
         if normalization_for(teacher, data) != normalization_for(model, data):
             raise ConfigError(
-                "teacher: its input is normalized otherwise than the model's; take the net that the model was cut from."
+                "teacher: its input is normalized otherwise than the model's; take the network that the "
+                "model was pruned from."
             )
     folder = None if session.folder is None else Path(session.folder)
     if folder is not None and not session.resume and checkpoints_in(folder):
@@ -134,13 +139,13 @@ def train(
         few_threads(pixels, engine.device),
         _randomness_kept(engine.device),
         stop_request() as stop,
-        run.told(),
+        run.listened_to(),
     ):
         run.begin()
         while run.epoch < protocol.epochs:
             run.train_epoch(stop)
             run.end_epoch()
-            run.stop_if_asked(stop)
+            run.stop_if_requested(stop)
     return Trained(engine.result(), tuple(run.history))
 
 
@@ -163,7 +168,7 @@ class _Run:
     step: int = 0
     saved: Path | None = None
     sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("loss", "top1", "seconds"), 0.0))
-    _untold: list[tuple[Tensor, Tensor, float]] = field(default_factory=list)
+    _unreported: list[tuple[Tensor, Tensor, float]] = field(default_factory=list)
     _since: float = 0.0
 
     @property
@@ -176,13 +181,13 @@ class _Run:
         return bool(self.engine.accelerator.is_main_process)
 
     def begin(self) -> None:
-        """Go on from a checkpoint, if that is wanted and there is one; tell the listeners."""
+        """Go on from a checkpoint, if that is wanted and there is one; start the listeners."""
         people = [for_people(self.session.title)] if self.session.progress and self.is_first else []
         self.listeners += [*(self.session.listeners if self.is_first else ()), *people]
         if self.folder is not None and self.session.resume:
-            found = latest_checkpoint(self.folder, self.identity, self.note)
-            if found is not None:
-                self._go_on_from(found, self.folder)
+            checkpoint = latest_checkpoint(self.folder, self.identity, self.note)
+            if checkpoint is not None:
+                self._resume(checkpoint, self.folder)
         if self.folder is not None and self.is_first:
             self.listeners.append(JsonLines(self.folder / "metrics.jsonl", self.history))
         if self.session.trackers and self.is_first:
@@ -193,7 +198,7 @@ class _Run:
         for listener in self.listeners:
             listener.start(outline)
 
-    def _go_on_from(self, checkpoint: Checkpoint, folder: Path) -> None:
+    def _resume(self, checkpoint: Checkpoint, folder: Path) -> None:
         self.engine.restore(checkpoint)
         self.step = checkpoint.step
         self.saved = checkpoint_path(folder, checkpoint.step)
@@ -206,33 +211,33 @@ class _Run:
         steps = self.engine.batches.steps
         self._since = time.perf_counter()
         for images, labels in self.engine.batches.epoch(self.epoch, start=self.step - self.epoch * steps):
-            self._untold.append(self.engine.step(self.step, images, labels))
+            self._unreported.append(self.engine.step(self.step, images, labels))
             self.step += 1
-            if len(self._untold) >= _TOLD_EVERY.get(self.engine.device.type, _TOLD_EVERY_ELSEWHERE):
-                self._tell()
+            if len(self._unreported) >= _REPORT_EVERY.get(self.engine.device.type, _REPORT_EVERY_ELSEWHERE):
+                self._report()
             if self.step % steps:  # the epoch's last step is followed by its validation
-                self.stop_if_asked(stop)
-        self._tell()
+                self.stop_if_requested(stop)
+        self._report()
 
-    def stop_if_asked(self, stop: StopRequest) -> None:
-        """Save and end, if any process was told to."""
-        if self._asked_to_stop(stop):
-            self._tell()
+    def stop_if_requested(self, stop: StopRequest) -> None:
+        """Save and end, if any process received a signal."""
+        if self._is_stop_requested(stop):
+            self._report()
             self._checkpoint()
-            raise Interrupted(self._how_to_go_on(stop.received))
+            raise Interrupted(self._how_to_resume(stop.received))
 
-    def _tell(self) -> None:
-        """Look at the losses since the last look; the first that is not finite ends the training."""
-        if not self._untold:
+    def _report(self) -> None:
+        """Give the losses since the last report to the listeners; the first that is not finite ends the training."""
+        if not self._unreported:
             return
-        told = self.engine.mean(torch.stack([torch.stack(entry[:2]) for entry in self._untold])).tolist()
-        first = self.step - len(told)
-        rates = [entry[2] for entry in self._untold]
-        self._untold.clear()
+        figures = self.engine.mean(torch.stack([torch.stack(entry[:2]) for entry in self._unreported])).tolist()
+        first = self.step - len(figures)
+        rates = [entry[2] for entry in self._unreported]
+        self._unreported.clear()
         now = time.perf_counter()
         self.sums["seconds"] += now - self._since
         self._since = now
-        for step, ((loss, top1), rate) in enumerate(zip(told, rates), first):
+        for step, ((loss, top1), rate) in enumerate(zip(figures, rates), first):
             if not math.isfinite(loss):
                 raise TrainingError(self._diverged(f"the loss of step {step + 1} is {loss}", rate))
             self.sums["loss"] += loss
@@ -281,14 +286,14 @@ class _Run:
         except ArtifactError as error:
             self.note(f"{error} Training goes on; the last good checkpoint is {self.saved or 'none'}.")
 
-    def _asked_to_stop(self, stop: StopRequest) -> bool:
-        """Whether any process was told to stop; all must know it after the same step."""
+    def _is_stop_requested(self, stop: StopRequest) -> bool:
+        """Whether any process received a signal; all must know it after the same step."""
         if self.engine.accelerator.num_processes == 1:
             return bool(stop.received)
-        asked = torch.tensor(float(bool(stop.received)), device=self.engine.device)
-        return bool(self.engine.accelerator.reduce(asked, "sum") > 0)
+        requested = torch.tensor(float(bool(stop.received)), device=self.engine.device)
+        return bool(self.engine.accelerator.reduce(requested, "sum") > 0)
 
-    def _how_to_go_on(self, signal: str) -> str:
+    def _how_to_resume(self, signal: str) -> str:
         steps = self.engine.protocol.epochs * self.engine.batches.steps
         where = f"{signal or 'another process'}: stopped after step {self.step} of {steps}"
         if self.folder is None:
@@ -302,13 +307,13 @@ class _Run:
         )
 
     def note(self, text: str) -> None:
-        """Tell the listeners something."""
+        """Give the listeners something for the user to read."""
         for listener in self.listeners:
             listener.note(text)
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """Listeners are told of the end, however it comes."""
+    def listened_to(self) -> Iterator[None]:
+        """Listeners learn of the end, however it comes."""
         try:
             yield
         finally:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from reconv.data import DataSet, Share, SplitName
 from reconv.errors import ConfigError
 from reconv.modes import evaluating
+from reconv.threads import map_in_threads
 from reconv.training.evaluation import are_scores, batches_for, channels_last, describe, device_of
-from reconv.training.threads import map_in_threads
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,8 @@ from typing import NoReturn
 
 import torch
 
+from reconv.optional import optional
+
 
 def process_count() -> int:
     """How many processes the launcher started; 1 without a launcher."""
@@ -31,9 +33,7 @@ def connected(device: str) -> Iterator[None]:
     if process_count() == 1:
         yield
         return
-    from accelerate.state import PartialState
-
-    PartialState(cpu=device == "cpu")
+    optional("accelerate.state", "training in several processes").PartialState(cpu=device == "cpu")
     try:
         yield
     finally:

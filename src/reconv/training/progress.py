@@ -6,27 +6,27 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import Any
 
 from reconv.files import write_atomically
+from reconv.optional import optional
 from reconv.training.records import EpochRecord, Listener, Outline, StepRecord
 
 
 class Bar(Listener):
-    """A bar over all steps, with running loss and top-1, images a second, and the time left."""
+    """A bar over all steps, with running loss and top-1, images per second, and the time left."""
 
     _MEMORY = 0.95  # of the running means, a step
 
-    def __init__(self, console: Console, title: str) -> None:
+    def __init__(self, console: Any, title: str) -> None:
         """Draw on `console`, the bar labelled `title`."""
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
+        rich = optional("rich.progress", "a progress bar")
+        self._progress = rich.Progress(
+            rich.TextColumn("{task.description}"),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+            rich.TextColumn("{task.fields[figures]}"),
+            rich.TimeRemainingColumn(),
             console=console,
         )
         self._task = self._progress.add_task(title, figures="")
@@ -68,9 +68,9 @@ class Bar(Listener):
 
 
 class Lines(Listener):
-    """A line an epoch, for logs."""
+    """A line per epoch, for logs."""
 
-    def __init__(self, console: Console, title: str) -> None:
+    def __init__(self, console: Any, title: str) -> None:
         """Print on `console`, each line beginning with `title`."""
         self._console, self._title, self._epochs = console, title, 0
 
@@ -93,7 +93,7 @@ class Lines(Listener):
 
 
 class JsonLines(Listener):
-    """`metrics.jsonl`: one JSON object an epoch. A resumed training's file holds each epoch once."""
+    """`metrics.jsonl`: one JSON object per epoch. A resumed training's file holds each epoch once."""
 
     def __init__(self, path: Path, history: Sequence[EpochRecord]) -> None:
         """Begin the file with the epochs done before."""
@@ -116,5 +116,5 @@ def _line(record: EpochRecord) -> str:
 
 def for_people(title: str) -> Listener:
     """A bar if standard error is a terminal, lines if not."""
-    console = Console(stderr=True)
+    console = optional("rich.console", "progress (Session(progress=False) shows none)").Console(stderr=True)
     return Bar(console, title) if console.is_terminal else Lines(console, title)

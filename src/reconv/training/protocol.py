@@ -1,7 +1,7 @@
 """A training protocol: everything that decides the result of a training, besides the model, the data and the
 seed.
 
-Protocols are TOML files in `protocols/`, one an idea; a user's own file has the same keys.
+Protocols are TOML files in `protocols/`, one per idea; a user's own file has the same keys.
 """
 
 from __future__ import annotations
@@ -9,21 +9,18 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
+from functools import cache
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_type_hints
 
 from reconv.data import Augmentation, DataSet, DataSource
 from reconv.errors import ConfigError, unknown_name
 from reconv.files import read_text, read_toml
+from reconv.mappings import from_mapping, read_value, to_mapping
 
 _FOLDER = resources.files("reconv.training") / "protocols"
-
-OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("constant", "step", "cosine")
-PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Protocol:
         name: of the file it comes from.
         description: one line, for people.
         epochs: passes over the training images.
-        batch_size: images a step, over all processes together.
+        batch_size: images per step, over all processes together.
         optimizer: "sgd" or "adamw".
         learning_rate: its highest value.
         momentum, nesterov: of SGD.
@@ -47,7 +44,7 @@ class Protocol:
         label_smoothing: probability spread evenly over all classes.
         clip_norm: the gradient's norm is cut to this; 0: it is not.
         accumulate: parts that a batch is worked off in, to save memory.
-        ema: decay a step of the exponential moving average of the weights, which is then the result; 0: none.
+        ema: decay per step of the exponential moving average of the weights, which is then the result; 0: none.
         mixup, cutmix: parameter of the Beta distribution that images are mixed by; 0: they are not.
         distillation: the part of the loss that is the distance to a teacher's scores, if a teacher is given.
         temperature: by which both scores are divided for it.
@@ -62,12 +59,12 @@ class Protocol:
     name: str = "custom"
     description: str = ""
     batch_size: int = 128
-    optimizer: str = "sgd"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 5e-4
     decay_all: bool = True
-    schedule: str = "constant"
+    schedule: Literal["constant", "step", "cosine"] = "constant"
     milestones: tuple[float, ...] = ()
     gamma: float = 0.1
     warmup_epochs: float = 0.0
@@ -84,21 +81,20 @@ class Protocol:
     resized_crop: bool = False
     trivial: bool = False
     erasing: float = 0.0
-    precision: str = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
     compile: bool = False
 
     def __post_init__(self) -> None:
-        """Check each value against its rule."""
-        for field in fields(self):
-            value = _coerced(getattr(self, field.name), str(field.type))
-            holds, expected = _RULES.get(field.name, _ANY)
-            if value is None or not holds(value):
-                raise ConfigError(
-                    f"protocol {self.name}: {field.name} = {getattr(self, field.name)!r}; expected {expected}, "
-                    f"as {_KINDS[str(field.type)]}."
-                )
-            object.__setattr__(self, field.name, value)
+        """Check each value against its annotation and its range."""
+        for name, hint in _hints().items():
+            value = read_value(hint, getattr(self, name), f"protocol {self.name}: {name}")
+            object.__setattr__(self, name, value)
+        for expected, holds, names in _RANGES:
+            for name in names:
+                value = getattr(self, name)
+                if not holds(value):
+                    raise ConfigError(f"protocol {self.name}: {name} = {value!r}; give {expected}")
 
     @property
     def augmentation(self) -> Augmentation:
@@ -112,77 +108,45 @@ class Protocol:
             UnknownNameError: a key that no protocol has; the nearest ones are offered.
             ConfigError: a value of the wrong kind or out of range.
         """
-        return replace(self, **_known_keys(changes))
+        return _read(vars(self) | dict(changes), self.name)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return asdict(self) | {"milestones": list(self.milestones)}
+        mapping: dict[str, Any] = to_mapping(self)
+        return mapping
 
 
-_Rule = tuple[Callable[[Any], bool], str]
-_ANY: _Rule = (lambda value: True, "a value")
-_AT_LEAST_0: _Rule = (lambda value: 0 <= value < math.inf, "0 or more")
-_AT_LEAST_1: _Rule = (lambda value: value >= 1, "1 or more")
-_ABOVE_0: _Rule = (lambda value: 0 < value < math.inf, "more than 0")
-_FRACTION: _Rule = (lambda value: 0 <= value < 1, "a fraction in [0, 1)")
-_PART: _Rule = (lambda value: 0 <= value <= 1, "a fraction in [0, 1]")
+@cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Protocol)
 
 
-def _one_of(names: tuple[str, ...]) -> _Rule:
-    return lambda value: value in names, f"one of {', '.join(names)}"
-
-
-_RULES: dict[str, _Rule] = {
-    "epochs": _AT_LEAST_0,
-    "learning_rate": _ABOVE_0,
-    "batch_size": _AT_LEAST_1,
-    "optimizer": _one_of(OPTIMIZERS),
-    "momentum": _FRACTION,
-    "weight_decay": _AT_LEAST_0,
-    "schedule": _one_of(SCHEDULES),
-    "milestones": (
-        lambda value: all(number > 0 for number in value) and list(value) == sorted(set(value)),
-        "increasing numbers of epochs",
+# What a value has to be, how that is checked, and the keys that it holds for.
+_RANGES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
+    (
+        "a finite number, 0 or more",
+        lambda value: 0 <= value < math.inf,
+        ("epochs", "weight_decay", "warmup_epochs", "clip_norm", "mixup", "cutmix", "padding"),
     ),
-    "gamma": _ABOVE_0,
-    "warmup_epochs": _AT_LEAST_0,
-    "label_smoothing": _FRACTION,
-    "clip_norm": _AT_LEAST_0,
-    "accumulate": _AT_LEAST_1,
-    "ema": _FRACTION,
-    "mixup": _AT_LEAST_0,
-    "cutmix": _AT_LEAST_0,
-    "distillation": _PART,
-    "temperature": _ABOVE_0,
-    "padding": _AT_LEAST_0,
-    "erasing": _PART,
-    "precision": _one_of(PRECISIONS),
-}
-_KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "text",
-    "tuple[float, ...]": "a list of numbers",
-}
+    ("a number of 1 or more", lambda value: value >= 1, ("batch_size", "accumulate")),
+    (
+        "a finite number of more than 0",
+        lambda value: 0 < value < math.inf,
+        ("learning_rate", "gamma", "temperature"),
+    ),
+    ("a fraction in [0, 1)", lambda value: 0 <= value < 1, ("momentum", "label_smoothing", "ema")),
+    ("a fraction in [0, 1]", lambda value: 0 <= value <= 1, ("distillation", "erasing")),
+    (
+        "increasing numbers of epochs",
+        lambda value: all(number > 0 for number in value) and list(value) == sorted(set(value)),
+        ("milestones",),
+    ),
+)
 
 
-def _coerced(value: Any, kind: str) -> Any:
-    """The value as the field's type has it, such as 1 as 1.0; None if it is of another kind."""
-    if kind == "float":
-        return float(value) if type(value) in (int, float) and value == value else None
-    if kind == "tuple[float, ...]":
-        numbers = value if isinstance(value, list | tuple) else (None,)
-        return None if any(type(item) not in (int, float) for item in numbers) else tuple(map(float, numbers))
-    return value if type(value).__name__ == kind else None
-
-
-def _known_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    known = [field.name for field in fields(Protocol)]
-    for key in values:
-        if key not in known:
-            raise unknown_name("protocol key", key, known)
-    return dict(values)
+def _read(values: Mapping[str, Any], name: str) -> Protocol:
+    """A protocol from its keys, checked; 1 counts as 1.0 where a number is wanted."""
+    return from_mapping(Protocol, {"name": name} | dict(values), f"protocol {name}")
 
 
 # --- by name ------------------------------------------------------------------------------------------------
@@ -217,10 +181,10 @@ def load_protocol(name: str, data_set: DataSet | str = "", overrides: Mapping[st
         ArtifactError: a file that cannot be read.
     """
     if name.endswith(".toml"):
-        protocol = _read(Path(name), Path(name).stem)
+        protocol = _read(read_toml(Path(name)), Path(name).stem)
     else:
         key = _shipped(name, data_set)
-        protocol = _read(_FOLDER / f"{key}.toml", key)
+        protocol = _read(read_toml(_FOLDER / f"{key}.toml"), key)
     return protocol.override(overrides or {})
 
 
@@ -273,8 +237,10 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(f"protocol key {text!r}: no value; write key=value, such as learning_rate=0.01")
         if key in values:
             raise ConfigError(f"protocol key {key}: given twice; give it once")
+        if key not in Protocol.__dataclass_fields__:
+            raise unknown_name("protocol key", key, Protocol.__dataclass_fields__)
         values[key] = _toml_value(value)
-    return _known_keys(values)
+    return values
 
 
 def _toml_value(text: str) -> Any:
@@ -282,11 +248,3 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _read(path: Path | Traversable, name: str) -> Protocol:
-    values = _known_keys(read_toml(path))
-    missing = [key for key in ("epochs", "learning_rate") if key not in values]
-    if missing:
-        raise ConfigError(f"protocol {name}: {path} does not give {' and '.join(missing)}; add them.")
-    return Protocol(**{"name": name} | values)

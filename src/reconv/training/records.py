@@ -1,4 +1,4 @@
-"""What a training tells while it runs, and to whom."""
+"""What a training reports while it runs, and to whom."""
 
 from __future__ import annotations
 
@@ -82,14 +82,13 @@ class EpochRecord:
 
 
 class Listener:
-    """Is told what happens; each method may be overridden. Only the first process has listeners."""
+    """Receives what happens in a training; override what is wanted. Only the first process has listeners."""
 
     def start(self, outline: Outline) -> None:
         """Training begins, or goes on."""
 
     def step(self, record: StepRecord) -> None:
-        """A step is done. On an accelerator steps are told in groups, since asking for a loss makes it
-        wait."""
+        """A step is done. On an accelerator steps come in groups, since reading a loss makes it wait."""
 
     def epoch(self, record: EpochRecord) -> None:
         """An epoch is done, its validation too."""

@@ -6,33 +6,14 @@ processes there are. PyTorch's own layer does this on accelerators only; the one
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-
-
-class _SumOverProcesses(torch.autograd.Function):
-    """y = sum of x over all processes; since every process's loss sees y, dx is the sum of all their dy."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return _summed(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _summed(gradient)
-
-
-def _summed(x: Tensor) -> Tensor:
-    total = x.clone(memory_format=torch.contiguous_format)
-    torch.distributed.all_reduce(total)
-    return total
+from torch.distributed.nn.functional import all_reduce
 
 
 def _total(x: Tensor) -> Tensor:
-    total: Tensor = _SumOverProcesses.apply(x)
-    return total
+    """The sum over all processes; its gradient is the sum of theirs, since every process's loss sees it."""
+    return all_reduce(x.contiguous())  # type: ignore[no-any-return]
 
 
 class _Synchronized(nn.Module):
@@ -70,22 +51,8 @@ def _update(layer: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tens
         layer.running_var.lerp_(variance, momentum)
 
 
-class _BatchNorm1d(_Synchronized, nn.BatchNorm1d):
-    pass
-
-
-class _BatchNorm2d(_Synchronized, nn.BatchNorm2d):
-    pass
-
-
-class _BatchNorm3d(_Synchronized, nn.BatchNorm3d):
-    pass
-
-
 _KINDS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.BatchNorm1d: _BatchNorm1d,
-    nn.BatchNorm2d: _BatchNorm2d,
-    nn.BatchNorm3d: _BatchNorm3d,
+    kind: type(kind.__name__, (_Synchronized, kind), {}) for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 }
 
 

@@ -69,8 +69,8 @@ class Recipe:
 @cache
 def _recipe_files() -> dict[tuple[str, int], str]:
     names = (entry.name for entry in (files("reconv.zoo") / "recipes").iterdir())
-    found = (_FILE_NAME.fullmatch(name) for name in names)
-    return {(match[1], int(match[2])): match[0] for match in found if match}
+    matches = (_FILE_NAME.fullmatch(name) for name in names)
+    return {(match[1], int(match[2])): match[0] for match in matches if match}
 
 
 def recipe_numbers() -> dict[str, tuple[int, ...]]:
