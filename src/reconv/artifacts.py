@@ -56,6 +56,13 @@ def save(model: nn.Module, path: PathLike, *, plan: Plan | None = None, overwrit
 
     Raises:
         ArtifactError: the folder exists, or cannot be written.
+
+    Example:
+        >>> import torch, reconv
+        >>> model = reconv.load_model("resnet20")
+        >>> graph = reconv.trace(model, torch.zeros(1, 3, 32, 32))
+        >>> plan = reconv.choose(graph, reconv.score(graph, "l1"), reconv.Budget(macs=0.5))
+        >>> reconv.save(reconv.prune(model, plan), "resnet20-half", plan=plan)
     """
     check_kind("save: model", model, nn.Module)
     check_kind("save: path", path, (str, os.PathLike), "the path of the folder to write")
@@ -110,6 +117,13 @@ def load(path: PathLike, *, model: nn.Module | None = None) -> nn.Module:
         ArtifactError: anything missing, truncated, corrupt, changed since, or of a newer reconv.
         UnknownNameError: an architecture that the installed libraries do not have.
         WeightsError: tensors that do not fit the architecture, or hold NaN or infinity.
+
+    Example:
+        >>> import torch, reconv
+        >>> reconv.save(reconv.load_model("resnet20"), "resnet20-saved")
+        >>> model = reconv.load("resnet20-saved")
+        >>> model(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
     """
     check_kind("load: path", path, (str, os.PathLike), "the path of a folder that reconv.save wrote")
     check_kind("load: model", model, (nn.Module, NoneType))

@@ -143,6 +143,12 @@ def register(item: R) -> R:
 
     Raises:
         ConfigError: an item of no such class, or with a name that another one has.
+
+    Example:
+        >>> import reconv
+        >>> peak = reconv.Criterion("peak", "largest weight", of_layer=lambda layer: layer.filters.abs().amax(1))
+        >>> reconv.register(peak).name
+        'peak'
     """
     registry = getattr(type(item), "registry", None)
     if not isinstance(registry, Registry):

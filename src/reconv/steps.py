@@ -101,6 +101,11 @@ class Repair(Step):
 
     Args:
         images: how many calibration images; None: as many as everything else looks at.
+
+    Example:
+        >>> import reconv
+        >>> reconv.Compression(after=(reconv.Repair(images=500),)).after
+        (Repair(images=500),)
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"images"})
@@ -139,6 +144,11 @@ class Recalibrate(Step):
 
     Args:
         images: how many calibration images; None: as many as everything else looks at.
+
+    Example:
+        >>> import reconv
+        >>> reconv.Compression(after=(reconv.Recalibrate(images=500),)).after
+        (Recalibrate(images=500),)
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"images"})
@@ -307,6 +317,11 @@ class Finetune(TrainConfig, Step):
         batch_size: images per step; None: the protocol's.
         changes: other keys of the protocol and their values, such as `{"schedule": "cosine"}`.
         teacher: a saved network whose outputs are learned too; "base": the network before pruning.
+
+    Example:
+        >>> import reconv
+        >>> reconv.Finetune("short", epochs=2).epochs
+        2
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})

@@ -58,6 +58,11 @@ class Product(NamedTuple):
         owner: number of the layer, parameter or piece of memory that it belongs to.
         span: the first and the last operator at whose end it is held; a cost of such terms is the largest sum held at
             any time. None: it counts always.
+
+    Example:
+        >>> import numpy as np, reconv
+        >>> reconv.Product(9.0, [np.arange(16), np.arange(8)]).coefficient  # a 3x3 kernel per pair of channels
+        9.0
     """
 
     coefficient: float

@@ -62,6 +62,14 @@ class ConvGeometry:
 
     Raises:
         GeometryError: a size below one, a negative padding, or a kernel that does not fit its padded input.
+
+    Example:
+        >>> import torch, reconv
+        >>> geometry = reconv.ConvGeometry(input_size=32, kernel=3, stride=2, padding=1)
+        >>> geometry.output_size
+        (16, 16)
+        >>> reconv.ConvGeometry.of(torch.nn.Conv2d(3, 8, 3, stride=2, padding=1), input_size=32) == geometry
+        True
     """
 
     input_size: Pair

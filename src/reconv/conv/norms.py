@@ -92,6 +92,12 @@ def channel_norms(
 
     Source: Sun & Shi, "Towards Better Structured Pruning Saliency by Reorganizing Convolution", WACV 2024;
     for strides above one they take the stride-1 operator on the output map, here it is the layer's own.
+
+    Example:
+        >>> import torch, reconv
+        >>> norms = reconv.channel_norms(torch.ones(2, 3, 1, 1), reconv.ConvGeometry(input_size=8, kernel=1))
+        >>> norms["spectral"]
+        tensor([1.7321, 1.7321], dtype=torch.float64)
     """
     problem = ConvProblem(weight, geometry, groups, name)
     return channel_norms_of_layers([problem], norms=norms, direction=direction, exact=exact, tol=tol)[0]

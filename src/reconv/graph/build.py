@@ -51,6 +51,14 @@ def trace(
     Raises:
         GraphError: the model does not run on the example, or has no layer. UnknownNameError, ConfigError: a layer or
             parameter in `tie` or `freeze` that does not exist; tied channels of different number.
+
+    Example:
+        >>> import torch, reconv
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> reconv.trace(model, torch.zeros(1, 3, 8, 8))
+        2 layers, 2 groups of channels
+          0: 16 channels of 1 layer; free
+          2: 8 channels of 1 layer; network output (classifier)
     """
     check_kind("trace: model", model, nn.Module)
     load_extensions()

@@ -169,6 +169,16 @@ class ChannelGraph:
         notes: remarks for the user. labels: class of every label of the trace.
         forward: the operators of a forward pass, with the labels of what they give.
         statistics: of every mean or the like of a forward pass, in order, the classes that it runs over, axis by axis.
+
+    Example:
+        >>> import torch, reconv
+        >>> graph = reconv.trace(reconv.load_model("resnet20"), torch.zeros(1, 3, 32, 32))
+        >>> len(graph.layers), len(graph.groups)
+        (20, 11)
+        >>> graph.groups[0]
+        ChannelGroup(conv1: 64 channels of 10 layers; residual stream)
+        >>> graph.layer("layer1.0.conv1").macs()
+        2359296
     """
 
     model: nn.Module

@@ -72,6 +72,14 @@ def register_adapter(kind: type[nn.Module], sizes_of: Callable[[Any], Edits]) ->
         kind: of the module; it comes before the kinds in the table.
         sizes_of: from a module whose parameters have been cut, and those of its children, to what its attributes
             have to be: `lambda m: {"width": m.weight.shape[0]}`.
+
+    Example:
+        >>> import torch, reconv
+        >>> class Scale(torch.nn.Module):
+        ...     def __init__(self, width):
+        ...         super().__init__()
+        ...         self.width, self.weight = width, torch.nn.Parameter(torch.ones(width))
+        >>> reconv.register_adapter(Scale, lambda module: {"width": len(module.weight)})
     """
     SIZES.insert(0, (kind, sizes_of))
 

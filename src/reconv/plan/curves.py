@@ -21,6 +21,12 @@ class Curve:
         order: positions of the group's units, first to go first; removals keep a grouped operator's cells balanced.
             Units that are not named stay.
         errors: predicted error after 0, 1, 2, ... removals, on one scale for all groups.
+
+    Example:
+        >>> import numpy as np, reconv
+        >>> curve = reconv.Curve(order=np.array([2, 0, 1]), errors=np.array([0.0, 0.1, 0.4, 1.0]))
+        >>> float(curve.errors[2])  # after channels 2 and 0 are gone
+        0.4
     """
 
     order: Plane
@@ -33,6 +39,12 @@ class ErrorCurves(Mapping[str, Curve]):
 
     Args:
         criterion: whose order of channels they follow. curves: by the group's name.
+
+    Example:
+        >>> import numpy as np, reconv
+        >>> curve = reconv.Curve(order=np.array([2, 0, 1]), errors=np.array([0.0, 0.1, 0.4, 1.0]))
+        >>> list(reconv.ErrorCurves("mine", {"conv1": curve}))
+        ['conv1']
     """
 
     criterion: str

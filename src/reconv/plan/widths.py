@@ -25,6 +25,14 @@ def choose_widths(graph: ChannelGraph, saliency: Saliency, widths: Mapping[str, 
     Raises:
         UnknownNameError: a layer that the model has not. ConfigError: a width outside 1..channels.
         BudgetError: a width that cannot be had, because channels are frozen or must go in equal numbers.
+
+    Example:
+        >>> import torch, reconv
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> graph = reconv.trace(model, torch.zeros(1, 3, 8, 8))
+        >>> plan = reconv.choose_widths(graph, reconv.score(graph, "l1"), {"0": 4})
+        >>> reconv.prune(model, plan)[0].out_channels
+        4
     """
     group_of = {layer: group for group in graph.groups for layer in group.producers}
     requested: dict[str, int] = {}

@@ -36,6 +36,14 @@ def curves_of(
     Args:
         graph, saliency, moments: of the same network.
         coupled: residual streams too. reverse: the highest scores go first.
+
+    Example:
+        >>> import torch, reconv
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> graph = reconv.trace(model, torch.zeros(1, 3, 8, 8))
+        >>> moments = reconv.gather_moments(graph, torch.randn(64, 3, 8, 8))
+        >>> list(reconv.curves_of(graph, reconv.score(graph, "l1"), moments))
+        ['0']
     """
     orders = {name: removal_order(scores, reverse) for name, scores in unit_scores(graph, saliency).items()}
     return error_curves(graph, moments, orders=orders, coupled=coupled, criterion=described(saliency, reverse))

@@ -41,6 +41,11 @@ def dead_leaves(
         ConfigError: no image, or a side below 4 pixels.
 
     Cost: about 0.5 s for 1,000 images of 32 x 32.
+
+    Example:
+        >>> import reconv
+        >>> reconv.dead_leaves(2, 32).shape
+        torch.Size([2, 3, 32, 32])
     """
     height, width = (size, size) if isinstance(size, int) else size
     if n < 1 or min(height, width) < 4:

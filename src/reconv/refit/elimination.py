@@ -159,6 +159,13 @@ def error_curves(
         orders: by group, positions in the order of another criterion; greedy elimination by default.
         coupled: residual streams too.
         criterion: whose orders these are, for a plan to say.
+
+    Example:
+        >>> import torch, reconv
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> graph = reconv.trace(model, torch.zeros(1, 3, 8, 8))
+        >>> curves = reconv.error_curves(graph, reconv.gather_moments(graph, torch.randn(64, 3, 8, 8)))
+        >>> plan = reconv.choose(graph, curves, reconv.Budget(macs=0.5))
     """
     curves = {}
     for group in graph.groups:

@@ -44,6 +44,16 @@ def repair(
 
     Cost: two forward passes and, for a layer with m inputs and n rows, n m^2 + m^3 / 3 multiply-adds; for two layers
         that are refined together about four forward passes of both an iteration, on `settings.joint_rows` positions.
+
+    Example:
+        >>> import torch, reconv
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> graph = reconv.trace(model, torch.zeros(1, 3, 8, 8))
+        >>> plan = reconv.choose(graph, reconv.score(graph), reconv.Budget(macs=0.5))
+        >>> small = reconv.prune(model, plan)
+        >>> repaired = reconv.repair(small, plan=plan, reference=model, images=torch.randn(64, 3, 8, 8))
+        >>> repaired[0].weight.equal(small[0].weight), repaired[2].weight.equal(small[2].weight)
+        (True, False)
     """
     return repair_with_report(small, plan=plan, reference=reference, images=images, settings=settings)[0]
 

@@ -45,6 +45,13 @@ def gather_moments(
 
     Raises:
         DataError: images that cannot be used.
+
+    Example:
+        >>> import torch, reconv
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> graph = reconv.trace(model, torch.zeros(1, 3, 8, 8))
+        >>> list(reconv.gather_moments(graph, torch.randn(64, 3, 8, 8)))
+        ['0', '2']
     """
     settings = settings or Settings()
     check_images(images)

@@ -107,8 +107,8 @@ class Criterion:
     Example:
         >>> import torch, reconv
         >>> peak = reconv.Criterion("peak", "largest weight", of_layer=lambda layer: layer.filters.abs().amax(1))
-        >>> graph = reconv.trace(torch.nn.Linear(4, 2), torch.randn(1, 4))
-        >>> reconv.score(graph, peak).values[""].shape
+        >>> graph = reconv.trace(torch.nn.Sequential(torch.nn.Linear(4, 2)), torch.randn(1, 4))
+        >>> reconv.score(graph, peak).values["0"].shape
         torch.Size([2])
     """
 

@@ -52,6 +52,14 @@ def prune(model: nn.Module, plan: Removal) -> nn.Module:
 
     Raises:
         GraphError: the model's parameters are not those that the plan is for.
+
+    Example:
+        >>> import torch, reconv
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> graph = reconv.trace(model, torch.zeros(1, 3, 8, 8))
+        >>> small = reconv.prune(model, reconv.choose(graph, reconv.score(graph), reconv.Budget(macs=0.5)))
+        >>> small[0]
+        Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
     """
     check_kind("prune: model", model, nn.Module)
     check_plan("prune: plan", plan)

@@ -45,6 +45,14 @@ def verify(model: nn.Module, small: nn.Module, plan: Removal, seed: int = 0) -> 
     Raises:
         GraphError: a proof would be void (the outputs do not depend on the input, the model holds no numbers), or
             `small` is not what the plan leaves.
+
+    Example:
+        >>> import torch, reconv
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> graph = reconv.trace(model, torch.zeros(1, 3, 8, 8))
+        >>> plan = reconv.choose(graph, reconv.score(graph), reconv.Budget(macs=0.5))
+        >>> reconv.verify(model, reconv.prune(model, plan), plan) < 1e-12
+        True
     """
     if any(t.is_meta for t in model.parameters()):
         raise GraphError(f"{type(model).__name__}: on the meta device there is nothing to compute; load weights first")

@@ -49,6 +49,12 @@ def load_model(
         ConfigError: arguments that do not go together.
         ArtifactError: a weights file that is missing, truncated or corrupt.
         WeightsError: weights that do not fit, or hold NaN or infinity.
+
+    Example:
+        >>> import reconv
+        >>> model = reconv.load_model("resnet20", num_classes=100)
+        >>> model.fc
+        Linear(in_features=64, out_features=100, bias=True)
     """
     check_kind("load_model: name", name, str, 'a name such as "resnet56", or the folder of a saved model')
     if num_classes is not None:

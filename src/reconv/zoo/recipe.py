@@ -90,6 +90,12 @@ def load_recipe(model: str, number: int) -> Recipe:
 
     Raises:
         UnknownNameError: none was published; the message lists those that were.
+
+    Example:
+        >>> import reconv
+        >>> recipe = reconv.load_recipe("resnet56", 1)
+        >>> recipe.model, recipe.number
+        ('resnet56', 1)
     """
     name = canonical_name(model)
     bare = name.removeprefix("torchvision:")
