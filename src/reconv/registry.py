@@ -38,7 +38,7 @@ KINDS = {
     "figures": "reconv.report:Figure",
     "sources": "reconv.zoo.sources:ModelSource",
 }
-"""What `reconv list` shows, and the class of each: a kind is imported when it is asked for."""
+"""What `reconv list` shows, and the class of each: a kind is imported on first use."""
 
 
 class Named(Protocol):

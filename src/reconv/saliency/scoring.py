@@ -140,7 +140,7 @@ def score_all(
         criteria: names or aliases of registered criteria (`reconv list criteria`), or criteria themselves.
         direction: "forward" for output channels, "backward" for input channels.
         exact: norms by the exact algorithms only, however long they take.
-        tol: relative error asked of the norms.
+        tol: relative error of the norms at most.
         seed: for criteria that draw numbers.
         moments: from `gather_moments`, for criteria that need them.
         gradients: from `gather_gradients`, for criteria that need them.
