@@ -26,7 +26,7 @@ class _Twice(nn.Module):
 
 def test_all_calls_of_a_pass_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = count()
-    monkeypatch.setattr("reconv.cost.layer_times.now", lambda _: float(next(ticks)))  # every call takes a second
+    monkeypatch.setattr("reconv.cost.timing.now", lambda *_: float(next(ticks)))  # every call takes a second
     names = ("shared", "last", "not there")
     for times in layer_latencies((_Twice(), _Twice()), names, torch.zeros(16, 1, 8, 8), runs=5):
         assert {name: (time.median, time.runs, time.batch) for name, time in times.items()} == {

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from circle import Circle
+from reconv.cost import total_macs
 from reconv.errors import ArtifactError, BudgetError, ConfigError, UnknownNameError
 from reconv.graph import trace
 from reconv.plan import (
@@ -185,7 +186,7 @@ def test_a_budget_out_of_reach_says_what_can_be(limit: str) -> None:
     with pytest.raises(BudgetError, match=rf"budget: {limit}=0.01 asks for at most .* have to stay; ask for") as caught:
         choose(GRAPH, SCORES, Budget(**{limit: 0.01}))
     text = str(caught.value)
-    assert "or cut residual streams too (coupled)" in text
+    assert "(coupled)" not in text  # that would not be enough either
     possible = float(text.split(f"{limit}=")[2].split()[0])
     choose(GRAPH, SCORES, Budget(**{limit: possible}))
     with pytest.raises(BudgetError, match="have to stay") as caught:
@@ -335,6 +336,21 @@ def test_a_coarse_step_is_given_back_or_said() -> None:
     assert choose(GRAPH, SCORES, Budget(params=10_000)).notes[0].startswith("nothing had to go")
 
 
+@pytest.mark.parametrize("share", [0.35, 0.6, 0.85])
+def test_no_further_step_could_be_given_back(share: float) -> None:
+    plan = choose(GRAPH, SCORES, Budget(macs=share), scheme="global", limits=Limits(multiple=4), coupled=True)
+    assert plan.macs[1] <= share * plan.macs[0]
+    for group, row in zip(GRAPH.groups, plan.groups, strict=True):
+        removed = np.setdiff1d(np.arange(row.size), row.kept)
+        if len(removed):
+            last = removed[np.argsort(np.array(row.scores)[removed], kind="stable")]
+            cells = np.unique(group.cells)
+            step = [unit for cell in cells for unit in last[group.cells[last] == cell][-4 // len(cells) :]]
+            wider = plan.keep
+            wider[group.units[step]] = True
+            assert total_macs(GRAPH.layers, wider) > share * plan.macs[0]
+
+
 def test_limits_from_text() -> None:
     found = Limits.parse(4, 8, ["layer4.*=0.25", "stem = 0"], ["head*"])
     assert found == Limits(4, 8, {"head*": 0.0, "layer4.*": 0.25, "stem": 0.0})
@@ -354,7 +370,7 @@ def test_rescalings_keep_the_order_and_are_stated(name: str) -> None:
 def test_rescalings_that_cannot_be() -> None:
     with pytest.raises(UnknownNameError, match="rescale: 'men' is not known; did you mean mean"):
         choose(GRAPH, SCORES, Budget(macs=0.5), scheme="global", rescale="men")
-    with pytest.raises(ConfigError, match="rescale: 'max' has no say in a uniform plan"):
+    with pytest.raises(ConfigError, match="rescale: 'max' has no effect on a uniform plan"):
         choose(GRAPH, SCORES, Budget(macs=0.5), rescale="max")
 
 
@@ -504,5 +520,5 @@ def test_a_printed_plan_says_what_why_and_what_it_costs() -> None:
         assert f"{before:,} -> " in line
         assert f" {after:,} " in line.replace(" bytes", " ")
     assert f"  stem, back: 12 -> 12  {STREAM}" in text
-    assert "  inner: 20 -> 12 (asked 10)  only 4 at a time may go, one from every part" in text
-    assert "  head: 4 -> 4 (asked 2)  network output (classifier)" in text
+    assert "  inner: 20 -> 12 (requested 10)  only 4 at a time may go, one from every part" in text
+    assert "  head: 4 -> 4 (requested 2)  network output (classifier)" in text

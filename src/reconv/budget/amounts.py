@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from reconv.budget.kinds import Cost
-from reconv.errors import ConfigError, unknown_name
+from reconv.errors import ConfigError, unknown_name, wrong_kind
 
 _NUMBER = re.compile(r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?|[-+]?inf|nan)\s*([a-zµ%]*)", re.IGNORECASE)
 
@@ -71,7 +71,7 @@ class Budget:
             raise ConfigError("budget: nothing is limited; give macs=, params= or channels=, such as macs=0.5")
         for name, value in self.limits.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ConfigError(f"budget: {name} is {value!r}; give a number, such as {name}=0.5 to keep half")
+                raise wrong_kind(f"budget: {name}", value, f"a number, such as {name}=0.5 to keep half")
             whole = value >= 1 and float(value).is_integer()
             if not (math.isfinite(value) and (0 < value < 1 or whole)):
                 raise ConfigError(

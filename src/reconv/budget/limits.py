@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from reconv.errors import ConfigError, unknown_name
+from reconv.errors import ConfigError, check_kind, unknown_name
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,12 @@ class Limits:
         multiple: a cut layer keeps a multiple of this many output channels.
         most: pattern of layer names (`layer4.*`) -> the share of their output channels that may go at most; 0 leaves
             them whole. The first pattern that fits a layer counts.
+
+    Example:
+        >>> import reconv
+        >>> limits = reconv.Limits(minimum=8, multiple=4, most={"conv1": 0, "layer4.*": 0.25})
+        >>> limits.least("layer4.0.conv1", 512)
+        384
     """
 
     minimum: int = 1
@@ -26,6 +32,9 @@ class Limits:
     most: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("minimum", "multiple"):
+            check_kind(f"limits: {name}", getattr(self, name), int, "a whole number of channels, such as 8")
+        check_kind("limits: most", self.most, Mapping, 'a mapping of patterns to shares, such as {"layer4.*": 0.25}')
         if self.minimum < 1 or self.multiple < 1:
             raise ConfigError(
                 f"limits: minimum={self.minimum}, multiple={self.multiple}; both are whole numbers of at least 1"

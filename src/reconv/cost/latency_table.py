@@ -8,7 +8,7 @@ quartiles of what was timed, and the slopes, none of them negative, are fitted b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -57,7 +57,7 @@ class Features:
         return macs, written
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LatencyTable:
     """Predicts how long a forward pass takes.
 
@@ -71,11 +71,14 @@ class LatencyTable:
             between, it is a straight line.
     """
 
-    features: Features = field(repr=False)
+    features: Features
     constant: float
-    ramps: npt.NDArray[np.float64] = field(repr=False)
-    whole: Mask = field(repr=False)
+    ramps: npt.NDArray[np.float64]
+    whole: Mask
     measured: tuple[tuple[float, float], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"LatencyTable({len(self.features.modules)} modules, {self._whole / 1000:.4g} ms)"
 
     def microseconds(self, keep: Mask) -> float:
         """Predicted time of a forward pass when only these channel classes stay."""

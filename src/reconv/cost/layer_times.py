@@ -1,4 +1,4 @@
-"""How long each layer takes, in two networks that take turns on the same images."""
+"""How long each layer takes, in two networks interleaved on the same images."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _WARMUP = 2
 def layer_latencies(
     models: Sequence[nn.Module], names: Iterable[str], images: Tensor, runs: int = 15
 ) -> list[dict[str, Latency]]:
-    """Time the layers of several models within their forward passes; the models take turns.
+    """Time the layers of several models within their forward passes; the models are interleaved.
 
     Args:
         models: on the device; their modes are restored. names: of modules; those that a model has not are left out.
         images: one batch, on the models' device. runs: timed passes.
 
     Returns:
-        By model, by layer: seconds a pass that the module's own forward took, all its calls together. A clock around
+        By model, by layer: seconds per pass that the module's own forward took, all its calls together. A clock around
         every layer costs a microsecond or two each, so the sum is more than the network's latency; ratios are what
         this is for.
     """

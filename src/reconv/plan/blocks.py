@@ -16,21 +16,21 @@ import numpy as np
 
 from reconv.cost.terms import Values
 from reconv.graph.labels import Plane
-from reconv.plan.ascent import DEAREST, highest
+from reconv.plan.ascent import HIGHEST_PRICE, highest
 from reconv.plan.tables import Tables
 
-_MOST = 2048  # partial plans at a time
+_MOST = 2048  # partial plans kept from group to group; more make a block inexact
 _CELLS = 32  # of a cost, where there are several: in each cell the best partial plan is kept
 _EQUAL = 1e-12  # shares of a whole: costs that differ by less are equal
 
 
 @dataclass(frozen=True)
 class Block:
-    """What was found for some groups.
+    """The best steps of some groups.
 
     Args:
-        steps: of all groups; None where nothing better was found.
-        exact: nothing better there is.
+        steps: of all groups; None where nothing is better.
+        exact: it is proved that nothing is better.
     """
 
     steps: Plane | None
@@ -42,7 +42,7 @@ def best_of_block(tables: Tables, taken: Plane, groups: Sequence[int], weights: 
 
     Args:
         tables: of all groups. taken: steps of all groups. groups: no cost joins any two of them.
-        weights: prices of the limits to look around; those of others are looked for everywhere.
+        weights: prices of the limits to search near; those of other limits are searched everywhere.
     """
     counts = tables.counts(taken)
     lost, costs = [], []
@@ -52,12 +52,12 @@ def best_of_block(tables: Tables, taken: Plane, groups: Sequence[int], weights: 
         costs.append(table - table[:, [taken[i]]])
         lost.append(tables.groups[i].lost - tables.groups[i].lost[taken[i]])
     slack = tables.slack(taken)
-    prices, bound, found = _dual(
+    prices, bound, within = _dual(
         lost, costs, slack, np.array([weights.get(n, np.nan) for n in tables.spending.allowed])
     )
     at_hand = np.array([taken[i] for i in groups])
-    best = min((sum_of(lost, steps), k) for k, steps in enumerate((at_hand, *found)))
-    start = (at_hand, *found)[best[1]]
+    best = min((sum_of(lost, steps), k) for k, steps in enumerate((at_hand, *within)))
+    start = (at_hand, *within)[best[1]]
     ends, exact = _combined(lost, costs, slack, prices, best[0] - bound)
     for steps in (*ends, *([start] if start is not at_hand else [])):
         result = taken.copy()
@@ -71,9 +71,9 @@ def sum_of(lost: Sequence[Values], steps: Plane) -> float:
     return float(sum(table[n] for table, n in zip(lost, steps, strict=True)))
 
 
-def _dual(lost: list[Values], costs: list[Values], slack: Values, known: Values) -> tuple[Values, float, list[Plane]]:
+def _dual(lost: list[Values], costs: list[Values], slack: Values, near: Values) -> tuple[Values, float, list[Plane]]:
     """Prices, what no choice within the slack is below, and choices within it that were met on the way."""
-    found: list[Plane] = []
+    within: list[Plane] = []
     bound = -np.inf
 
     def value_at(prices: Values) -> tuple[float, Values]:
@@ -83,21 +83,21 @@ def _dual(lost: list[Values], costs: list[Values], slack: Values, known: Values)
         value = sum_of(lost, steps) + float(prices @ over)
         bound = max(bound, value)
         if (over <= 0).all():
-            found.append(steps)
+            within.append(steps)
         return value, over
 
-    if len(slack) > 1 and not np.isnan(known).any():
-        value_at(known)  # near enough, and better ones of several limits take as long as all the rest
-        return known, bound, found
+    if len(slack) > 1 and not np.isnan(near).any():
+        value_at(near)  # good enough: better ones for several limits would take as long as all the rest
+        return near, bound, within
     zero, scale = np.zeros(len(slack)), max(sum(float(np.ptp(own)) for own in lost), 1e-30)
-    prices = highest(value_at, zero, zero + DEAREST * scale, tolerance=1e-3, looks=30)
-    return prices, bound, found
+    prices = highest(value_at, zero, zero + HIGHEST_PRICE * scale, tolerance=1e-3, evaluations=30)
+    return prices, bound, within
 
 
 def _combined(
     lost: list[Values], costs: list[Values], slack: Values, prices: Values, gap: float
 ) -> tuple[list[Plane], bool]:
-    """Choices that lose less than the gap allows, the best first, and whether all were looked at."""
+    """Choices that lose less than the gap allows, the best first, and whether all were compared."""
     options = []
     for own, cost in zip(lost, costs, strict=True):
         regret = own + prices @ cost

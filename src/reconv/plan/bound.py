@@ -6,7 +6,7 @@ For prices p >= 0 on the limits, every plan n within the budget loses at least
 
 A cost is a constant, plus tables over the steps of one group, plus products of tables of two groups (a layer's inputs
 times its outputs). Where the products join the groups to a forest, the minimum is found exactly, group by group from
-its leaves (dynamic programming). A product that would close a circle is replaced by a plane below it (McCormick):
+its leaves (dynamic programming). A product that would close a cycle is replaced by a plane below it (McCormick):
 x y >= u y + v x - u v for x <= u, y <= v, and likewise for lower ends. Steps of a group with which no plan could beat
 the one at hand are then left out, which narrows those ranges, and so on.
 """
@@ -19,11 +19,11 @@ import numpy as np
 
 from reconv.cost.terms import Terms, Values
 from reconv.graph.labels import Plane
-from reconv.plan.ascent import DEAREST, highest
+from reconv.plan.ascent import HIGHEST_PRICE, highest
 from reconv.plan.tables import Tables
 
-_NEAR = 4.5  # times and through
-_COARSE = 64  # points
+_PRICE_FACTOR = 4.5  # a second search looks at prices from 1/4.5 to 4.5 times those candidates before
+_COARSE = 64  # points; of more, a hull of every eighth point sorts most out first
 
 
 Pair = tuple[int, int]
@@ -54,9 +54,9 @@ class Dual:
         self.bound = float(sum(min(0.0, table.min()) for table in lost))
         self.prices = np.zeros(len(costs))
         self.problem = _Problem(lost, costs) if costs else None
-        self.found: list[Plane] = []
+        self.candidates: list[Plane] = []
         if self.problem is not None:
-            bound, self.prices, self.found = self.problem.best_bound()
+            bound, self.prices, self.candidates = self.problem.best_bound()
             self.bound = max(self.bound, bound)
 
     @property
@@ -70,15 +70,15 @@ class Dual:
         return dict(zip(self.limits, self.prices.tolist(), strict=True))
 
     def tighten(self, taken: Plane) -> bool:
-        """Raise the bound by looking around a plan; whether that may be done again.
+        """Raise the bound near a plan; whether that may be done again.
 
         Planes touch the products that they replace at the plan, and steps that cannot beat it are left out.
         """
         problem, reached = self.problem, self.tables.lost(taken)
-        if problem is None or not problem.circles:
+        if problem is None or not problem.has_cycles:
             return False
         problem.taken = taken
-        bound, prices, self.found = problem.best_bound(self.prices)
+        bound, prices, self.candidates = problem.best_bound(self.prices)
         raised = bound > self.bound
         if raised:
             self.bound, self.prices = bound, prices
@@ -91,13 +91,13 @@ def _cost(tables: Tables, name: str) -> _Cost:
     cost = _Cost(tables.spending.allowed[name] / whole, [np.zeros(g.steps + 1) for g in tables.groups])
     owners: dict[int, list[tuple[int, int]]] = {}
     for i, group in enumerate(tables.groups):
-        for place, row in enumerate(group.rows):
-            owners.setdefault(int(row), []).append((i, place))
+        for position, row in enumerate(group.rows):
+            owners.setdefault(int(row), []).append((i, position))
     fixed = tables.full.copy()  # counts that no group changes: what is left of each when every group is taken out
     parts: dict[int, list[tuple[int, Values]]] = {}
-    for row, found in owners.items():
-        for i, place in found:
-            less = tables.groups[i].less[place]
+    for row, members in owners.items():
+        for i, position in members:
+            less = tables.groups[i].less[position]
             parts.setdefault(row, []).append((i, less[-1] - less))
             fixed[row] -= less[-1]
     for coefficient, factors in zip(terms.coefficients / whole, terms.factors, strict=True):
@@ -137,7 +137,7 @@ class _Joint:
 
     def __init__(self, products: list[list[tuple[Values, Values]]], prices: Values):
         """`products`: of every cost."""
-        scaled = [(price * x, y) for price, found in zip(prices, products, strict=True) for x, y in found]
+        scaled = [(price * x, y) for price, terms in zip(prices, products, strict=True) for x, y in terms]
         self.terms: list[tuple[Values, Values]] = []
         for x, y in scaled:
             # Products with the same y, up to a factor, are one: a layer's MACs and its parameters.
@@ -196,7 +196,7 @@ def _hull(x: Values, y: Values) -> Plane:
 
 
 class _Problem:
-    """The dual problem over the steps that are still worth looking at."""
+    """The dual problem over the steps that may still be part of a better plan."""
 
     def __init__(self, lost: list[Values], costs: list[_Cost]):
         self.lost, self.costs = lost, costs
@@ -208,7 +208,7 @@ class _Problem:
                 weights[pair] = weights.get(pair, 0.0) + sum(float(np.ptp(x) * np.ptp(y)) for x, y in products)
         self.neighbors: list[list[int]] = [[] for _ in lost]
         self.edges = self._forest(weights)
-        self.circles = len(self.edges) < len(weights)
+        self.has_cycles = len(self.edges) < len(weights)
         self.order = self._walk()
 
     def _forest(self, weights: dict[tuple[int, int], float]) -> set[tuple[int, int]]:
@@ -231,12 +231,12 @@ class _Problem:
 
     def _walk(self) -> list[tuple[int, int]]:
         """Groups with their parents (-1: none), parents first."""
-        order, seen = [], set()
+        order, visited = [], set()
         for start in range(len(self.lost)):
-            stack = [] if start in seen else [(start, -1)]
+            stack = [] if start in visited else [(start, -1)]
             while stack:
                 here, parent = stack.pop()
-                seen.add(here)
+                visited.add(here)
                 order.append((here, parent))
                 stack += [(n, here) for n in self.neighbors[here] if n != parent]
         return order
@@ -296,15 +296,15 @@ class _Problem:
         return spent + sum(float(x[steps[i]] * y[steps[j]]) for (i, j), products in pairs for x, y in products)
 
     def best_bound(self, around: Values | None = None) -> tuple[float, Values, list[Plane]]:
-        """The largest D that was found; its prices; and steps that were best at some prices, and within the budget.
+        """The largest D reached; its prices; and steps that were best at some prices, and within the budget.
 
         Args:
-            around: prices to look around; None: everywhere.
+            around: prices to search near; None: everywhere.
         """
         self._prepare()
         scale = max(sum(float(np.abs(t).max(initial=0)) for t in self.lost), 1e-30)
         first = np.array([first for first, _ in self.range])
-        found: list[Plane] = []
+        within: list[Plane] = []
         best = -np.inf
 
         def value_at(prices: Values) -> tuple[float, Values]:
@@ -313,14 +313,14 @@ class _Problem:
             over = np.array([self._overspent(steps, k) for k in range(len(self.costs))])
             best = max(best, value)
             if not (over > 0).any():
-                found.append(steps + first)
+                within.append(steps + first)
             return value, over
 
-        low, high = np.zeros(len(self.costs)), np.full(len(self.costs), DEAREST * scale)
+        low, high = np.zeros(len(self.costs)), np.full(len(self.costs), HIGHEST_PRICE * scale)
         if around is not None:
-            low, high = around / _NEAR, np.where(around > 0, around * _NEAR, scale)
+            low, high = around / _PRICE_FACTOR, np.where(around > 0, around * _PRICE_FACTOR, scale)
         prices = highest(value_at, low, high)
-        return best, prices, found
+        return best, prices, within
 
     def narrow(self, prices: Values, reached: float) -> bool:
         """Leave out the steps with which no plan loses less than `reached`; whether that left anything out."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reconv.errors import ConfigError, unknown_name
+from reconv.errors import ConfigError, check_kind, unknown_name
 from reconv.graph.channels import ChannelGraph
 from reconv.graph.labels import Plane
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Curve:
     """One group's order of removal and what it costs.
 
@@ -32,8 +32,11 @@ class Curve:
     order: Plane
     errors: npt.NDArray[np.float64]
 
+    def __repr__(self) -> str:
+        return f"Curve({len(self.order)} removals, errors {self.errors[0]:.3g} to {self.errors[-1]:.3g})"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class ErrorCurves(Mapping[str, Curve]):
     """The curves of a network's groups; what a plan loses is their sum. It serves `choose` as a saliency does.
 
@@ -50,6 +53,9 @@ class ErrorCurves(Mapping[str, Curve]):
     criterion: str
     curves: Mapping[str, Curve]
 
+    def __repr__(self) -> str:
+        return f"ErrorCurves({self.criterion!r}, {len(self.curves)} group{'s' * (len(self.curves) != 1)})"
+
     def __getitem__(self, group: str) -> Curve:
         return self.curves[group]
 
@@ -65,12 +71,14 @@ class ErrorCurves(Mapping[str, Curve]):
         Raises:
             UnknownNameError: no such group. ConfigError: no curve at all, or one that does not fit its group.
         """
+        check_kind("curves: curves", self.curves, Mapping, "a mapping of the groups' names to curves")
         groups = {group.name: group for group in graph.groups}
         if not self.curves:
             raise ConfigError(
                 "curves: no group of channels has an error curve; give curves of at least one group, or scores"
             )
         for name, curve in self.curves.items():
+            check_kind(f"curves: {name}", curve, Curve, "a Curve(order, errors)")
             if name not in groups:
                 raise unknown_name("group", name, groups)
             size, n = groups[name].size, len(curve.order)

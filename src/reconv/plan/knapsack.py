@@ -2,9 +2,9 @@
 
     minimize  sum over groups of lost + price * cost        (a Lagrangian; bisection on the price)
 
-What a group's channel costs depends on how wide its neighbors are, so for each price the groups are settled in turn
-until none moves, each one exactly. What the Lagrangian leaves of the budget is then used up by single steps and by
-exchanges between groups. How far the result may be from the best there is, `bound.py` says.
+What a group's channel costs depends on how wide its neighbors are, so for each price the groups are optimized one
+after the other until none moves, each one exactly. What the Lagrangian leaves of the budget is then used up by single
+steps and by exchanges between groups. How far the result may be from the best there is, `bound.py` says.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from reconv.plan.queues import Queue
 from reconv.plan.spending import Spending
 from reconv.plan.tables import Tables
 
-_SWEEPS, _PASSES = 20, 4
-_BISECTIONS, _AGAIN = 24, 10  # anywhere, and around prices that are about right
+_SWEEPS = 20  # over all groups, at one price
+_PASSES = 4  # over all blocks
+_BISECTIONS = 24  # of the price, over its whole range
+_BISECTIONS_NEAR = 10  # where the dual problem has told about what it is
 _EXCHANGES = 40
-_NEAR, _FAR = 1e-3, 1e-2  # of what is lost: gaps that are not worth more work, and that are worth a second start
+_SMALL_GAP = 1e-3  # of what is lost: a smaller gap is not worth more work
+_LARGE_GAP = 1e-2  # a larger one is worth a second start
 
 
 @dataclass(frozen=True)
 class Solution:
-    """The best widths that were found.
+    """The best widths.
 
     Args:
         removed: steps by group. lost: what is lost with them. bound: no plan within the budget loses less.
@@ -42,65 +45,65 @@ class Solution:
     key: float
 
 
-def least_lost(queues: Mapping[str, Queue], spending: Spending, known: Sequence[Mapping[str, int]] = ()) -> Solution:
+def least_lost(queues: Mapping[str, Queue], spending: Spending, starts: Sequence[Mapping[str, int]] = ()) -> Solution:
     """How many steps of every queue to take so that the least is lost.
 
     Args:
         queues: whose saved scores or errors are on one scale. spending: what may be left.
-        known: steps by group within the budget; the result loses no more than any of these.
+        starts: steps by group within the budget; the result loses no more than any of these.
     """
     tables = Tables(queues, spending)
     dual = Dual(tables)
     taken, bound = np.zeros(len(tables.groups), dtype=np.int64), 0.0
     if tables.groups and tables.excess(taken) > 1:
-        starts = [np.array([steps[name] for name in tables.queues], dtype=np.int64) for steps in known]
-        taken, bound = _searched(tables, dual, [steps for steps in starts if tables.excess(steps) <= 1])
+        plans = [np.array([steps[name] for name in tables.queues], dtype=np.int64) for steps in starts]
+        taken, bound = _search(tables, dual, [steps for steps in plans if tables.excess(steps) <= 1])
     removed = dict.fromkeys(queues, 0)
     removed.update(zip(tables.queues, map(int, taken), strict=True))
     keys = [tables.queues[name].keys[n - 1] for name, n in removed.items() if n]
     return Solution(removed, tables.lost(taken), bound, max(keys, default=-np.inf))
 
 
-def _searched(tables: Tables, dual: Dual, known: Sequence[Plane]) -> tuple[Plane, float]:
+def _search(tables: Tables, dual: Dual, starts: Sequence[Plane]) -> tuple[Plane, float]:
     """Steps within the budget, and what no such steps lose less than: prices from the bound lead to better steps, and
     these to a better bound."""
-    first = min(_started(tables, dual), *known, key=tables.lost) if known else _started(tables, dual)
+    first = min(_start(tables, dual), *starts, key=tables.lost) if starts else _start(tables, dual)
     dual.tighten(first)
-    start = min(first, _started(tables, dual), key=tables.lost)
-    taken, exact = _settled_in_blocks(tables, start, dual)
+    start = min(first, _start(tables, dual), key=tables.lost)
+    taken, exact = _optimize_blocks(tables, start, dual)
     if exact:
         return taken, tables.lost(taken)
-    if _gap(tables, taken, dual) > _NEAR:
+    if _gap(tables, taken, dual) > _SMALL_GAP:
         dual.tighten(taken)
-    if _gap(tables, taken, dual) > _FAR:
-        for other in (_bisected(tables, _weights(tables.spending, dual), everywhere=True), *known):
+    if _gap(tables, taken, dual) > _LARGE_GAP:
+        for other in (_bisect(tables, _weights(tables.spending, dual), everywhere=True), *starts):
             _use_up(tables, other)
-            taken = min(taken, _settled_in_blocks(tables, other, dual)[0], key=tables.lost)
+            taken = min(taken, _optimize_blocks(tables, other, dual)[0], key=tables.lost)
         dual.tighten(taken)
     return taken, min(dual.bound, tables.lost(taken))
 
 
-def _started(tables: Tables, dual: Dual) -> Plane:
+def _start(tables: Tables, dual: Dual) -> Plane:
     """Steps within the budget, at about the best prices."""
-    found = [_bisected(tables, _weights(tables.spending, dual))]
-    found += [steps for steps in sorted(dual.found, key=tables.lost)[:3] if tables.excess(steps) <= 1]
-    taken = min(found, key=tables.lost)
+    plans = [_bisect(tables, _weights(tables.spending, dual))]
+    plans += [steps for steps in sorted(dual.candidates, key=tables.lost)[:3] if tables.excess(steps) <= 1]
+    taken = min(plans, key=tables.lost)
     if not tables.adds_up:
         _use_up(tables, taken)
     return taken
 
 
-def _settled_in_blocks(tables: Tables, taken: Plane, dual: Dual) -> tuple[Plane, bool]:
+def _optimize_blocks(tables: Tables, taken: Plane, dual: Dual) -> tuple[Plane, bool]:
     """The best steps of groups that no cost joins, set by set until none moves; whether that is the best there is."""
-    blocks = _apart(len(tables.groups), dual.joined)
+    blocks = _separate(len(tables.groups), dual.joined)
     still, exact = 0, False
     for _ in range(_PASSES):
         for groups in blocks:
-            found = best_of_block(tables, taken, groups, dual.weights)
-            exact = found.exact and len(blocks) == 1
-            still = still + 1 if found.steps is None else 1 if found.exact else 0
-            taken = taken if found.steps is None else found.steps
-            if still >= len(blocks) or _gap(tables, taken, dual) <= _NEAR:
+            block = best_of_block(tables, taken, groups, dual.weights)
+            exact = block.exact and len(blocks) == 1
+            still = still + 1 if block.steps is None else 1 if block.exact else 0
+            taken = taken if block.steps is None else block.steps
+            if still >= len(blocks) or _gap(tables, taken, dual) <= _SMALL_GAP:
                 return taken, exact
     return taken, exact
 
@@ -111,7 +114,7 @@ def _gap(tables: Tables, taken: Plane, dual: Dual) -> float:
     return (lost - dual.bound) / max(abs(lost), 1e-300)
 
 
-def _apart(groups: int, joined: set[Pair]) -> list[list[int]]:
+def _separate(groups: int, joined: set[Pair]) -> list[list[int]]:
     """Sets of groups that no cost joins, each as large as can be, so that every group is in one."""
     near: list[set[int]] = [set() for _ in range(groups)]
     for a, b in joined:
@@ -137,9 +140,9 @@ def _weights(spending: Spending, dual: Dual) -> dict[str, float]:
     return {name: max(dual.weights[name], 1e-3 * largest) for name in spending.allowed}
 
 
-def _bisected(tables: Tables, prices: Mapping[str, float], *, everywhere: bool = False) -> Plane:
-    """The settled widths at the lowest multiple of these prices at which they fit the budget."""
-    low, high, times = -1.0, 1.0, _AGAIN  # powers of e
+def _bisect(tables: Tables, prices: Mapping[str, float], *, everywhere: bool = False) -> Plane:
+    """The optimized widths at the lowest multiple of these prices at which they fit the budget."""
+    low, high, times = -1.0, 1.0, _BISECTIONS_NEAR  # powers of e
     if everywhere or not prices:
         low, high, times = -14.0, 14.0, _BISECTIONS
     if not prices:
@@ -150,7 +153,7 @@ def _bisected(tables: Tables, prices: Mapping[str, float], *, everywhere: bool =
     taken = np.zeros_like(best)
     for _ in range(times):
         middle = (low + high) / 2
-        taken = _settled(tables, taken, np.exp(middle), prices)
+        taken = _optimize_groups(tables, taken, np.exp(middle), prices)
         if tables.excess(taken) > 1:
             low = middle
         else:
@@ -159,7 +162,7 @@ def _bisected(tables: Tables, prices: Mapping[str, float], *, everywhere: bool =
     return best
 
 
-def _settled(tables: Tables, taken: Plane, times: float, prices: Mapping[str, float]) -> Plane:
+def _optimize_groups(tables: Tables, taken: Plane, times: float, prices: Mapping[str, float]) -> Plane:
     """The best number of steps of every group at a multiple of these prices, by turns."""
     taken = taken.copy()
     counts = tables.counts(taken)
@@ -178,12 +181,12 @@ def _settled(tables: Tables, taken: Plane, times: float, prices: Mapping[str, fl
 
 def _use_up(tables: Tables, taken: Plane) -> None:
     """Spend what is left of the budget, in place: single steps back, then exchanges between two groups."""
-    while _given_back(tables, taken):
+    while _give_back(tables, taken):
         pass
     for _ in range(_EXCHANGES):
-        if not _exchanged(tables, taken):
+        if not _exchange(tables, taken):
             return
-        while _given_back(tables, taken):
+        while _give_back(tables, taken):
             pass
 
 
@@ -193,12 +196,12 @@ def _gain(tables: Tables, taken: Plane, i: int, change: int) -> float:
     return float(lost[taken[i]] - lost[n]) if 0 <= n < len(lost) else -np.inf
 
 
-def _given_back(tables: Tables, taken: Plane) -> bool:
+def _give_back(tables: Tables, taken: Plane) -> bool:
     moves = [(_gain(tables, taken, i, -1), ((i, -1),)) for i in range(len(taken)) if taken[i]]
     return _first_that_fits(tables, taken, [move for move in moves if move[0] > 0])
 
 
-def _exchanged(tables: Tables, taken: Plane) -> bool:
+def _exchange(tables: Tables, taken: Plane) -> bool:
     gains = {(i, c): _gain(tables, taken, i, c) for i in range(len(taken)) for c in (-3, -2, -1, 1, 2, 3)}
     moves = []
     for back, more in ((1, 1), (1, 2), (2, 1), (1, 3), (3, 1)):

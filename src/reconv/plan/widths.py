@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from reconv.errors import BudgetError, ConfigError, unknown_name
+from reconv.errors import BudgetError, ConfigError, check_kind, unknown_name
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 from reconv.plan.plans import Plan, finish_plan, planned_row
 from reconv.plan.rankings import Scores, described, removal_order, unit_scores
@@ -22,7 +22,11 @@ def choose_widths(graph: ChannelGraph, saliency: Saliency, widths: Mapping[str, 
             its layers.
         reverse: remove the highest scores instead (a control).
 
+    Returns:
+        The plan.
+
     Raises:
+        WrongKindError: an argument of the wrong kind.
         UnknownNameError: a layer that the model has not. ConfigError: a width outside 1..channels.
         BudgetError: a width that cannot be had, because channels are frozen or must go in equal numbers.
 
@@ -34,6 +38,9 @@ def choose_widths(graph: ChannelGraph, saliency: Saliency, widths: Mapping[str, 
         >>> reconv.prune(model, plan)[0].out_channels
         4
     """
+    check_kind("choose_widths: graph", graph, ChannelGraph)
+    check_kind("choose_widths: saliency", saliency, Saliency)
+    check_kind("choose_widths: widths", widths, Mapping, 'a mapping of layers to channels, such as {"conv1": 8}')
     group_of = {layer: group for group in graph.groups for layer in group.producers}
     requested: dict[str, int] = {}
     for layer, width in widths.items():
