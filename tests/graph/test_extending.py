@@ -19,8 +19,12 @@ from reconv.errors import ConfigError, UnknownNameError
 from reconv.graph import trace
 from reconv.graph.rules import OPERATORS, register_rule
 from reconv.graph.sizes import SIZES
+from reconv.plan import Budget, choose
+from reconv.refit import repair_with_report
+from reconv.refit.chains import find_chains
 from reconv.report import Figure, LayerFacts
-from reconv.saliency import Criterion, criterion_named
+from reconv.saliency import Criterion, criterion_named, score
+from reconv.surgery import prune
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 EXAMPLE = torch.randn(1, 3, 8, 8)
@@ -41,7 +45,7 @@ def test_the_page_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
     (tmp_path / "page_on_extending.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    __import__("page_on_extending")
+    page = __import__("page_on_extending")
     assert (tmp_path / "small.frozen").is_file()
     facts: Any = SimpleNamespace(layers=[LayerFacts("stem", "", 16, 8)])
     (picture,) = Figure.registry["kept-widths"].pictures(facts)
@@ -51,6 +55,25 @@ def test_the_page_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
         "  stem: 16 channels of 1 layer; mine.gated is not followed (gated at page_on_extending.py"
     )
     assert after == "  stem: 16 channels of 1 layer; free"
+    _check_repair_through(page)
+
+
+def _check_repair_through(page: Any) -> None:
+    """The page's own operator lies between two layers that a repair refines together."""
+    torch.manual_seed(0)
+    model, images = page.Gated(), torch.randn(128, 3, 16, 16)
+    graph = trace(model, page.example)
+    plan = choose(graph, score(graph, "l2"), Budget(channels=0.6))
+    small = prune(model, plan)
+    repaired, report = repair_with_report(small, plan=plan, reference=model, images=images)
+    assert not report.left
+    assert {row.layer: row.jointly for row in report.layers} == {"end": "stem"}
+    fresh = torch.randn(64, 3, 16, 16)
+    before, after = ((net(fresh) - model(fresh)).square().mean() for net in (small, repaired))
+    assert after < 0.5 * before
+    register_rule("mine::gated", page.gated_rule)
+    chains, _ = find_chains(trace(model, page.example), model)
+    assert chains["end"].follows is None, "nothing is assumed of an operator whose row does not say so"
 
 
 def test_one_of_each_kind_is_added_in_few_lines() -> None:
