@@ -4,6 +4,10 @@ PyTorch splits every operation over all cores and waits until the last part is d
 a millisecond that gains little on idle cores; on busy ones each operation waits for the thread that has no core, and
 the whole takes ten times as long. Two remedies: one thread for what is small, and a batch per thread, instead of a part
 of an operation per thread, for what has many batches.
+
+Work in such parts also has a result that does not depend on the number of threads. A product whose sum is split over
+threads rounds differently for each number of them, and what iterates on it ends elsewhere; parts whose number is fixed
+by the problem, each computed by one thread and put together in their order, do not.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
@@ -20,6 +25,8 @@ _SMALL = 1 << 15  # pixels in a batch; 64 digits of 8x8 have 2^12, 128 CIFAR ima
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_CPU = torch.device("cpu")
+_pool: ContextVar[tuple[ThreadPoolExecutor, int] | None] = ContextVar("reconv_pool", default=None)
 
 
 @contextlib.contextmanager
@@ -83,3 +90,34 @@ def map_in_threads(
         return
     with one_thread(), ThreadPoolExecutor(workers) as pool:
         yield from in_order(pool, function, items, 2 * workers)
+
+
+@contextlib.contextmanager
+def thread_pool(device: torch.device = _CPU) -> Iterator[None]:
+    """Within the block operations are not split on a CPU, and `map_parts` uses as many threads as PyTorch has."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or _pool.get() is not None:
+        yield
+        return
+    with one_thread(), ThreadPoolExecutor(threads, "reconv") as pool:
+        token = _pool.set((pool, threads) if threads > 1 else None)
+        try:
+            yield
+        finally:
+            _pool.reset(token)
+
+
+def map_parts(work: Callable[[_Item], _Result], parts: Iterable[_Item]) -> Iterator[_Result]:
+    """`work(part)` for every part, in order, a few of them at a time; gradients are recorded as in the caller."""
+    current = _pool.get()
+    if current is None:
+        yield from map(work, parts)
+        return
+    pool, threads = current
+    enabled = torch.is_grad_enabled()
+
+    def task(part: _Item) -> _Result:
+        with torch.set_grad_enabled(enabled):
+            return work(part)
+
+    yield from in_order(pool, task, parts, 2 * threads)

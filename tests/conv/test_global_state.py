@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reconv.conv import ConvGeometry, ConvProblem, channel_norms, channel_norms_of_layers
-from reconv.conv.parallel import run_all
+from reconv.threads import map_parts, thread_pool
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def test_the_default_dtype_does_not_matter() -> None:
 
 
 def test_workers_run_on_one_thread_each_without_gradients(two_threads: None) -> None:
-    seen = run_all(lambda _: (torch.get_num_threads(), torch.is_grad_enabled()), range(6), threads=True)
+    with thread_pool(), torch.no_grad():
+        seen = list(map_parts(lambda _: (torch.get_num_threads(), torch.is_grad_enabled()), range(6)))
     assert seen == [(1, False)] * 6
 
 
@@ -57,8 +58,8 @@ def test_a_failing_job_is_the_callers_error(two_threads: None) -> None:
             raise ValueError("job 3")
         return job
 
-    with pytest.raises(ValueError, match="job 3"):
-        run_all(work, range(8), threads=True)
+    with pytest.raises(ValueError, match="job 3"), thread_pool():
+        list(map_parts(work, range(8)))
     assert torch.get_num_threads() == 2
 
 

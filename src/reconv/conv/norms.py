@@ -6,6 +6,7 @@ Checks the weights, solves channels of equal geometry together, and returns the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +16,11 @@ from reconv.conv import taps
 from reconv.conv.batch import Chunk, certify, solve_chunk, split_into_chunks
 from reconv.conv.frobenius import frobenius_norm
 from reconv.conv.geometry import ConvGeometry
-from reconv.conv.parallel import run_all
 from reconv.conv.shapes import Float64
 from reconv.conv.solve import Estimate
 from reconv.conv.taps import Direction
 from reconv.errors import ConfigError, GeometryError, WeightsError, unknown_name
+from reconv.threads import map_parts, thread_pool
 
 NORMS = ("spectral", "nuclear", "frobenius")
 
@@ -127,9 +128,11 @@ def channel_norms_of_layers(
     sides: list[Direction] = ["forward" if weight.shape[1] == 1 else direction for weight in weights]
     kinds = [(problem.geometry, side, weight.device) for problem, side, weight in zip(problems, sides, weights)]
     threads = all(weight.device.type == "cpu" for weight in weights)
-    grams = run_all(taps.tap_gram, weights, threads=threads)
-    parts = split_into_chunks(kinds, grams, torch.get_num_threads() if threads else 1)
-    solved = run_all(lambda chunk: solve_chunk(chunk, norms, exact=exact, tol=tol), parts, threads=threads)
+    workers = torch.get_num_threads() if threads else 1
+    with torch.no_grad(), thread_pool() if threads else nullcontext():
+        grams = list(map_parts(taps.tap_gram, weights))
+        parts = split_into_chunks(kinds, grams, workers)
+        solved = list(map_parts(lambda part: solve_chunk(part, norms, exact=exact, tol=tol), parts))
     return _collect(grams, norms, zip(parts, solved))
 
 

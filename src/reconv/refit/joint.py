@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from reconv.refit.layer_use import LayerUse
-from reconv.refit.parallel import each
 from reconv.refit.rows import Sampler, from_matrix, input_rows, output_positions, tap_table
 from reconv.refit.solve import Bounds, by_group, damped
+from reconv.threads import map_parts
 
 _METRIC_ROWS = 16_000
 _PART_ROWS = 16_000  # positions that one thread works on at a time
@@ -154,7 +154,7 @@ def _error_with_gradient(pair: Pair, matrices: tuple[Tensor, Tensor], energy: fl
         error = _beyond(value - target, value, target, pair.gate).square().sum() / energy
         return float(error.detach()), torch.autograd.grad(error, [t for w in inner for t in w if t is not None])
 
-    parts = list(each(part, zip(pair.x.split(batch), pair.target.split(batch), strict=True)))
+    parts = list(map_parts(part, zip(pair.x.split(batch), pair.target.split(batch), strict=True)))
     flat = [t for weights in outer for t in weights if t is not None]
     torch.autograd.backward(flat, [sum(grads[1:], grads[0]) for grads in zip(*(g for _, g in parts), strict=True)])
     return sum(error for error, _ in parts)

@@ -12,12 +12,12 @@ from reconv.errors import GraphError
 from reconv.modes import evaluating
 from reconv.plan import Plan
 from reconv.refit.chains import find_chains
-from reconv.refit.parallel import in_parts
 from reconv.refit.report import RepairReport
 from reconv.refit.rows import Sampler
 from reconv.refit.settings import Settings, check_images
 from reconv.refit.targets import Targets
 from reconv.refit.walk import Walk
+from reconv.threads import thread_pool
 
 _LIVE_SIGNALS = 4  # that a forward pass holds at a time, about, each as large as the largest
 
@@ -67,7 +67,7 @@ def repair_with_report(
     check_networks(small, plan, reference)
     repaired = copy.deepcopy(small)
     device = next(repaired.parameters()).device
-    with evaluating(reference, repaired), torch.no_grad(), in_parts(device):
+    with evaluating(reference, repaired), torch.no_grad(), thread_pool(device):
         chains, left = find_chains(plan.graph, repaired)
         sampler = Sampler(len(images), settings.points, settings.seed)
         walk = Walk(repaired, plan, chains, sampler, settings)

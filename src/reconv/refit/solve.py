@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reconv.refit.parallel import each
+from reconv.threads import map_parts
 
 Bounds = tuple[float, float]
 _FEW = 8  # rows an input, below which the ridge matters
@@ -45,7 +45,7 @@ class Problem:
 def by_group(a: Tensor, b: Tensor) -> Tensor:
     """a^T b / n for every group, summed in float64 over chunks: [groups, columns of a, columns of b]."""
     total = torch.zeros(a.shape[1], a.shape[2], b.shape[2], dtype=torch.float64, device=a.device)
-    for product in each(_product, zip(a.split(4096), b.split(4096), strict=True)):
+    for product in map_parts(_product, zip(a.split(4096), b.split(4096), strict=True)):
         total += product
     return total / len(a)
 
@@ -66,7 +66,7 @@ def apply(rows: Tensor, matrix: Tensor) -> Tensor:
             return (rows[:, 0] @ matrix[0])[:, None]
         return torch.bmm(rows.transpose(0, 1), matrix).transpose(0, 1)
 
-    return torch.cat(list(each(part, rows.split(4096))))
+    return torch.cat(list(map_parts(part, rows.split(4096))))
 
 
 def damped(gram: Tensor, ridge: float, constant: bool) -> tuple[Tensor, Tensor]:

@@ -20,11 +20,11 @@ from reconv.modes import evaluating
 from reconv.refit import norms
 from reconv.refit.chains import Chain, find_chains
 from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
-from reconv.refit.parallel import each, in_parts
 from reconv.refit.rows import Sampler, input_rows, needed_rows, output_positions, signal_rows, tap_table
 from reconv.refit.settings import Settings, check_images
 from reconv.refit.solve import by_group
 from reconv.saliency import Moments
+from reconv.threads import map_parts, thread_pool
 
 _LARGEST = 10_000  # inputs of a layer; the Gram matrix of more would take a gigabyte and an hour
 
@@ -71,8 +71,8 @@ def gather_moments(
                 number = part.start // settings.batch
                 _Gatherer(sums, sampler, part.start, number).run_network(model, images[part].to(device))
 
-        with in_parts(device):
-            for _ in each(gather, batches(len(images), settings.batch)):
+        with thread_pool(device):
+            for _ in map_parts(gather, batches(len(images), settings.batch)):
                 pass
         return sums.moments()
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from reconv.plan import Plan
 from reconv.refit.chains import Chain
 from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
-from reconv.refit.parallel import each
 from reconv.refit.rows import Sampler, needed_rows, output_positions, signal_rows
 from reconv.refit.settings import Settings
+from reconv.threads import map_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Targets:
             collector.run_network(model, images[part].to(device))
             return collector
 
-        parts = list(each(collect, batches(len(images), settings.batch)))
+        parts = list(map_parts(collect, batches(len(images), settings.batch)))
         return cls(
             {name: torch.cat([part.rows[name] for part in parts]) for name in parts[0].rows},
             {name: torch.cat([part.maps[name] for part in parts if name in part.maps]) for name in parts[0].maps},

@@ -24,7 +24,6 @@ from reconv.refit import norms
 from reconv.refit.chains import Chain
 from reconv.refit.joint import Member, Pair, refine
 from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
-from reconv.refit.parallel import each
 from reconv.refit.report import LayerRepair
 from reconv.refit.rows import (
     Sampler,
@@ -38,6 +37,7 @@ from reconv.refit.rows import (
 from reconv.refit.settings import Settings
 from reconv.refit.solve import Problem, apply, gated_error, solve_with_factor
 from reconv.refit.targets import Targets
+from reconv.threads import map_parts
 
 _EXACT = 1e-10  # a layer whose error is below this share of the energy has nothing to repair
 
@@ -124,7 +124,7 @@ class Walk(Follower):
         table = None if use.kind == "linear" else tap_table(use, spatial).to(device)
         constant = norms.has_constant(use.arguments.get("bias"), self._norm(chain))
         parts = zip(use.input.split(self.settings.batch), positions.split(self.settings.batch), strict=True)
-        rows = torch.cat(list(each(lambda part: input_rows(use.on(part[0]), table, part[1], constant), parts)))
+        rows = torch.cat(list(map_parts(lambda part: input_rows(use.on(part[0]), table, part[1], constant), parts)))
         self._pending[chain.layer] = _Pending(use, rows, constant, positions)
         return use.input.new_zeros(shape)
 
@@ -163,7 +163,7 @@ class Walk(Follower):
             place.add_(self._signal(chain, use.on(x)))
             return x if lead is not None and chain.layer in self._leads else None
 
-        parts = list(each(add, zip(signal.split(batch), whole.split(batch), strict=True)))
+        parts = list(map_parts(add, zip(signal.split(batch), whole.split(batch), strict=True)))
         changed = [part for part in parts if part is not None]
         return torch.cat(changed) if changed else None
 
