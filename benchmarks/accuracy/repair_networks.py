@@ -66,7 +66,7 @@ def main() -> None:
             pairs = sum(row.jointly is not None for row in report.layers)
             print(
                 f"| {name}, {joint} joint | {errors[0]:.3f} | {errors[1]:.3f} | {error(made, wanted, held):.3f} "
-                f"| {len(report.layers)}, {pairs} | {', '.join(report.left) or 'none'} "
+                f"| {len(report.layers)}, {pairs} | {', '.join(report.unrepaired) or 'none'} "
                 f"| {time.process_time() - start:.0f} |",
                 flush=True,
             )

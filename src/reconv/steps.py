@@ -129,7 +129,7 @@ class Repair(Step):
             source = f"{len(images):,} {context.calibration}, labels unread"
             stage.note = f"{counted(len(report.layers), 'layer')} solved anew on {source}"
             context.quality.put_on(stage, model)
-        for layer, why in report.left.items():
+        for layer, why in report.unrepaired.items():
             context.log.note(f"repair: {layer} is left as it is: {why}.")
         return model
 

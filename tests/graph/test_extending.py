@@ -66,7 +66,7 @@ def _check_repair_through(page: Any) -> None:
     plan = choose(graph, score(graph, "l2"), Budget(channels=0.6))
     small = prune(model, plan)
     repaired, report = repair_with_report(small, plan=plan, reference=model, images=images)
-    assert not report.left
+    assert not report.unrepaired
     assert {row.layer: row.jointly for row in report.layers} == {"end": "stem"}
     fresh = torch.randn(64, 3, 16, 16)
     before, after = ((net(fresh) - model(fresh)).square().mean() for net in (small, repaired))

@@ -11,13 +11,13 @@ import torch
 from repair_nets import EXAMPLE, NETS, Preactivated, Residual, Shared, images, settled
 from torch import Tensor, nn
 
-from reconv.errors import ConfigError, DataError, GraphError
+from reconv.errors import ConfigError, DataError, GraphError, WrongKindError
 from reconv.graph import trace
 from reconv.plan import Budget, Plan, choose
-from reconv.refit import Settings, repair, repair_with_report
+from reconv.refit import Settings, dead_leaves, error_curves, gather_moments, repair, repair_with_report
 from reconv.refit.chains import find_chains
 from reconv.saliency import score
-from reconv.surgery import prune
+from reconv.surgery import prune, verify
 
 MANY = Settings(points=64, ridge=1e-7)
 
@@ -205,11 +205,29 @@ def test_what_cannot_be_solved_is_named_and_left() -> None:
     model = settled(Shared())
     small, plan = cut(model)
     repaired, report = repair_with_report(small, plan=plan, reference=model, images=images())
-    assert report.left == {"b": "its weight is used 2 times in one pass"}
+    assert report.unrepaired == {"b": "its weight is used 2 times in one pass"}
     assert torch.equal(repaired.b.weight, small.b.weight)
     assert torch.equal(repaired.norm.running_mean, small.norm.running_mean), "a BatchNorm of two layers"
-    assert "b: left as it is: its weight is used 2 times in one pass" in str(report)
+    assert "b: unrepaired: its weight is used 2 times in one pass" in str(report)
     assert "head" in str(report)
+    assert repr(report).startswith("RepairReport(3 layers solved, 1 unrepaired, largest error left ")
+
+
+def test_arguments_of_the_wrong_kind_say_what_to_pass() -> None:
+    model = settled(Residual())
+    small, plan = cut(model)
+    with pytest.raises(WrongKindError, match=r"repair: plan is 0\.5 \(float\); pass the plan that reconv\.choose"):
+        repair(small, plan=0.5, reference=model, images=images())
+    with pytest.raises(WrongKindError, match=r"repair: reference is None; pass a torch\.nn\.Module"):
+        repair(small, plan=plan, reference=None, images=images())
+    with pytest.raises(WrongKindError, match=r"gather_moments: graph is a Residual; pass the graph that reconv\.trace"):
+        gather_moments(model, images())
+    with pytest.raises(WrongKindError, match=r"error_curves: moments is a Residual; pass the moments"):
+        error_curves(plan.graph, model)
+    with pytest.raises(WrongKindError, match=r"dead_leaves: n is '3' \(str\)"):
+        dead_leaves("3", 16)
+    with pytest.raises(WrongKindError, match=r"verify: plan is a ChannelGraph; pass the plan"):
+        verify(model, small, plan.graph)
 
 
 def test_coupled_channels_are_repaired_too() -> None:
@@ -228,13 +246,13 @@ def test_coupled_channels_are_repaired_too() -> None:
         (torch.zeros(8, 3, 8, 8, dtype=torch.uint8), "give at least two normalized images"),
         (torch.zeros(1, 3, 8, 8), r"images: \(1, 3, 8, 8\) torch.float32"),
         (torch.full((4, 3, 8, 8), float("nan")), "NaN or infinity"),
-        ([1, 2], "images: list"),
+        ([1, 2], "repair: images is a list; pass normalized images"),
     ],
 )
 def test_images_that_cannot_be_used(wrong, text: str) -> None:
     model = settled(Residual())
     small, plan = cut(model)
-    with pytest.raises(DataError, match=text):
+    with pytest.raises((DataError, WrongKindError), match=text):
         repair(small, plan=plan, reference=model, images=wrong)
 
 

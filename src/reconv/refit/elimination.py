@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from reconv.errors import check_kind
 from reconv.graph.channels import ChannelGraph, ChannelGroup
 from reconv.graph.labels import Plane
 from reconv.plan import Curve, ErrorCurves
@@ -160,13 +161,21 @@ def error_curves(
         coupled: residual streams too.
         criterion: whose orders these are, for a plan to say.
 
+    Raises:
+        WrongKindError: a graph or moments of another kind.
+
     Example:
-        >>> import torch, reconv
-        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> import reconv, torch
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
         >>> graph = reconv.trace(model, torch.zeros(1, 3, 8, 8))
-        >>> curves = reconv.error_curves(graph, reconv.gather_moments(graph, torch.randn(64, 3, 8, 8)))
-        >>> plan = reconv.choose(graph, curves, reconv.Budget(macs=0.5))
+        >>> curves = reconv.error_curves(graph, reconv.gather_moments(graph, torch.randn(16, 3, 8, 8)))
+        >>> reconv.choose(graph, curves, reconv.Budget(macs=0.5)).groups[0].name
+        '0'
     """
+    check_kind("error_curves: graph", graph, ChannelGraph)
+    check_kind(
+        "error_curves: moments", moments, Mapping, "the moments that reconv.gather_moments(graph, images) returns"
+    )
     curves = {}
     for group in graph.groups:
         if group.reason or (group.stream and not coupled) or (orders is not None and group.name not in orders):

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from reconv.errors import GraphError
+from reconv.errors import GraphError, check_kind
 from reconv.modes import evaluating
 from reconv.plan import Plan
 from reconv.refit.chains import find_chains
+from reconv.refit.layerwise import LayerwiseRepair
 from reconv.refit.report import RepairReport
 from reconv.refit.rows import Sampler
 from reconv.refit.settings import Settings, check_images
 from reconv.refit.targets import Targets
-from reconv.refit.walk import Walk
 from reconv.threads import thread_pool
 
 _LIVE_SIGNALS = 4  # that a forward pass holds at a time, about, each as large as the largest
@@ -43,17 +43,17 @@ def repair(
         ConfigError, DataError: settings or images that cannot be used. GraphError: networks that the plan does not fit.
 
     Cost: two forward passes and, for a layer with m inputs and n rows, n m^2 + m^3 / 3 multiply-adds; for two layers
-        that are refined together about four forward passes of both an iteration, on `settings.joint_rows` positions.
+        that are refined together about four forward passes of both per iteration, on `settings.joint_rows` positions.
 
     Example:
-        >>> import torch, reconv
-        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> import reconv, torch
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
         >>> graph = reconv.trace(model, torch.zeros(1, 3, 8, 8))
         >>> plan = reconv.choose(graph, reconv.score(graph), reconv.Budget(macs=0.5))
         >>> small = reconv.prune(model, plan)
-        >>> repaired = reconv.repair(small, plan=plan, reference=model, images=torch.randn(64, 3, 8, 8))
-        >>> repaired[0].weight.equal(small[0].weight), repaired[2].weight.equal(small[2].weight)
-        (True, False)
+        >>> repaired = reconv.repair(small, plan=plan, reference=model, images=torch.randn(16, 3, 8, 8))
+        >>> repaired[0].out_channels
+        4
     """
     return repair_with_report(small, plan=plan, reference=reference, images=images, settings=settings)[0]
 
@@ -63,6 +63,9 @@ def repair_with_report(
 ) -> tuple[nn.Module, RepairReport]:
     """As `repair`; also says what became of every layer."""
     settings = settings or Settings()
+    for name, value, kind in (("small", small, nn.Module), ("plan", plan, Plan), ("reference", reference, nn.Module)):
+        check_kind(f"repair: {name}", value, kind)
+    check_kind("repair: settings", settings, Settings, "reconv.refit.Settings(...), or leave it out")
     check_images(images)
     check_networks(small, plan, reference)
     repaired = copy.deepcopy(small)
@@ -70,15 +73,15 @@ def repair_with_report(
     with evaluating(reference, repaired), torch.no_grad(), thread_pool(device):
         chains, left = find_chains(plan.graph, repaired)
         sampler = Sampler(len(images), settings.points, settings.seed)
-        walk = Walk(repaired, plan, chains, sampler, settings)
+        layers = LayerwiseRepair(repaired, plan, chains, sampler, settings)
         largest = max((chain.numel for chain in chains.values()), default=0)
         needed = 4 * len(images) * _LIVE_SIGNALS * largest + Targets.bytes(plan, chains, len(images), settings)
         if needed <= settings.memory:
-            walk.run(images, Targets.of(reference, plan, chains, images, sampler, settings))
+            layers.run(images, Targets.of(reference, plan, chains, images, sampler, settings))
         else:
             for name, chain in chains.items():
-                walk.run_to(name, images, Targets.of(reference, plan, {name: chain}, images, sampler, settings))
-    return repaired, RepairReport(tuple(walk.done), left)
+                layers.run_to(name, images, Targets.of(reference, plan, {name: chain}, images, sampler, settings))
+    return repaired, RepairReport(tuple(layers.done), left)
 
 
 def check_networks(small: nn.Module, plan: Plan, reference: nn.Module) -> None:

@@ -30,11 +30,18 @@ class RepairReport:
     """What was repaired.
 
     Args:
-        layers: those that were solved, in order. left: those that could not be, and why.
+        layers: those that were solved, in order. unrepaired: those that could not be, and why.
+
+    `print(report)` shows every layer; a `repr` sums up.
     """
 
     layers: tuple[LayerRepair, ...]
-    left: Mapping[str, str] = field(default_factory=dict)
+    unrepaired: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        worst = max(self.layers, key=lambda row: row.after, default=None)
+        shown = "" if worst is None else f", largest error left {worst.after:.2%} ({worst.layer})"
+        return f"RepairReport({len(self.layers)} layers solved, {len(self.unrepaired)} unrepaired{shown})"
 
     def __str__(self) -> str:
         width = max((len(row.layer) for row in self.layers), default=0)
@@ -42,5 +49,5 @@ class RepairReport:
         for row in self.layers:
             note = f"  jointly with {row.jointly}" if row.jointly else ""
             lines.append(f"  {row.layer:<{width}}  {row.before:9.2%} -> {row.after:8.2%}{note}")
-        lines += [f"  {name}: left as it is: {why}" for name, why in self.left.items()]
+        lines += [f"  {name}: unrepaired: {why}" for name, why in self.unrepaired.items()]
         return "\n".join(lines)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reconv.errors import ConfigError, DataError
+from reconv.errors import ConfigError, DataError, check_kind
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,12 @@ class Settings:
 
 
 def check_images(images: Tensor) -> None:
-    """Raises DataError unless these are at least two finite images."""
-    if not isinstance(images, Tensor) or not images.is_floating_point() or images.dim() < 2 or len(images) < 2:
-        what = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
-        raise DataError(f"repair: images: {what}; give at least two normalized images, float (n, C, H, W)")
+    """Raises WrongKindError or DataError unless these are at least two finite images."""
+    check_kind("repair: images", images, Tensor, "normalized images, a float tensor (n, C, H, W)")
+    if not images.is_floating_point() or images.dim() < 2 or len(images) < 2:
+        raise DataError(
+            f"repair: images: {tuple(images.shape)} {images.dtype}; "
+            "give at least two normalized images, float (n, C, H, W)"
+        )
     if not bool(torch.isfinite(images).all()):
         raise DataError("repair: images hold NaN or infinity; give finite, normalized images")

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reconv.errors import check_kind
 from reconv.graph.channels import ChannelGraph
 from reconv.modes import evaluating
-from reconv.refit import norms
+from reconv.refit import affine_map
 from reconv.refit.chains import Chain, find_chains
 from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
 from reconv.refit.rows import Sampler, input_rows, needed_rows, output_positions, signal_rows, tap_table
@@ -44,16 +45,17 @@ def gather_moments(
         Moments by layer, of those layers that can be seen and have at most 10,000 inputs a group.
 
     Raises:
-        DataError: images that cannot be used.
+        WrongKindError, DataError: images that cannot be used.
 
     Example:
-        >>> import torch, reconv
-        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
-        >>> graph = reconv.trace(model, torch.zeros(1, 3, 8, 8))
-        >>> list(reconv.gather_moments(graph, torch.randn(64, 3, 8, 8)))
-        ['0', '2']
+        >>> import reconv, torch
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
+        >>> moments = reconv.gather_moments(reconv.trace(model, torch.zeros(1, 3, 8, 8)), torch.randn(16, 3, 8, 8))
+        >>> moments["2"].gram.shape  # 8 channels under 9 taps, and the constant
+        torch.Size([1, 73, 73])
     """
     settings = settings or Settings()
+    check_kind("gather_moments: graph", graph, ChannelGraph)
     check_images(images)
     model = graph.model
     with evaluating(model), torch.no_grad():
@@ -118,7 +120,9 @@ class _Sums:
         result = {}
         for name, (use, constant) in self.uses.items():
             module = self.modules[name]
-            matrix = norms.read(module.weight, module.bias, self.norm(self.chains[name]), use.kind, use.groups)
+            matrix = affine_map.read_matrix(
+                module.weight, module.bias, self.norm(self.chains[name]), use.kind, use.groups
+            )
             n = self._rows[name]
             taps = use.weight[0, 0].numel() if use.weight.dim() > 2 else 1
             energy = max(float(self._totals[name, "energy"]) / n, 1e-300)
@@ -145,7 +149,7 @@ class _Gatherer(Follower):
             chain.layer, repeats * self.sampler.images, spatial.numel(), needed_rows(use.weight, use.kind)
         )[repeats * self.start :][: len(signal)].to(signal.device)
         table = None if use.kind == "linear" else tap_table(use, spatial).to(signal.device)
-        constant = norms.has_constant(use.arguments.get("bias"), self.sums.norm(chain))
+        constant = affine_map.has_constant(use.arguments.get("bias"), self.sums.norm(chain))
         rows = input_rows(use, table, positions, constant)
         if self.number == 0:
             self.sums.uses[chain.layer] = (use.on(use.input[:1]), constant)

@@ -39,6 +39,12 @@ class Moments:
     taps: int
     constant: bool
 
+    def __repr__(self) -> str:
+        groups, inputs, outputs = self.matrix.shape
+        return (
+            f"Moments(groups={groups}, inputs={inputs}, outputs={outputs}, energy={self.energy:.4g}, taps={self.taps})"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Gradients:

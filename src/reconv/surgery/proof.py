@@ -17,13 +17,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from reconv.errors import GraphError
+from reconv.errors import GraphError, check_kind
 from reconv.graph.channels import Mask
 from reconv.graph.copies import copy_model
 from reconv.graph.labels import axes_of
 from reconv.graph.rules import operator_of
 from reconv.graph.tracing import bind_arguments, call_arguments
-from reconv.surgery.cut import Removal, cut_tensor
+from reconv.surgery.cut import Removal, check_plan, cut_tensor
 
 SHAKE = 0.1
 
@@ -43,17 +43,20 @@ def verify(model: nn.Module, small: nn.Module, plan: Removal, seed: int = 0) -> 
         Largest difference of the outputs, relative to the largest output. Rounding alone gives about 1e-15.
 
     Raises:
-        GraphError: a proof would be void (the outputs do not depend on the input, the model holds no numbers), or
-            `small` is not what the plan leaves.
+        WrongKindError: an argument of another kind. GraphError: a proof would be void (the outputs do not depend on the
+            input, the model holds no numbers), or `small` is not what the plan leaves.
 
     Example:
-        >>> import torch, reconv
-        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
+        >>> import reconv, torch
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
         >>> graph = reconv.trace(model, torch.zeros(1, 3, 8, 8))
         >>> plan = reconv.choose(graph, reconv.score(graph), reconv.Budget(macs=0.5))
         >>> reconv.verify(model, reconv.prune(model, plan), plan) < 1e-12
         True
     """
+    check_kind("verify: model", model, nn.Module)
+    check_kind("verify: small", small, nn.Module)
+    check_plan("verify: plan", plan)
     if any(t.is_meta for t in model.parameters()):
         raise GraphError(f"{type(model).__name__}: on the meta device there is nothing to compute; load weights first")
     big, cut = (copy_model(m).double().eval() for m in (model, small))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from reconv.plan import Plan
-from reconv.refit import norms
+from reconv.refit import affine_map
 from reconv.refit.chains import Chain
 from reconv.refit.joint import Member, Pair, refine
 from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
@@ -56,7 +56,7 @@ class _ReachedError(Exception):
     """The layer whose pass this is has been seen."""
 
 
-class Walk(Follower):
+class LayerwiseRepair(Follower):
     """Runs the cut network and solves its layers, in place.
 
     Args:
@@ -81,7 +81,7 @@ class Walk(Follower):
         self._factors: dict[str, Tensor | None] = {}  # of the Gram matrices of what layers read
         self._pending: dict[str, _Pending] = {}
         self._only: str | None = None
-        self._gathered: list[tuple[_Pending, Tensor]] = []
+        self._collected: list[tuple[_Pending, Tensor]] = []
         self._maps: list[tuple[Tensor, Tensor]] = []
         self._start = 0
 
@@ -93,15 +93,15 @@ class Walk(Follower):
     def run_to(self, layer: str, images: Tensor, targets: Targets) -> None:
         """One layer, in a pass of batches that ends where the layer's chain does."""
         self._only, self._targets = layer, targets
-        self._gathered, self._maps, self._start = [], [], 0
+        self._collected, self._maps, self._start = [], [], 0
         for part in batches(len(images), self.settings.batch):
             self._start = part.start
             with suppress(_ReachedError):
                 self.run_network(self.model, images[part].to(next(self.model.parameters()).device))
             self._open.clear()
-        chain, pending = self.chains[layer], [p for p, _ in self._gathered]
+        chain, pending = self.chains[layer], [p for p, _ in self._collected]
         whole = replace(pending[0], rows=torch.cat([p.rows for p in pending]))
-        matrix = self._solve(chain, whole, torch.cat([others for _, others in self._gathered]))
+        matrix = self._solve(chain, whole, torch.cat([others for _, others in self._collected]))
         if matrix is not None and self._maps:
             lead = self._uses[str(chain.follows)].on(torch.cat([x for x, _ in self._maps]))
             self._refine(chain, whole.use, lead, torch.cat([others for _, others in self._maps]))
@@ -122,7 +122,7 @@ class Walk(Follower):
         positions = self.sampler.positions(chain.layer, repeats * self.sampler.images, spatial.numel(), least)
         positions = positions[self._start * repeats :][: shape[0]].to(device)
         table = None if use.kind == "linear" else tap_table(use, spatial).to(device)
-        constant = norms.has_constant(use.arguments.get("bias"), self._norm(chain))
+        constant = affine_map.has_constant(use.arguments.get("bias"), self._norm(chain))
         parts = zip(use.input.split(self.settings.batch), positions.split(self.settings.batch), strict=True)
         rows = torch.cat(list(map_parts(lambda part: input_rows(use.on(part[0]), table, part[1], constant), parts)))
         self._pending[chain.layer] = _Pending(use, rows, constant, positions)
@@ -137,7 +137,7 @@ class Walk(Follower):
             return signal
         others = signal_rows(signal, pending.use.kind, pending.positions)
         if self._only is not None:
-            self._gathered.append((replace(pending, use=pending.use.on(pending.use.input[:1])), others))
+            self._collected.append((replace(pending, use=pending.use.on(pending.use.input[:1])), others))
             self._gather_map(chain, signal)
             raise _ReachedError
         matrix, use = self._solve(chain, pending, others), pending.use
@@ -157,10 +157,10 @@ class Walk(Follower):
         whole, batch = (use if lead is None else lead).input, self.settings.batch
 
         def add(part: tuple[Tensor, Tensor]) -> Tensor | None:
-            place, x = part
+            sum_, x = part
             if lead is not None:
                 x = chain.through(self._signal(self.chains[str(chain.follows)], lead.on(x)))
-            place.add_(self._signal(chain, use.on(x)))
+            sum_.add_(self._signal(chain, use.on(x)))
             return x if lead is not None and chain.layer in self._leads else None
 
         parts = list(map_parts(add, zip(signal.split(batch), whole.split(batch), strict=True)))
@@ -182,7 +182,7 @@ class Walk(Follower):
 
     def _matrix(self, chain: Chain, use: LayerUse) -> Tensor:
         module = self._modules[chain.layer]
-        return norms.read(module.weight, module.bias, self._norm(chain), use.kind, use.groups)
+        return affine_map.read_matrix(module.weight, module.bias, self._norm(chain), use.kind, use.groups)
 
     def _signal(self, chain: Chain, use: LayerUse) -> Tensor:
         """The layer's signal, behind its BatchNorm."""
@@ -214,9 +214,9 @@ class Walk(Follower):
     def _write(self, chain: Chain, use: LayerUse, matrix: Tensor, value: Tensor) -> None:
         """Give the layer its matrix; `value` [n, outputs] are its signals on the calibration set."""
         variance, mean = (moment.double() for moment in torch.var_mean(value, 0, correction=0))
-        if norms.has_constant(use.arguments.get("bias"), self._norm(chain)):
+        if affine_map.has_constant(use.arguments.get("bias"), self._norm(chain)):
             mean = mean - matrix[:, -1].flatten()
-        norms.write(matrix, (mean, variance), self._modules[chain.layer], self._norm(chain), use.kind)
+        affine_map.write_matrix(matrix, (mean, variance), self._modules[chain.layer], self._norm(chain), use.kind)
 
     def _refine(self, chain: Chain, use: LayerUse, lead: LayerUse, others: Tensor) -> None:
         """Refine a layer with the one in front of it, and write both."""
@@ -234,7 +234,10 @@ class Walk(Follower):
         self.done[-1] = replace(self.done[-1], after=error / energy, jointly=front.layer)
 
     def _member(self, chain: Chain, use: LayerUse) -> Member:
-        module, constant = self._modules[chain.layer], norms.has_constant(use.arguments.get("bias"), self._norm(chain))
+        module, constant = (
+            self._modules[chain.layer],
+            affine_map.has_constant(use.arguments.get("bias"), self._norm(chain)),
+        )
         use = replace(use, arguments={**use.arguments, "weight": module.weight.detach()})
         return Member(use, self._matrix(chain, use), constant, self._factors.pop(chain.layer, None))
 

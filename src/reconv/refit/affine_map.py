@@ -36,7 +36,7 @@ def has_constant(bias: Tensor | None, norm: nn.Module | None) -> bool:
     return bias is not None or norm is not None
 
 
-def read(weight: Tensor, bias: Tensor | None, norm: nn.Module | None, kind: str, groups: int) -> Tensor:
+def read_matrix(weight: Tensor, bias: Tensor | None, norm: nn.Module | None, kind: str, groups: int) -> Tensor:
     """The matrix of layer and norm, [groups, inputs (+ constant), outputs], float64."""
     matrix = to_matrix(weight.detach().double(), kind, groups)
     outputs = matrix.new_zeros(groups * matrix.shape[2])
@@ -49,11 +49,11 @@ def read(weight: Tensor, bias: Tensor | None, norm: nn.Module | None, kind: str,
     return matrix
 
 
-def write(matrix: Tensor, moments: tuple[Tensor, Tensor], module: Any, norm: Any, kind: str) -> None:
+def write_matrix(matrix: Tensor, moments: tuple[Tensor, Tensor], module: Any, norm: Any, kind: str) -> None:
     """Give layer and norm the function of `matrix`, in place.
 
     Args:
-        matrix: as `read` returns it.
+        matrix: as `read_matrix` returns it.
         moments: mean and variance of the new signal without the constant, on the calibration set, [outputs] each.
         module: the layer. norm: the BatchNorm behind it, or None.
     """

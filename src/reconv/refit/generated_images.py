@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reconv.errors import ConfigError
+from reconv.errors import ConfigError, check_kind
 from reconv.provenance import Normalization
 
 _CHUNK = 100
@@ -30,7 +30,7 @@ def dead_leaves(
 
     Args:
         n: how many. size: of a side in pixels, or (height, width).
-        normalization: mean and standard deviation a channel, as the network expects; their number is that of the
+        normalization: mean and standard deviation per channel, as the network expects; their number is that of the
             channels. None leaves three channels in [0, 1].
         seed: of the drawing; image i is the same for every n.
 
@@ -38,15 +38,17 @@ def dead_leaves(
         float32 [n, channels, height, width].
 
     Raises:
-        ConfigError: no image, or a side below 4 pixels.
+        WrongKindError: a number that is none. ConfigError: no image, or a side below 4 pixels.
 
     Cost: about 0.5 s for 1,000 images of 32 x 32.
 
     Example:
         >>> import reconv
-        >>> reconv.dead_leaves(2, 32).shape
-        torch.Size([2, 3, 32, 32])
+        >>> reconv.dead_leaves(2, 16).shape
+        torch.Size([2, 3, 16, 16])
     """
+    check_kind("dead_leaves: n", n, int, "the number of images")
+    check_kind("dead_leaves: size", size, (int, tuple, list), "a side in pixels, or (height, width)")
     height, width = (size, size) if isinstance(size, int) else size
     if n < 1 or min(height, width) < 4:
         raise ConfigError(f"dead leaves: {n} images of {height} x {width}; give at least one, of 4 x 4 or more")
