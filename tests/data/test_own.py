@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Subse
 from reconv.data import DataSet, as_data_set, calibration_images, load_data
 from reconv.errors import DataError
 from reconv.provenance import Normalization
+from reconv.results.fingerprints import images_fingerprint
 
 N = 30
 IMAGES = torch.arange(N, dtype=torch.float32).view(N, 1, 1, 1).expand(N, 2, 4, 4).contiguous()
@@ -175,3 +176,14 @@ def test_data_of_another_shape_than_the_example_are_refused() -> None:
 def test_a_data_set_stays_itself() -> None:
     data = load_data("digits")
     assert as_data_set(data) is data
+
+
+def test_a_fingerprint_tells_datasets_apart_without_reading_all_of_them() -> None:
+    class Brighter(Items):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            image, label = super().__getitem__(index)
+            return image + 1, label
+
+    first, again, other = (images_fingerprint(as_data_set(data)) for data in (Items(), Items(), Brighter()))
+    assert first == again
+    assert first != other
