@@ -351,12 +351,11 @@ def test_no_further_step_could_be_given_back(share: float) -> None:
             assert total_macs(GRAPH.layers, wider) > share * plan.macs[0]
 
 
-def test_limits_from_text() -> None:
-    found = Limits.parse(4, 8, ["layer4.*=0.25", "stem = 0"], ["head*"])
-    assert found == Limits(4, 8, {"head*": 0.0, "layer4.*": 0.25, "stem": 0.0})
-    for text in ("layer4.*", "=0.5", "layer4=most"):
-        with pytest.raises(ConfigError, match=r"limit: .*; write the layers and the share of them that may go at most"):
-            Limits.parse(1, 1, [text], [])
+def test_excluded_layers_count_before_other_patterns() -> None:
+    limits = Limits(4, 8, {"layer4.*": 0.25, "stem": 0.5}, exclude=("head*", "stem"))
+    assert limits == Limits(4, 8, {"head*": 0.0, "stem": 0.0, "layer4.*": 0.25})
+    assert list(limits.most) == ["head*", "stem", "layer4.*"]
+    assert limits.least("stem", 16) == 16
 
 
 @pytest.mark.parametrize("name", RESCALINGS)

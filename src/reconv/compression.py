@@ -32,28 +32,29 @@ class Compression:
     """What is removed from a network, and what is done after.
 
     Args:
-        criterion: the rule that scores channels: a name of `reconv list criteria`, or a `Criterion`.
+        criterion: the rule that scores channels; a name of `reconv list criteria`, or a `Criterion`.
         direction: "forward" scores a channel by the kernels that make it, "backward" by those that read it.
         exact: compute norms by the dense reference algorithm.
         scores: path of saved scores to use instead of computing them; a `.py` file is a published score file.
-        budget: what may remain, as a share or an absolute number, such as macs=0.5 or latency=3ms; macs=0.5 where
-            neither a budget nor a recipe is given.
+        budget: what may remain, such as macs=0.5, latency=3ms or size=2MiB; a share or an absolute number, of several
+            kinds at once too; macs=0.5 where neither a budget nor a recipe is given.
         recipe: number of the paper's configuration for this network, instead of a budget.
-        scheme: how a budget is shared among layers: "uniform" the same fraction of every layer, "global" one threshold
-            for all, "knapsack" the most score within the budget, "allocated" by predicted error, from images.
-        rescale: how "global" and "knapsack" make scores of different layers comparable: divided by their mean, max,
-            l2 norm or sum, replaced by their rank, or none.
+        scheme: how a budget is shared among layers: uniform, global, knapsack or allocated; uniform: the same fraction
+            of every layer; global: one threshold for all; knapsack: the most score within the budget; allocated: by
+            predicted error, from images.
+        rescale: how scores of different layers are made comparable; for "global" and "knapsack": divided by their
+            mean, max, l2 norm or sum, replaced by their rank, or none.
         coupled: prune residual streams too, all their layers together.
         reverse: keep the lowest scores instead of the highest (a control).
         limits: minimum widths, multiples, and layers that keep more.
         rounds: steps in which the budget is approached, with a short training after each; 1: at once.
         between: how the network is trained after each round but the last.
-        images: how many calibration images criteria, the scheme "allocated" and repair look at.
+        images: number of calibration images; criteria, the scheme "allocated" and repair look at them.
         calibration: where they come from: a folder, a data set by name, or "leaves" for generated ones; None: the
             training images.
         verify: prove that removed equals zeroed; None: where that takes under ten seconds.
         after: what is done after pruning, in this order: repair, recalibrate, finetune.
-        seed: of everything random.
+        seed: seed of everything random.
 
     Example:
         >>> from reconv import Budget, Compression, Repair

@@ -171,7 +171,7 @@ def _read_tuple(hint: Any, value: Any, where: str, strict: bool) -> tuple[Any, .
 def _tagged(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, Mapping[str, Any]]:
     """The class that a mapping, or its name alone, means, and the rest of the mapping."""
     tag: str = kinds[0].tag
-    known = {tag_of(leaf): leaf for kind in kinds for leaf in _leaves(kind)}
+    known = {tag_of(leaf): leaf for kind in kinds for leaf in tagged_classes(kind)}
     value = {tag: value} if isinstance(value, str) else value
     if not isinstance(value, Mapping) or (tag not in value and len(known) > 1):
         raise ConfigError(f"{where} = {value!r}; give a table with {tag} = one of {', '.join(map(json.dumps, known))}")
@@ -181,10 +181,10 @@ def _tagged(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, Mappin
     return known[name], {key: item for key, item in value.items() if key != tag}
 
 
-def _leaves(kind: Any) -> list[Any]:
-    """The dataclasses among a class and its subclasses."""
+def tagged_classes(kind: Any) -> list[Any]:
+    """The dataclasses among a class with a tag and its subclasses, in the order of their definition."""
     own = [kind] if "__dataclass_fields__" in vars(kind) else []
-    return [*own, *(leaf for child in kind.__subclasses__() for leaf in _leaves(child))]
+    return [*own, *(leaf for child in kind.__subclasses__() for leaf in tagged_classes(child))]
 
 
 @cache

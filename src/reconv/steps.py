@@ -100,7 +100,7 @@ class Repair(Step):
     """Solve the layers around what was pruned anew by least squares, on images without labels.
 
     Args:
-        images: how many calibration images; None: as many as everything else looks at.
+        images: number of calibration images of its own; None: as many as for criteria.
 
     Example:
         >>> import reconv
@@ -143,7 +143,7 @@ class Recalibrate(Step):
     """Measure the statistics of BatchNorm layers again, on images without labels.
 
     Args:
-        images: how many calibration images; None: as many as everything else looks at.
+        images: number of images that BatchNorm's statistics are measured on; None: as many as for criteria.
 
     Example:
         >>> import reconv
@@ -223,11 +223,11 @@ class TrainConfig:
     """One training: a protocol, and what is changed in it.
 
     Args:
-        protocol: a name of `reconv list protocols`, or the path of a TOML file.
-        epochs: passes over the training images; None: the protocol's; 0: no training.
+        protocol: how to train; a name of `reconv list protocols`, or the path of a TOML file.
+        epochs: passes over the training images; 0: no training; None: the protocol's.
         batch_size: images per step; None: the protocol's.
-        changes: other keys of the protocol and their values, such as `{"schedule": "cosine"}`.
-        teacher: a saved network whose outputs are learned too; "base": the network before pruning.
+        changes: other keys of the protocol, such as schedule=cosine.
+        teacher: a saved network whose outputs are learned too, or "base" for the network before pruning.
     """
 
     protocol: str = "default"
@@ -240,6 +240,9 @@ class TrainConfig:
         for name, value, least in (("epochs", self.epochs, 0), ("batch size", self.batch_size, 1)):
             if value is not None and value < least:
                 raise ConfigError(f"{name}: {value}; give a whole number of at least {least}")
+        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if value is not None and self.changes.get(name, value) != value:
+                raise ConfigError(f"{name}: {value}, and by --set {self.changes[name]}; give one of them")
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -312,11 +315,11 @@ class Finetune(TrainConfig, Step):
     """Train the pruned network.
 
     Args:
-        protocol: a name of `reconv list protocols`, or the path of a TOML file.
-        epochs: passes over the training images; None: the protocol's; 0: no training.
+        protocol: how to train; a name of `reconv list protocols`, or the path of a TOML file.
+        epochs: passes over the training images; 0: no training; None: the protocol's.
         batch_size: images per step; None: the protocol's.
-        changes: other keys of the protocol and their values, such as `{"schedule": "cosine"}`.
-        teacher: a saved network whose outputs are learned too; "base": the network before pruning.
+        changes: other keys of the protocol, such as schedule=cosine.
+        teacher: a saved network whose outputs are learned too, or "base" for the network before pruning.
 
     Example:
         >>> import reconv

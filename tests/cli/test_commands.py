@@ -33,7 +33,7 @@ def test_run_leaves_a_folder_with_everything(reconv: Call, tmp_path: Path) -> No
     assert [row["stage"] for row in metrics["stages"]] == [
         "base training",
         "score channels",
-        "choose and cut",
+        "choose and prune",
         "verify",
         "validate",
         "recalibrate BatchNorm",
@@ -126,7 +126,7 @@ def test_a_librarys_model_is_looked_at_with_the_images_it_was_made_for(reconv: C
 
 def test_profile_counts_and_inspect_explains(reconv: Call) -> None:
     counted = reconv("profile", "--model", "resnet56")
-    assert "MACs        125,485,696 (125.5 M) an image" in counted.out
+    assert "MACs        125,485,696 (125.5 M) per image" in counted.out
     assert "parameters  853,018" in counted.out
     explained = reconv("inspect", "--model", "resnet20")
     assert "residual stream" in explained.out
@@ -140,7 +140,7 @@ def test_profile_counts_and_inspect_explains(reconv: Call) -> None:
         ("criteria", "nuclear, nuc"),
         ("data-sets", "cifar100"),
         ("protocols", "paper-cifar"),
-        ("recipes", "--prune-cfg 1, 2, 3"),
+        ("recipes", "--recipe 1, 2, 3"),
     ],
 )
 def test_list(kind: str, text: str, reconv: Call) -> None:
@@ -163,7 +163,7 @@ def test_train_takes_any_key_and_tests_once(reconv: Call, tmp_path: Path) -> Non
     told = json.loads((tmp_path / "a" / "metrics.json").read_text())
     assert told["test"]["n"] == 360
     config = json.loads((tmp_path / "a" / "config.json").read_text())
-    assert config["finetune"]["changes"] == {"epochs": 1, "schedule": "constant"}
+    assert config["base"]["changes"] == {"epochs": 1, "schedule": "constant"}
     taught = reconv("train", *words, "--teacher", "a", "--set", "distillation=0.9", "--save-path", "b")
     assert taught.code == 0, taught.err
     assert "with a teacher" in taught.err

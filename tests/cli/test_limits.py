@@ -13,11 +13,11 @@ from cli_call import Call
     [
         (["--minimum", "0"], ["minimum=0", "at least 1"]),
         (["--multiple", "-8"], ["multiple=-8", "at least 1"]),
-        (["--limit", "layer3.*"], ["layer3.*", "share"]),
+        (["--limit", "layer3.*"], ["layer3.*", "name=value"]),
         (["--limit", "layer3.*=2"], ["layer3.*=2", "between 0 and 1"]),
         (["--exclude", "layr3.*"], ["layr3.*", "not known"]),
         (["--rescale", "men", "--scheme", "global"], ["men", "mean"]),
-        (["--rescale", "max"], ["--rescale max", "uniform"]),
+        (["--rescale", "max"], ["rescale: max", "uniform"]),
         (["--prune-cfg", "1", "--multiple", "8"], ["limits", "budget"]),
         (["--budget", "latency=3"], ["latency=3", "unit"]),
         (["--budget", "size=1kB"], ["size", "have to stay", "ask for"]),
@@ -44,8 +44,8 @@ def test_inspect_with_a_budget_says_asked_given_and_why(reconv: Call) -> None:
     assert "residual stream" in text
 
 
-def test_inspect_takes_one_model(reconv: Call) -> None:
-    for words in ([], ["resnet20", "--model", "resnet20"]):
-        answer = reconv("inspect", *words)
-        assert answer.code == 2
-        assert "give one, as in" in answer.err
+def test_a_model_is_given_once(reconv: Call) -> None:
+    assert "no model" in reconv("inspect").err
+    answer = reconv("inspect", "resnet20", "--model", "resnet56")
+    assert answer.code == 2
+    assert "model: resnet20 and, by --model, resnet56; give one of them" in answer.err

@@ -15,10 +15,11 @@ class Limits:
     """What every plan respects, whatever its budget.
 
     Args:
-        minimum: output channels that every layer keeps at least (all that it has, where it has fewer).
-        multiple: a cut layer keeps a multiple of this many output channels.
-        most: pattern of layer names (`layer4.*`) -> the share of their output channels that may go at most; 0 leaves
-            them whole. The first pattern that fits a layer counts.
+        minimum: output channels that every layer keeps at least; all that it has, where it has fewer.
+        multiple: a pruned layer keeps a multiple of this many output channels.
+        most: share of a layer's output channels that may go at most, such as 'layer4.*=0.25'; a mapping of patterns
+            of layer names, of which the first that fits a layer counts.
+        exclude: patterns of layers that stay unpruned; the same as a share of 0, and counts before other patterns.
 
     Example:
         >>> import reconv
@@ -30,6 +31,7 @@ class Limits:
     minimum: int = 1
     multiple: int = 1
     most: Mapping[str, float] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("minimum", "multiple"):
@@ -42,26 +44,10 @@ class Limits:
         for pattern, share in self.most.items():
             if not 0 <= share <= 1:
                 raise ConfigError(f"limits: {pattern}={share:g}; the share that may go lies between 0 and 1")
-
-    @classmethod
-    def parse(cls, minimum: int, multiple: int, limits: Iterable[str], exclude: Iterable[str]) -> Limits:
-        """From texts as the command line takes them: `layer4.*=0.25`, and patterns of layers to leave whole.
-
-        Raises:
-            ConfigError: a limit that is not `pattern=share`.
-        """
-        most = dict.fromkeys(exclude, 0.0)
-        for text in limits:
-            pattern, _, share = (piece.strip() for piece in text.rpartition("="))
-            try:
-                most.setdefault(pattern, float(share))
-            except ValueError:
-                pattern = ""
-            if not pattern:
-                raise ConfigError(
-                    f"limit: {text!r}; write the layers and the share of them that may go at most, as in layer4.*=0.25"
-                )
-        return cls(minimum, multiple, most)
+        if self.exclude:
+            others = {pattern: share for pattern, share in self.most.items() if pattern not in self.exclude}
+            object.__setattr__(self, "most", dict.fromkeys(self.exclude, 0.0) | others)
+            object.__setattr__(self, "exclude", ())
 
     def check_patterns(self, layers: Iterable[str]) -> None:
         """Refuse a pattern that fits no layer.

@@ -23,11 +23,11 @@ from reconv import __version__
 from reconv.cli import (
     compare,
     evaluate,
+    fields,
     finetune,
     inspect,
     listing,
     profile,
-    protocols,
     prune,
     report,
     run,
@@ -35,23 +35,24 @@ from reconv.cli import (
     study,
     train,
 )
+from reconv.cli.help import HelpfulCommand
+from reconv.cli.spelling import usual_words
 from reconv.cli.stopped import Stopped
 from reconv.errors import ReconvError
 
 SUBCOMMANDS = {
     "run": run,
+    "train": train,
+    "evaluate": evaluate,
+    "inspect": inspect,
+    "profile": profile,
     "saliency": saliency,
     "prune": prune,
     "finetune": finetune,
-    "train": train,
-    "evaluate": evaluate,
-    "profile": profile,
-    "inspect": inspect,
     "compare": compare,
     "study": study,
     "report": report,
     "list": listing,
-    "protocols": protocols,
 }
 
 # The base of every usage error, whether typer stands on click or brings its own copy of it.
@@ -84,23 +85,21 @@ def _root(
     """Make trained convolutional networks smaller and faster by removing channels, and prove what was done."""
 
 
-def _examples(lines: Sequence[str]) -> str:
-    return "\n\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
-
-
 def build_app() -> typer.Typer:
     """The application with every subcommand registered."""
     app = typer.Typer(
         name="reconv",
         cls=_Commands,
         no_args_is_help=True,
-        rich_markup_mode="rich",
+        rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
     for name, module in SUBCOMMANDS.items():
-        app.command(name, epilog=_examples(module.EXAMPLES))(module.command)
+        command = fields.command(module.command)
+        brief = (command.__doc__ or "").partition(".\n")[0].partition("; ")[0].rstrip(".") + "."
+        app.command(name, cls=HelpfulCommand, short_help=brief, epilog="\n".join(module.EXAMPLES))(command)
     return app
 
 
@@ -116,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"] or ["--help"]
+    words = ["list", *words] if words[0] == "protocols" else words
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -149,7 +149,7 @@ def _usage_message(error: Any, words: Sequence[str]) -> str:
     """The library's own words, with the value that it complains about, which it leaves out."""
     command = error.ctx.command_path if error.ctx else "reconv"
     spellings = getattr(getattr(error, "param", None), "opts", ())
-    given = next((value for word, value in pairwise(words) if word in spellings), None)
+    given = next((value for word, value in pairwise(usual_words(words)) if word in spellings), None)
     got = "" if given is None else f" (got {given!r})"
     return f"{command}: {error.format_message().rstrip('.')}{got}; see `{command} --help`."
 

@@ -4,107 +4,107 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reconv import runs
+from reconv.cli import console
+from reconv.cli.fields import Given
+from reconv.cli.options import Data, Network, Output, RunOutput
 from reconv.compression import Compression
 from reconv.errors import ConfigError
-from reconv.mappings import to_mapping
+from reconv.files import read_json, read_toml
 from reconv.networks import RANDOM, SHIPPED, example_of
-from reconv.plan import Budget, Limits
+from reconv.report import numbers
+from reconv.runlog import RunLog
+from reconv.runs import RunConfig, RunOptions, RunResult
 from reconv.saliency import criterion_named
-from reconv.steps import Finetune, Recalibrate, Repair, Step, TrainConfig
-from reconv.training import parse_overrides, process_count
+from reconv.training import is_first_process, process_count
 from reconv.zoo import find_trained
 
-_SMALL_IMAGES = 64  # pixels a side
+_SMALL_IMAGES = 64  # pixels per side
 
 
-@dataclass(frozen=True)
-class CutOptions:
-    """The options that say what to cut, as they were given."""
+def compression_of(
+    given: Given[Compression], data: Data, config: str | None = None, *, repair: bool, finetune: bool
+) -> Compression:
+    """What options and a file say: an option counts more than the file, and that more than a command's defaults.
 
-    metric: str
-    direction: str
-    exact: bool
-    scores: Path | None
-    budget: Sequence[str] | None
-    prune_cfg: int | None
-    scheme: str
-    coupled: bool
-    reverse: bool
-    rescale: str = "mean"
-    minimum: int = 1
-    multiple: int = 1
-    limit: Sequence[str] | None = None
-    exclude: Sequence[str] | None = None
-
-    def compression(self, **more: Any) -> Compression:
-        """What they say, with what else a compression has.
-
-        Raises:
-            UnknownNameError: a criterion, direction or scheme that there is not. ConfigError: what cannot be.
-        """
-        if self.budget and self.prune_cfg is not None:
-            raise ConfigError("--budget and --prune-cfg: both given; give one of them")
-        options = {
-            "criterion": criterion_named(self.metric).name,
-            "direction": self.direction,
-            "exact": self.exact,
-            "scores": None if self.scores is None else str(self.scores),
-            "budget": Budget.parse(self.budget) if self.budget else None,
-            "recipe": self.prune_cfg,
-            "scheme": self.scheme,
-            "coupled": self.coupled,
-            "reverse": self.reverse,
-            "limits": Limits.parse(self.minimum, self.multiple, self.limit or (), self.exclude or ()),
-            "rescale": self.rescale,
-        }
-        return Compression.from_mapping(to_mapping(options | more), "options")
-
-
-def repairs(asked: bool | None, recalibrate: int, data_set: str) -> bool:
-    """Whether a run repairs: as asked, else where that takes seconds, which large images do not allow."""
-    if asked is not None:
-        return asked
-    return not recalibrate and max(example_of(data_set)[0].shape[2:]) <= _SMALL_IMAGES
-
-
-def after(repair: bool, recalibrate: int, finetune: TrainConfig) -> list[Step]:
-    """The steps after pruning that options ask for; a repair sets what recalibrating would."""
-    assert isinstance(finetune, Finetune)
-    first: list[Step] = [Repair()] if repair else [Recalibrate(recalibrate)] if recalibrate else []
-    return [*first, finetune]
-
-
-def schooling(
-    kind: type[TrainConfig],
-    protocol: str,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    changes: Sequence[str] | None = None,
-    *,
-    compiled: bool = False,
-    teacher: str | None = None,
-) -> TrainConfig:
-    """A training as options say it, of a kind.
-
-    Raises:
-        ConfigError: a change that is none, or that an option of its own says otherwise. UnknownNameError: of a key.
+    Args:
+        config: a TOML or JSON file that holds a compression, such as a run's `config.json`.
+        repair, finetune: whether the network is repaired and fine-tuned where neither options nor file say it.
     """
-    keys = parse_overrides(changes or ())
-    if compiled:
-        keys["compile"] = True
-    for key, option in (("epochs", epochs), ("batch_size", batch_size)):
-        if key in keys and option is not None and keys[key] != option:
-            raise ConfigError(f"{key}: {option} and, by --set, {keys[key]}; give one of them")
-    return kind(protocol, epochs, batch_size, keys, teacher)
+    start: dict[str, Any] = {} if config is None else _read_config(Path(config))
+    if "after" not in start:
+        wanted = {"repair": repair and "--recalibrate" not in given, "finetune": finetune}
+        start["after"] = [{"step": name} for name, is_wanted in wanted.items() if is_wanted]
+    if "--recipe" in given or "--budget" in given:
+        start = {key: value for key, value in start.items() if key not in ("recipe", "budget")}
+    chosen = given.build(start)
+    return replace(chosen, criterion=criterion_named(str(chosen.criterion)).name)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    content = read_json(file) if file.suffix == ".json" else read_toml(file)
+    return dict(content.get("compression", content))
+
+
+def repairs_by_default(data: Data) -> bool:
+    """Whether a run repairs: where that takes seconds, which large images do not allow."""
+    return max(example_of(data.data_set)[0].shape[2:]) <= _SMALL_IMAGES
+
+
+def run_config(network: Network, data: Data, device: str = "auto", **more: Any) -> RunConfig:
+    """What a command starts from, with the weights that come with reconv where there are any and none are given."""
+    arguments = model_arguments(network.shortcut)
+    return RunConfig(
+        model=network.model,
+        weights=starting_weights(network.weights, network.model, data.data_set, arguments),
+        arguments=arguments,
+        data_set=data.data_set,
+        data_root=data.data_root,
+        device=device,
+        **more,
+    )
+
+
+def run(config: RunConfig, output: RunOutput, *, measure: bool) -> RunResult:
+    """A run into the folder that is asked for, with its progress on the terminal."""
+    folder = output_path(output, config.model, config.data_set, str(config.compression.criterion))
+    with console.resumable(folder):
+        return runs.run(config, folder, _options(output, console.Progress(), measure=measure))
+
+
+def train(config: RunConfig, output: RunOutput, title: str, *words: str) -> None:
+    """Train as the configuration's base training says, and show the last epoch's figures.
+
+    Args:
+        title: what the training is called. words: for the folder's name, where none is given.
+    """
+    folder = output_path(output, *words)
+    log = console.Progress() if is_first_process() else RunLog()
+    with console.resumable(folder):
+        trained, tested = runs.train_only(config, folder, title, _options(output, log))
+    if not is_first_process():
+        return
+    out = console.stdout()
+    if trained.history:
+        last = trained.history[-1]
+        out.print(f"training    top-1 {numbers.percent(last.top1)}, loss {last.loss:.4f} (on augmented images)")
+        if last.validation:
+            out.print(f"validation  {last.validation}")
+    out.print(f"test        {tested}")
+    out.print(f"model       {folder / 'model'}", markup=False, soft_wrap=True)
+
+
+def _options(output: RunOutput, log: RunLog, *, measure: bool = True) -> RunOptions:
+    return RunOptions(output.overwrite, output.resume, measure, log, this_command(), output.tracker)
 
 
 def starting_weights(
-    given: Path | None, model: str, data_set: str, arguments: Mapping[str, Any] | None = None
+    given: str | None, model: str, data_set: str, arguments: Mapping[str, Any] | None = None
 ) -> str | None:
     """The weights that a network starts from: those given, else those that come with reconv, else none.
 
@@ -118,14 +118,9 @@ def starting_weights(
     return SHIPPED if not arguments and find_trained(model, data_set) else None
 
 
-def given_weights(given: Path | None) -> str | None:
+def given_weights(given: str | None) -> str | None:
     """The weights that were given; None for "none" and "scratch", which ask for random ones."""
-    return None if given is None or str(given).lower() in RANDOM else str(given)
-
-
-def text(path: Path | None) -> str | None:
-    """A path as the configuration holds it."""
-    return None if path is None else str(path)
+    return None if given is None or given.lower() in RANDOM else given
 
 
 def model_arguments(shortcut: str | None) -> dict[str, Any]:
@@ -133,17 +128,17 @@ def model_arguments(shortcut: str | None) -> dict[str, Any]:
     return {} if shortcut is None else {"shortcut": shortcut}
 
 
-def output_path(given: Path | None, resume: bool, *words: str) -> Path:
+def output_path(output: Output, *words: str) -> Path:
     """The folder to write to: the one given, else the first free `runs/<words>`.
 
     Raises:
         ConfigError: `--resume`, or several processes, without a folder.
     """
-    if given is not None:
-        return given
+    if output.save_path is not None:
+        return Path(output.save_path)
     if process_count() > 1:
         raise ConfigError(f"{process_count()} processes: they have to agree on a folder; give --save-path P")
-    if resume:
+    if isinstance(output, RunOutput) and output.resume:
         raise ConfigError("--resume: of which run? Give its folder: --save-path P")
     name = "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in Path(word).name) for word in words)
     numbered = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in range(1, 1_000_000))

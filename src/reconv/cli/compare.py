@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reconv.cli import options
+from reconv.cli.options import SeededMachine
+from reconv.compression import Compression
 
 if TYPE_CHECKING:
     from reconv.cost import Latency
@@ -31,46 +32,41 @@ First = Annotated[
     ),
 ]
 Second = Annotated[str, typer.Argument(metavar="B", help="The same.", show_default=False)]
-DataSet = Annotated[
-    str | None,
-    typer.Option("--data-set", "-d", help="Whose images; of two runs: theirs, unless given.", rich_help_panel="Data"),
-]
-Split = Annotated[str, typer.Option("--split", help="validation or test.", rich_help_panel="Data")]
-Json = Annotated[
-    Path | None, typer.Option("--json", help="Write every figure to this file too.", rich_help_panel="Output")
-]
 
 
 def command(
     first: First,
     second: Second,
-    data_set: DataSet = None,
-    data_root: options.DataRoot = None,
-    split: Split = "test",
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    json_file: Json = None,
+    data_set: str | None = None,
+    data_root: str | None = None,
+    split: Literal["validation", "test"] = "test",
+    json_file: str | None = None,
+    machine: SeededMachine = SeededMachine(),
 ) -> None:
-    """Accuracy on the same images, MACs, latency in turns, and layer by layer."""
-    from reconv.cli import common, console
-    from reconv.compression import Compression
-    from reconv.errors import ConfigError, unknown_name
+    """Accuracy on the same images, MACs, interleaved latency, and layer by layer.
+
+    Args:
+        data_set: the images; None: those of the runs that are compared.
+        data_root: the folder that holds the data set.
+        split: validation or test.
+        json_file: write every figure to this file too.
+    """
+    from reconv.cli import console
+    from reconv.errors import ConfigError
     from reconv.files import write_json
     from reconv.results.measure import compare
     from reconv.runs import RunConfig, given_network, is_trained, load_images
     from reconv.training import device_named
 
-    if split not in ("validation", "test"):
-        raise unknown_name("split", split, ("validation", "test"))
-    where = device_named(device)
+    where = device_named(machine.device)
     names = (first, second)
     asked = [_model_and_weights(name) for name in names]
     progress = console.Progress()
-    images, root = _images(names, data_set, common.text(data_root), progress.note)
+    images, root = _images(names, data_set, data_root, progress.note)
     networks: list[Any] = []
     data = None
     for letter, name, (model, weights) in zip("AB", names, asked, strict=True):
-        how = Compression(seed=seed)
+        how = Compression(seed=machine.seed)
         config = RunConfig(model=model, weights=weights, data_set=images, data_root=root, compression=how)
         data = data or load_images(config)
         if not is_trained(config):
@@ -80,10 +76,10 @@ def command(
         except ConfigError as error:
             raise ConfigError(f"{letter}, {name}: {error}") from error
     assert data is not None  # there are two names
-    found = compare((networks[0], networks[1]), names, data, where, progress, split)  # type: ignore[arg-type]  # checked above
+    found = compare((networks[0], networks[1]), names, data, where, progress, split)
     _show(found)
     if json_file is not None:
-        write_json(json_file, asdict(found))
+        write_json(Path(json_file), asdict(found))
 
 
 def _model_and_weights(name: str) -> tuple[str, str | None]:

@@ -1,68 +1,59 @@
-"""`reconv finetune`: train a pruned network on, as the paper's `finetune_resnet34.py` does."""
+"""`reconv finetune`: train a pruned network further, as the paper's `finetune_resnet34.py` does."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reconv.cli import options
+from reconv.cli.fields import Given
+from reconv.cli.options import Data, RunOutput, SeededMachine
+from reconv.compression import Compression
+from reconv.steps import Finetune
 
 EXAMPLES = (
-    "reconv finetune --refine P --data-set imagenet --data-root DATA --save-path Q",
-    "reconv finetune --refine P DATA --protocol paper-imagenet --save-path Q",
-    "reconv finetune --refine P/model --data-set CIFAR10 --protocol short --teacher P/base --save-path Q",
+    "reconv finetune P --data-set imagenet --data-root DATA --save-path Q",
+    "reconv finetune P DATA --protocol paper-imagenet --save-path Q",
+    "reconv finetune P/model --data-set CIFAR10 --protocol short --teacher P/base --save-path Q",
 )
-
-Refine = Annotated[
-    Path, typer.Option("--refine", help="A saved network, or the folder of a run.", rich_help_panel="Model")
-]
-Data = Annotated[Path | None, typer.Argument(help="A folder of images with train/ and val/, instead of --data-set.")]
 
 
 def command(
-    refine: Refine,
-    data: Data = None,
-    data_set: Annotated[
-        str | None,
-        typer.Option("--data-set", "-d", help="digits, CIFAR10, CIFAR100, imagenet, or a folder of images."),
+    model: Annotated[str | None, typer.Argument(help="A saved network, or the folder of a run.")] = None,
+    folder: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="Folder of images with train/ and val/, instead of --data-set.")
     ] = None,
-    data_root: options.DataRoot = None,
-    protocol: options.Protocol = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    changes: options.Set = None,
-    compiled: options.Compile = False,
-    teacher: options.Teacher = None,
-    tracker: options.Tracker = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    save_path: options.SavePath = None,
-    overwrite: options.Overwrite = False,
-    resume: options.Resume = False,
+    refine: Annotated[
+        str | None, typer.Option("--model", "-m", help="The same as MODEL; the only argument is DATA then.")
+    ] = None,
+    data: Given[Data] = Given(Data()),
+    training: Finetune = Finetune(),
+    machine: SeededMachine = SeededMachine(),
+    output: RunOutput = RunOutput(),
 ) -> None:
-    """Train a saved network on, with a small learning rate; the last epoch's is kept, and tested once.
+    """Train a saved network further, with a small learning rate; the last epoch's is kept, and tested once.
 
     Under `torchrun` or `accelerate launch` several processes share every batch.
     """
-    from reconv.cli import common, schooling
-    from reconv.compression import Compression
+    from reconv.cli import common
     from reconv.errors import ConfigError
     from reconv.runs import RunConfig
-    from reconv.steps import TrainConfig
 
-    if (data is None) == (data_set is None):
+    if refine is not None:
+        model, folder = refine, folder or model
+    if model is None:
+        raise ConfigError("reconv finetune: no model; give a saved network, as in `reconv finetune P -d CIFAR10`")
+    if (folder is None) == ("--data-set" not in data):
         raise ConfigError("images: give either a folder DATA or --data-set NAME")
-    config = RunConfig(
-        model=str(refine),
-        data_set=data_set or str(data),
-        data_root=common.text(data_root),
-        base=common.schooling(
-            TrainConfig, protocol or "default-finetune", epochs, batch_size, changes, compiled=compiled, teacher=teacher
-        ),
-        compression=Compression(seed=seed),
-        device=device,
+    images = data.build() if folder is None else replace(data.build(), data_set=folder)
+    request = RunConfig(
+        model=model,
+        data_set=images.data_set,
+        data_root=images.data_root,
+        base=training,
+        compression=Compression(seed=machine.seed),
+        device=machine.device,
     )
-    folder = common.output_path(save_path, resume, "finetune", refine.name, config.data_set)
-    schooling.school(config, folder, "fine-tuning", overwrite=overwrite, resume=resume, trackers=tracker)
+    common.train(request, output, "fine-tuning", "finetune", Path(model).name, images.data_set)

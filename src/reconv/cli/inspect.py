@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
-
-from reconv.cli import options
+from reconv.cli.fields import Given
+from reconv.cli.options import InputShape, Network
+from reconv.compression import Compression
 
 EXAMPLES = (
     "reconv inspect resnet56",
@@ -15,46 +15,31 @@ EXAMPLES = (
     "reconv inspect resnet56 --budget macs=0.5 --exclude 'layer3.*'",
 )
 
-Model = Annotated[str | None, typer.Argument(help="A model by name, or a saved one by path; as --model takes it.")]
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="The same, by option.")]
-
 
 def command(
-    name: Model = None,
-    model: ModelOption = None,
-    weights: options.Weights = None,
-    shortcut: options.Shortcut = None,
-    data_set: options.ShapeOf = None,
-    image_size: options.ImageSize = None,
-    budget: options.BudgetOption = None,
-    scheme: options.Scheme = "uniform",
-    coupled: options.Coupled = False,
-    minimum: options.Minimum = 1,
-    multiple: options.Multiple = 1,
-    limit: options.Limit = None,
-    exclude: options.Exclude = None,
+    network: Network,
+    shape: InputShape = InputShape(),
+    choice: Annotated[Given[Compression], "budget", "scheme", "rescale", "coupled", "limits"] = Given(Compression()),
 ) -> None:
     """Groups of channels that can only be removed together, and why others are left alone.
 
-    With --budget: what would be asked of every group and what it would give, by the L2 norm of its weights.
+    With --budget: what would be removed from every group, by the L2 norm of its weights.
     """
-    from reconv.cli import console, network
+    from reconv.cli import console
+    from reconv.cli.network import traced
     from reconv.errors import ConfigError
-    from reconv.graph import ChannelGraph
-    from reconv.plan import SCHEMES, Budget, Limits, choose, names_shown
+    from reconv.plan import SCHEMES, choose, names_shown
     from reconv.saliency import score
 
-    if (name is None) == (model is None):
-        raise ConfigError(
-            f"model: {'none' if name is None else 'two'} given; give one, as in `reconv inspect resnet56`"
-        )
-    graph: ChannelGraph = network.traced(name or model or "", weights, shortcut, data_set, image_size)
+    graph = traced(network, shape)
     out = console.stdout()
-    if budget:
-        limits = Limits.parse(minimum, multiple, limit or (), exclude or ())
-        if scheme not in SCHEMES:
-            raise ConfigError(f"--scheme {scheme}: it looks at images; give one of {', '.join(SCHEMES)}")
-        plan = choose(graph, score(graph, "l2"), Budget.parse(budget), scheme=scheme, coupled=coupled, limits=limits)
+    if "--budget" in choice:
+        how = choice.build({})
+        if how.scheme not in SCHEMES:
+            raise ConfigError(f"--scheme {how.scheme}: it needs images; give one of {', '.join(SCHEMES)}")
+        assert how.budget is not None  # it was given
+        options: Any = {name: getattr(how, name) for name in ("scheme", "rescale", "coupled", "limits")}
+        plan = choose(graph, score(graph, "l2"), how.budget, **options)
         out.print(str(plan), markup=False, soft_wrap=True)
         return
     rows = []

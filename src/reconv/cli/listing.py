@@ -2,72 +2,99 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from reconv.cli import names
+from reconv.cli.spelling import offer
+from reconv.registry import KINDS, registry_of
 
-KINDS = ("models", "trained", "criteria", "data-sets", "protocols", "recipes")
-EXAMPLES = ("reconv list criteria", "reconv list models --source timm")
+EXAMPLES = ("reconv list criteria", "reconv list models --source timm", "reconv list protocols paper-cifar")
 
-Kind = Annotated[str, typer.Argument(help=", ".join(KINDS), autocompletion=names.offer(KINDS), show_default=False)]
-Source = Annotated[str, typer.Option("--source", help="Of models: reconv, torchvision or timm.")]
-
-
-def command(kind: Kind, source: Source = "reconv") -> None:
-    """The names of models, trained networks that come with reconv, criteria, data sets, protocols or recipes."""
-    from reconv.cli import console
-    from reconv.errors import unknown_name
-
-    rows = {
-        "models": lambda: [(name, "") for name in _models(source)],
-        "trained": _trained,
-        "criteria": _criteria,
-        "data-sets": _data_sets,
-        "protocols": protocols,
-        "recipes": _recipes,
-    }
-    if kind not in rows:
-        raise unknown_name("list", kind, KINDS)
-    console.stdout().print(console.table("", (kind, ""), rows[kind](), left=2))
+_COLUMNS = ("meaning", "unit", "needs", "source")  # what an item of a registry may say of itself
 
 
-def _models(source: str) -> tuple[str, ...]:
+def _registered(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The items of a registry: their names, and what they say of themselves."""
+    items = list(registry_of(kind))
+    columns = [column for column in _COLUMNS if any(getattr(item, column, "") for item in items)]
+    rows = [
+        (", ".join(dict.fromkeys((item.name, *item.aliases))), *(_text(getattr(item, name, "")) for name in columns))
+        for item in items
+    ]
+    return (kind, *columns), rows
+
+
+def _text(value: object) -> str:
+    return ", ".join(sorted(value)) if isinstance(value, frozenset) else str(value or "")
+
+
+def _models(source: str) -> list[tuple[str, ...]]:
     from reconv.zoo import model_names
 
-    return model_names(source)
+    return [(name, "") for name in model_names(source)]
 
 
-def _trained() -> list[tuple[str, str]]:
+def _trained(source: str) -> list[tuple[str, ...]]:
     from reconv.zoo import trained_nets
 
     return [(net.model, str(net)) for net in trained_nets()]
 
 
-def _criteria() -> list[tuple[str, str]]:
-    from reconv.saliency import Criterion
-
-    return [
-        (", ".join((row.name, *row.aliases)), f"{row.meaning} (needs {', '.join(sorted(row.needs))})")
-        for row in Criterion.registry
-    ]
-
-
-def _data_sets() -> list[tuple[str, str]]:
-    from reconv.data.sources import data_sources
-
-    return [(source.name, source.meaning) for source in data_sources()]
-
-
-def protocols() -> list[tuple[str, str]]:
-    """Names and descriptions of the training protocols."""
+def _protocols(source: str) -> list[tuple[str, ...]]:
     from reconv.training import load_protocol, protocol_names
 
     return [(name, load_protocol(name).description) for name in protocol_names()]
 
 
-def _recipes() -> list[tuple[str, str]]:
+def _recipes(source: str) -> list[tuple[str, ...]]:
     from reconv.zoo import recipe_numbers
 
-    return [(model, "--prune-cfg " + ", ".join(map(str, numbers))) for model, numbers in recipe_numbers().items()]
+    return [(model, "--recipe " + ", ".join(map(str, numbers))) for model, numbers in recipe_numbers().items()]
+
+
+OTHERS = {
+    "models": _models,
+    "protocols": _protocols,
+    "recipes": _recipes,
+    "trained": _trained,
+}
+
+
+def command(
+    kind: Annotated[
+        str | None, typer.Argument(help="What to list.", autocompletion=offer((*KINDS, *sorted(OTHERS))))
+    ] = None,
+    name: Annotated[str | None, typer.Argument(help="A protocol, whose TOML file is printed.")] = None,
+    source: str = "reconv",
+) -> None:
+    """The names that other commands take, those of installed extensions too; without KIND, what can be listed.
+
+    A file of your own has a protocol's keys: `--protocol mine.toml`; `--set key=value` changes single ones.
+
+    Args:
+        source: of models: reconv, torchvision or timm.
+    """
+    from reconv.cli import console
+    from reconv.errors import ConfigError, unknown_name
+
+    kind = {"data-sets": "data", "data_sets": "data"}.get(kind or "", kind)
+    kinds = sorted({*KINDS, *OTHERS})
+    if kind is None:
+        columns: tuple[str, ...] = ("reconv list ...",)
+        rows: list[tuple[str, ...]] = [(each,) for each in kinds]
+    elif name is not None:
+        if kind != "protocols":
+            raise ConfigError(f"reconv list {kind} {name}: only protocols are shown one by one; leave {name} out")
+        from reconv.training import protocol_text
+
+        sys.stdout.write(protocol_text(name))
+        return
+    elif kind in KINDS:
+        columns, rows = _registered(kind)
+    elif kind in OTHERS:
+        columns, rows = (kind, ""), OTHERS[kind](source)
+    else:
+        raise unknown_name("list", kind, kinds)
+    console.stdout().print(console.table("", columns, rows, left=len(columns)))

@@ -13,19 +13,18 @@ EXAMPLES = (
     "reconv report STUDY --output study.html",
 )
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Of a run or a study.", show_default=False)]
-Of = Annotated[
-    Path | None,
-    typer.Option("--study", help="Show the run's point among those of this study.", rich_help_panel="Report"),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", help="The file to write.", show_default="report.html in the folder"),
-]
 
+def command(
+    folder: Annotated[str, typer.Argument(help="The folder of a run or a study.", show_default=False)],
+    study: str | None = None,
+    output: str | None = None,
+) -> None:
+    """Write the report of a run or a study as one HTML file that needs no network.
 
-def command(folder: Folder, study: Of = None, output: Output = None) -> None:
-    """Write the report of a run or a study as one HTML file that needs no network."""
+    Args:
+        study: show the run's point among those of this study.
+        output: the file to write; None: report.html in the folder.
+    """
     from reconv.cli import console
     from reconv.errors import ConfigError
     from reconv.files import write_atomically
@@ -33,14 +32,15 @@ def command(folder: Folder, study: Of = None, output: Output = None) -> None:
     from reconv.runs import is_run, load_facts
     from reconv.study import Store, points_of_network, study_facts
 
-    target = output or folder / "report.html"
-    if Store(folder).is_study:
+    path = Path(folder)
+    target = path / "report.html" if output is None else Path(output)
+    if Store(path).is_study:
         if study is not None:
             raise ConfigError("--study: is for the report of a run; this folder is a study itself")
-        page = render_study(study_facts(Store(folder))[0])
-    elif is_run(folder):
-        facts = load_facts(folder)
-        series = points_of_network(Store(study), facts.hashes.get("weights before", "")) if study else ()
+        page = render_study(study_facts(Store(path))[0])
+    elif is_run(path):
+        facts = load_facts(path)
+        series = points_of_network(Store(Path(study)), facts.hashes.get("weights before", "")) if study else ()
         if study is not None and not series:
             console.Progress().note(f"{study}: has no points of this run's network; the report shows the run alone.")
         page = render(facts, series)

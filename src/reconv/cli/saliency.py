@@ -3,66 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from reconv.cli import names, options
+from reconv.cli.options import InputShape, Network, Output, SeededMachine
+from reconv.compression import Direction
 
 EXAMPLES = (
-    "reconv saliency --model resnet56 --weights W.safetensors --data-set CIFAR10 --save-path scores",
-    "reconv saliency --model resnet56 --weights W.safetensors --metric nuc --compare resnet56_cifar10_model_nucs.py",
-    "reconv saliency --model resnet56 --weights W.safetensors --metric spec --metric l1 --exact --plot scores.html",
+    "reconv saliency resnet56 --weights W.safetensors --data-set CIFAR10 --save-path scores",
+    "reconv saliency resnet56 --weights W.safetensors --criterion nuclear --compare resnet56_cifar10_model_nucs.py",
+    "reconv saliency resnet56 --weights W.safetensors --criterion spectral --criterion l1 --exact --plot scores.html",
 )
-
-Metrics = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--metric",
-        help="A criterion; several may be given.",
-        autocompletion=names.offer(names.METRICS),
-        show_default="spec, nuc and fro",
-    ),
-]
-Compare = Annotated[
-    Path | None,
-    typer.Option("--compare", help="Saved scores, ours or a published file: prints Kendall's tau of each layer."),
-]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Draw each layer's scores into this HTML file.")]
 
 
 def command(
-    model: options.Model,
-    weights: options.Weights = None,
-    shortcut: options.Shortcut = None,
-    data_set: options.ShapeOf = None,
-    image_size: options.ImageSize = None,
-    metric: Metrics = None,
-    direction: options.Direction = "forward",
-    exact: options.Exact = False,
-    compare: Compare = None,
-    plot: Plot = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    save_path: options.SavePath = None,
-    overwrite: options.Overwrite = False,
+    network: Network,
+    shape: InputShape = InputShape(),
+    criterion: tuple[str, ...] = ("spectral", "nuclear", "frobenius"),
+    direction: Direction = "forward",
+    exact: bool = False,
+    compare: str | None = None,
+    plot: str | None = None,
+    machine: SeededMachine = SeededMachine(),
+    output: Output = Output(),
 ) -> None:
-    """Score every output channel of a trained network; all three norms of the paper if not told otherwise."""
-    from reconv.cli import console, network, scores
+    """Score every output channel of a trained network; without --criterion, by all three norms of the paper.
 
-    wanted = scores.criteria(metric or ["spectral", "nuclear", "frobenius"], direction)
+    Args:
+        criterion: a rule that scores channels (`reconv list criteria`); repeatable.
+        direction: forward scores a channel by the kernels that make it, backward by those that read it.
+        exact: compute norms by the dense reference algorithm.
+        compare: saved scores, ours or a published file; prints Kendall's tau of each layer.
+        plot: draw each layer's scores into this HTML file.
+    """
+    from reconv.cli import console, scores
+    from reconv.cli.network import traced
+
+    criteria = scores.criteria(criterion)
+    folder = None if output.save_path is None else Path(output.save_path)
+    file = None if plot is None else Path(plot)
     out = console.stdout()
-    scores.check_outputs(save_path, plot, overwrite)
-    graph = network.traced(model, weights, shortcut, data_set, image_size, device, trained=True)
-    found, seconds = scores.compute(graph, wanted, direction, exact=exact, seed=seed)
-    taus = None if compare is None else scores.compare(graph, found, compare)
-    out.print(scores.table(graph, found))
-    out.print(scores.summary(graph, found, seconds), markup=False, soft_wrap=True)
+    scores.check_outputs(folder, file, output.overwrite)
+    graph = traced(network, shape, machine.device, trained=True)
+    scored, seconds = scores.compute(graph, criteria, direction, exact=exact, seed=machine.seed)
+    taus = None if compare is None else scores.compare(graph, scored, Path(compare))
+    out.print(scores.table(graph, scored))
+    out.print(scores.summary(graph, scored, seconds), markup=False, soft_wrap=True)
     if taus is not None:
         out.print(taus)
-    if save_path is not None:
-        scores.save(found, save_path, overwrite)
-        out.print(f"scores  {save_path}", markup=False, soft_wrap=True)
-    if plot is not None:
-        scores.plot(graph, found, plot, model)
-        out.print(f"plot    {plot}", markup=False, soft_wrap=True)
+    if folder is not None:
+        scores.save(scored, folder, output.overwrite)
+        out.print(f"scores  {folder}", markup=False, soft_wrap=True)
+    if file is not None:
+        scores.plot(graph, scored, file, network.model)
+        out.print(f"plot    {file}", markup=False, soft_wrap=True)

@@ -11,21 +11,19 @@ from scipy.stats import kendalltau
 
 from reconv.artifacts import save_saliency
 from reconv.cli import console
-from reconv.errors import ConfigError, unknown_name
+from reconv.errors import ConfigError
 from reconv.files import check_replaceable, folder_at_once, write_atomically
 from reconv.graph import ChannelGraph
 from reconv.graph.channels import Layer
 from reconv.report import LayerFacts, numbers, render_scores
-from reconv.saliency import Saliency, criterion_named, score_all
+from reconv.saliency import Direction, Saliency, criterion_named, score_all
 from reconv.select import read_scores
 
 TOLERANCE = 1e-5  # asked of each value; what could not meet it is named
 
 
-def criteria(names: Sequence[str], direction: str) -> list[str]:
+def criteria(names: Sequence[str]) -> list[str]:
     """The criteria's own names, each once; refuses unknown ones before any work."""
-    if direction not in ("forward", "backward"):
-        raise unknown_name("direction", direction, ("forward", "backward"))
     rows = dict.fromkeys(criterion_named(name) for name in names)
     for row in rows:
         if not row.needs.isdisjoint(("moments", "gradients")):
@@ -45,7 +43,7 @@ def check_outputs(save_path: Path | None, plot: Path | None, overwrite: bool) ->
 
 
 def compute(
-    graph: ChannelGraph, wanted: Sequence[str], direction: str, *, exact: bool, seed: int
+    graph: ChannelGraph, wanted: Sequence[str], direction: Direction, *, exact: bool, seed: int
 ) -> tuple[list[Saliency], float]:
     """All criteria at once, and the seconds that took."""
     progress = console.Progress()
@@ -55,7 +53,7 @@ def compute(
         found = score_all(
             graph,
             wanted,
-            direction=direction,  # type: ignore[arg-type]  # checked by criteria()
+            direction=direction,
             exact=exact,
             tol=TOLERANCE,
             seed=seed,
@@ -119,7 +117,7 @@ def compare(graph: ChannelGraph, found: Sequence[Saliency], file: Path) -> Table
     ours = next((s for s in found if s.criterion == criterion), found[0] if len(found) == 1 else None)
     if ours is None:
         raise ConfigError(
-            f"{file}: holds {criterion} scores; give --metric {criterion}, or one --metric to compare with"
+            f"{file}: holds {criterion} scores; give --criterion {criterion}, or a single --criterion to compare with"
         )
     rows = []
     for name, values in other.values.items():

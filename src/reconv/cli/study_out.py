@@ -40,11 +40,11 @@ class Lines(StudyLog):
         self._console.print(escape(text), soft_wrap=True)
 
 
-def say(done: StudyResult) -> None:
+def print_outcome(done: StudyResult) -> None:
     """How many cells were cached, computed, and could not be."""
     out = console.stdout()
     parts = [f"{done.cached:,} cells cached", f"{done.computed:,} computed in {numbers.duration(done.seconds)}"]
-    parts += [f"{len(done.failed):,} that cannot be"] if done.failed else []
+    parts += [f"{len(done.failed):,} that cannot be computed"] if done.failed else []
     out.print(", ".join(parts), markup=False)
     for cell, why in done.failed[:10]:
         out.print(f"  {cell}: {why}", markup=False, soft_wrap=True)
