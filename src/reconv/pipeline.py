@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 from reconv.calibration import calibration_for
 from reconv.compression import AFTER, Compression
 from reconv.data import DataSet, as_data_set, load_data
-from reconv.errors import ConfigError
+from reconv.errors import ConfigError, check_kind
 from reconv.files import tensors_fingerprint
 from reconv.graph import trace
 from reconv.mappings import tag_of
@@ -79,6 +79,13 @@ def compress(
         >>> result.model[0].out_channels < 8
         True
     """
+    check_kind("compress: model", model, (nn.Module, str))
+    check_kind(
+        "compress: compression",
+        compression,
+        Compression,
+        "options such as reconv.Compression(budget=reconv.Budget(macs=0.5))",
+    )
     log, how = log or RunLog(), compression
     images = as_images(data, example, how.seed, data_root)
     network = _as_network(model, images, device)

@@ -133,10 +133,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return [name for name, value in before.items() if after[name] != value]
 
 
-LATER = {"choose for a latency": pytest.mark.xfail(reason="it thaws frozen BatchNorms", strict=False)}
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in CALLS])
+@pytest.mark.parametrize("name", CALLS)
 def test_it_leaves_everything_else_as_it_was(given: Given, name: str) -> None:
     models = {"model": given.model, "small": given.small}
     torch.manual_seed(1)

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 
-from reconv.errors import ConfigError, UnknownNameError
+from reconv.errors import ConfigError, UnknownNameError, check_kind
 from reconv.files import read_toml
 from reconv.zoo.sources import canonical_name
 
@@ -97,6 +97,7 @@ def load_recipe(model: str, number: int) -> Recipe:
         >>> recipe.model, recipe.number
         ('resnet56', 1)
     """
+    check_kind("load_recipe: model", model, str, 'the name of a network, such as "resnet56"')
     name = canonical_name(model)
     bare = name.removeprefix("torchvision:")
     if (bare, number) not in _recipe_files():
