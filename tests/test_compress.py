@@ -26,7 +26,7 @@ from reconv.saliency import Criterion
 from reconv.steps import Export, Reinitialize
 from reconv.study.arms import Arm
 from reconv.study.cell import Cell, Network
-from reconv.study.compute import finished_network
+from reconv.study.compute import Training, finished_network
 from reconv.study.context import context_for
 from reconv.training import Metric
 from reconv.zoo import load_model
@@ -220,7 +220,8 @@ def test_python_command_line_and_study_give_the_same_bits(tmp_path: Path) -> Non
 
     network = Network("digits", name, data_set="digits").with_weights()
     cell = Cell(network, "l1", "macs=0.5", "uniform", arm=Arm("arm", how.after, images=50))
-    small, _ = finished_network(context_for(network, "cpu"), cell)
+    context = context_for(network, "cpu")
+    small = finished_network(context, cell, Training(context.device))
 
     expected = tensors_fingerprint(result.model.state_dict())
     assert tensors_fingerprint(load(tmp_path / "R" / "model").state_dict()) == expected

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reconv.cache import Cache
 from reconv.data import DataSet, calibration_images, evaluation_batches
 from reconv.data.splits import sample
 from reconv.data.unlabelled import unlabelled_images
@@ -33,6 +34,7 @@ class Calibration:
         root: the folder that holds data sets.
         seed: which images are drawn.
         number: how many, where a step does not say.
+        cache: keeps them; None: they are drawn each time.
     """
 
     size: tuple[int, ...]
@@ -42,6 +44,7 @@ class Calibration:
     root: str | None = None
     seed: int = 0
     number: int = 1000
+    cache: Cache | None = None
 
     def images(self, number: int | None = None) -> Tensor:
         """Images, float32 `[n, C, H, W]`, normalized as the network expects.
@@ -53,6 +56,11 @@ class Calibration:
             ConfigError: no source, or it is not known how to normalize them. DataError: images that cannot be used.
         """
         number = number or self.number
+        if self.cache is None:
+            return self._drawn(number)
+        return self.cache.get("images", (self.source, self.seed, number), lambda: self._drawn(number))
+
+    def _drawn(self, number: int) -> Tensor:
         if self.source is None:
             if self.data is None:
                 raise ConfigError("calibration: no images to look at; give data, or the calibration images' folder")
@@ -87,11 +95,17 @@ class Calibration:
 
 
 def calibration_for(
-    graph: ChannelGraph, data: DataSet | None, source: str | None, number: int, seed: int, root: str | None = None
+    graph: ChannelGraph,
+    data: DataSet | None,
+    source: str | None,
+    number: int,
+    seed: int,
+    root: str | None = None,
+    cache: Cache | None = None,
 ) -> Calibration:
     """The calibration images of a network, normalized as it, or the data set where it does not say, has them."""
     normalization = provenance_of(graph.model).normalization or (None if data is None else data.normalization)
-    return Calibration(tuple(graph.example[0][1:]), normalization, data, source, root, seed, number)
+    return Calibration(tuple(graph.example[0][1:]), normalization, data, source, root, seed, number, cache)
 
 
 def _refuse(channels: int) -> Normalization:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from reconv.cache import Cache
 from reconv.calibration import calibration_for
 from reconv.compression import AFTER, Compression
 from reconv.data import DataSet, as_data_set, load_data
@@ -21,11 +22,10 @@ from reconv.files import tensors_fingerprint
 from reconv.graph import trace
 from reconv.mappings import tag_of
 from reconv.networks import load_trained
-from reconv.quality import held_out, quality_for
+from reconv.quality import Quality, held_out, quality_for
 from reconv.results.result import LARGEST_BATCH, Result
 from reconv.rounds import prune_in_rounds
 from reconv.runlog import RunLog
-from reconv.select import Cache
 from reconv.steps import Context, Step
 from reconv.store import Store
 from reconv.threads import few_threads
@@ -96,11 +96,12 @@ def compress(
     example = images.example() if example is None and images is not None else example
     after = usable_steps(how, images, log)
     with few_threads(pixels_per_batch(images), where):
-        graph = trace(network, tree_map(lambda x: x.to(where) if isinstance(x, Tensor) else x, example))
-        calibration = calibration_for(graph, images, how.calibration, how.images, how.seed, data_root)
+        example = tree_map(lambda x: x.to(where) if isinstance(x, Tensor) else x, example)
+        graph = trace(network, example) if cache is None else cache.get("graph", None, lambda: trace(network, example))
+        calibration = calibration_for(graph, images, how.calibration, how.images, how.seed, data_root, cache)
         if how.calibration is not None:
             calibration.images()  # that there are such images, before any work
-        quality = quality_for(network, images, as_metric(metric), loss)
+        quality = quality_for(network, images, as_metric(metric), loss) if log.measures else Quality(None)
         context = Context(network, images, calibration, quality, loss, how.seed, log, store)
         rounds = prune_in_rounds(graph, how, after, context, cache)
         whole, pruned = rounds.whole, rounds.last

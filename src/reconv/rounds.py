@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from reconv.budget import Limits
+from reconv.cache import Cache
 from reconv.compression import Compression
 from reconv.errors import GraphError
 from reconv.graph import ChannelGraph, trace
@@ -18,7 +19,7 @@ from reconv.plan import Plan
 from reconv.plan.plans import finish_plan
 from reconv.plan.rounds import budget_of_round
 from reconv.report import Round
-from reconv.select import Cache, Pruned, check_feasible, prune_network
+from reconv.select import Pruned, check_feasible, prune_network
 from reconv.steps import Context, Finetune, Step
 
 

@@ -21,6 +21,7 @@ class RunLog:
 
     Attributes:
         progress: whether trainings show a bar of their own.
+        measures: whether networks are measured on the validation images after each stage.
         rows, notes: what has happened so far.
 
     Example:
@@ -32,6 +33,7 @@ class RunLog:
     """
 
     progress = False
+    measures = True
 
     def __init__(self) -> None:
         self.rows: list[Row] = []

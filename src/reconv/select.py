@@ -3,21 +3,21 @@ else."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from reconv.artifacts import load_saliency
+from reconv.cache import Cache
 from reconv.calibration import Calibration
 from reconv.compression import ALLOCATED, Compression
 from reconv.errors import ConfigError, GraphError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
-from reconv.plan import Plan, choose, choose_widths
+from reconv.plan import ErrorCurves, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
 from reconv.refit import Settings, curves_of, gather_moments
@@ -35,26 +35,6 @@ TOLERANCE = 1e-10  # what the proof may find in float64; rounding alone gives ab
 _LATER = ("after", "between", "verify")  # what does not decide which channels go
 _CHOICE = tuple(field.name for field in fields(Compression) if field.name not in _LATER)
 Loss: TypeAlias = Callable[[Any, Any], Tensor]
-_T = TypeVar("_T")
-
-
-class Cache:
-    """What several compressions of one network share; the latest few of each kind are kept."""
-
-    _KEPT: Mapping[str, int] = {"moments": 1, "scores": 64, "plan": 8}
-
-    def __init__(self) -> None:
-        self._kept: dict[str, OrderedDict[Hashable, Any]] = {kind: OrderedDict() for kind in self._KEPT}
-
-    def get(self, kind: str, key: Hashable, make: Callable[[], _T]) -> _T:
-        """The value of a key, made where it is not there."""
-        kept = self._kept[kind]
-        value = kept[key] if key in kept else make()
-        kept[key] = value
-        kept.move_to_end(key)
-        while len(kept) > self._KEPT[kind]:
-            kept.popitem(last=False)
-        return cast(_T, value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +69,21 @@ def prune_network(
     """
     cache = cache or Cache()
     moments = _moments(graph, calibration, log, cache) if "moments" in how.needs else None
-    gradients = _gradients(graph, calibration, log, loss) if "gradients" in how.needs else None
+    gradients = _gradients(graph, calibration, log, cache, loss) if "gradients" in how.needs else None
+    images = calibration.key if how.looks_at_images else None
+    ranked = how.criterion, how.direction, how.exact, how.scores, how.seed if "seed" in how.needs else 0, images
     with log.stage("score channels") as stage:
-        scores = _scores(graph, how, log, cache, moments, gradients)
+        scores = cache.get("scores", ranked, lambda: _scores(graph, how, log, moments, gradients))
         stage.note = f"{scores.criterion}, {counted(sum(map(len, scores.values.values())), 'channel')}"
     with log.stage("choose and prune") as stage:
+        ranking: Saliency | ErrorCurves = scores
+        if how.scheme == "allocated":
+            assert moments is not None  # see Compression.needs
+            options = {"coupled": how.coupled, "reverse": how.reverse}
+            curves = lambda: curves_of(graph, scores, moments, **options)  # noqa: E731
+            ranking = cache.get("curves", (ranked, *options.values()), curves)
         choice = tuple(repr(getattr(how, name)) for name in _CHOICE)
-        key = *choice, calibration.key if moments else None
-        plan = cache.get("plan", key, lambda: choose_channels(graph, scores, how, moments))
+        plan = cache.get("plan", (*choice, images), lambda: choose_channels(graph, ranking, how))
         small = prune(graph.model, plan)
         macs, params = (percent(after / before) for before, after in (plan.macs, plan.params))
         stage.note = f"{macs} of MACs, {params} of parameters left"
@@ -117,58 +104,53 @@ def _moments(graph: ChannelGraph, calibration: Calibration, log: RunLog, cache: 
 
 
 def _gradients(
-    graph: ChannelGraph, calibration: Calibration, log: RunLog, loss: Loss | None
+    graph: ChannelGraph, calibration: Calibration, log: RunLog, cache: Cache, loss: Loss | None
 ) -> Mapping[str, Gradients]:
     """How a loss depends on every layer's weights."""
-    with log.stage("gather gradients") as stage:
-        gradients = gather_gradients(graph, calibration.batches(device_of(graph.model)), loss)
-        stage.note = f"{counted(len(gradients), 'layer')}, {counted(calibration.number, 'image')} with labels at most"
-    return gradients
+
+    def gathered() -> Mapping[str, Gradients]:
+        with log.stage("gather gradients") as stage:
+            gradients = gather_gradients(graph, calibration.batches(device_of(graph.model)), loss)
+            images = counted(calibration.number, "image")
+            stage.note = f"{counted(len(gradients), 'layer')}, {images} with labels at most"
+        return gradients
+
+    return cache.get("gradients", calibration.key, gathered)
 
 
 def _scores(
     graph: ChannelGraph,
     how: Compression,
     log: RunLog,
-    cache: Cache,
     moments: Mapping[str, Moments] | None,
     gradients: Mapping[str, Gradients] | None,
 ) -> Saliency:
     """Scores: read where a file is named, computed otherwise."""
     if how.scores is not None:
         return _read_checked(how.scores, graph, log)
-
-    def computed() -> Saliency:
-        return score(
-            graph,
-            how.criterion,
-            direction=how.direction,
-            exact=how.exact,
-            seed=how.seed,
-            moments=moments,
-            gradients=gradients,
-        )
-
-    if moments is not None or gradients is not None:
-        return computed()
-    seed = how.seed if "seed" in how.needs else 0
-    return cache.get("scores", (how.criterion, how.direction, how.exact, seed), computed)
+    return score(
+        graph,
+        how.criterion,
+        direction=how.direction,
+        exact=how.exact,
+        seed=how.seed,
+        moments=moments,
+        gradients=gradients,
+    )
 
 
-def choose_channels(
-    graph: ChannelGraph, scores: Saliency, how: Compression, moments: Mapping[str, Moments] | None = None
-) -> Plan:
+def choose_channels(graph: ChannelGraph, ranking: Saliency | ErrorCurves, how: Compression) -> Plan:
     """The plan that a compression asks for: by budget, or by one of the paper's recipes."""
     if how.recipe is not None:
-        return choose_widths(graph, scores, _recipe_widths(graph, how.recipe), reverse=how.reverse)
+        assert isinstance(ranking, Saliency)  # see Compression
+        return choose_widths(graph, ranking, _recipe_widths(graph, how.recipe), reverse=how.reverse)
     assert how.budget is not None  # see Compression
     if how.scheme == "allocated":
-        assert moments is not None  # see Compression.looks_at_images
-        curves = curves_of(graph, scores, moments, coupled=how.coupled, reverse=how.reverse)
-        return choose(graph, curves, how.budget, coupled=how.coupled, limits=how.limits)
+        assert isinstance(ranking, ErrorCurves)
+        return choose(graph, ranking, how.budget, coupled=how.coupled, limits=how.limits)
     return choose(
         graph,
-        scores,
+        ranking,
         how.budget,
         scheme=how.scheme,
         rescale=how.rescale,

@@ -81,8 +81,6 @@ def test_steps_that_the_first_studies_could_not_say_are_part_of_a_cell() -> None
             (Repair(300),),
             (Finetune("short"), Recalibrate()),
             (Recalibrate(), Finetune("short")),
-            (Finetune("short"), Finetune("short")),
-            (Finetune("short"), Finetune("short", 1)),
         )
     ]
     assert len({replace(CELL, arm=arm).key for arm in arms}) == len(arms)
@@ -159,6 +157,7 @@ def test_bad_settings_are_told(change: dict[str, object], text: str) -> None:
         ({"after": ["pray"]}, "repair"),
         ({"after": [{"step": "repair", "image": 3}]}, "images"),
         ({"after": ["reinitialize"]}, "finetune"),
+        ({"after": ["finetune", "finetune"]}, "several trainings"),
     ],
 )
 def test_bad_arms_are_told(values: dict[str, object], text: str) -> None:

@@ -30,6 +30,8 @@ class Arm:
             raise ConfigError(f"arm {self.name}: images={self.images}; give at least 2")
         if self.is_control and not self.training:
             raise ConfigError(f"arm {self.name}: random weights that are not trained; add the step finetune")
+        if sum(isinstance(step, Finetune) for step in self.after) > 1:
+            raise ConfigError(f"arm {self.name}: several trainings; give one step finetune")
 
     @property
     def is_control(self) -> bool:

@@ -1,34 +1,33 @@
-"""From a cell to its outcome: cut, do what the arm says, count."""
+"""From a cell to its outcome: compress the network, and measure it."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
 
+from reconv.calibration import calibration_for
 from reconv.cost import profile
 from reconv.graph import trace
 from reconv.machine import versions
-from reconv.plan import Plan
-from reconv.provenance import attach, provenance_of
-from reconv.refit import Settings as RepairSettings
-from reconv.refit import repair
-from reconv.steps import BASE, Finetune, Recalibrate, Reinitialize, Step
+from reconv.quality import Quality
+from reconv.runlog import RunLog
+from reconv.steps import FINETUNING, Context
+from reconv.store import Store
 from reconv.study.cell import Cell
-from reconv.study.context import NetworkContext, context_for, with_random_weights
+from reconv.study.context import NetworkContext, context_for
 from reconv.study.peers import is_peer, prune_by_peer
 from reconv.study.record import pack
-from reconv.surgery import prune
 from reconv.threads import one_thread
-from reconv.training import Session, load_protocol, recalibrate, train
+from reconv.training import Session
 from reconv.training.predictions import predict
 
-Finished: TypeAlias = tuple[nn.Module, list[dict[str, Any]]]  # a network, and the epochs of its training
+_HISTORY = ("epoch", "loss", "top1", "validation")  # what is kept of an epoch
 
 
 @dataclass(frozen=True)
@@ -52,19 +51,20 @@ def compute(cell: Cell, options: ComputeOptions = ComputeOptions()) -> dict[str,
     start, cpu = time.perf_counter(), time.process_time()
     context = context_for(cell.network, options.device)
     with one_thread():
-        small, history = finished_network(context, cell, options)
-        found = predict(small, context.data, cell.split)  # type: ignore[arg-type]  # checked by Study
-    cost = profile(trace(small, context.data.example().to(context.device)))
-    whole = profile(context.graph)
+        training = Training(context.device, None if options.folder is None else options.folder / cell.key)
+        small = finished_network(context, cell, training)
+        training.delete()
+        predictions = predict(small, context.data, cell.split)  # type: ignore[arg-type]  # checked by Study
+    before, after = profile(context.graph), profile(trace(small, context.graph.inputs))
     outcome = {
-        "accuracy": found.top1,
-        "images": len(found.labels),
-        "loss": _loss(found.probabilities, found.labels),
-        "correct": pack(found.correct.numpy()),
-        "macs": [whole.macs, cost.macs],
-        "parameters": [whole.parameters, cost.parameters],
-        "widths": [layer.out_channels for layer in cost.layers],
-        "history": history,
+        "accuracy": predictions.top1,
+        "images": len(predictions.labels),
+        "loss": _loss(predictions.probabilities, predictions.labels),
+        "correct": pack(predictions.correct.numpy()),
+        "macs": [before.macs, after.macs],
+        "parameters": [before.parameters, after.parameters],
+        "widths": [layer.out_channels for layer in after.layers],
+        "history": [{key: row.to_json().get(key) for key in _HISTORY} for row in training.history.get(FINETUNING, ())],
     }
     if cell.arm.calibrates:
         outcome["images_for_mending"] = min(cell.arm.images, len(context.data.train))
@@ -79,49 +79,39 @@ def compute(cell: Cell, options: ComputeOptions = ComputeOptions()) -> dict[str,
     }
 
 
-def finished_network(context: NetworkContext, cell: Cell, options: ComputeOptions = ComputeOptions()) -> Finished:
-    """The network that a cell is about, and the epochs of its training."""
+class Training(Store):
+    """The history of a cell's training, and its checkpoints while it lasts.
+
+    Args:
+        device: where it computes. folder: for checkpoints; None: none are kept.
+    """
+
+    def __init__(self, device: torch.device, folder: Path | None = None) -> None:
+        super().__init__(str(device))
+        self.folder = folder
+
+    def session(self, title: str, progress: bool) -> Session:
+        """In the folder, from where an interrupted training continues."""
+        return Session(self.folder, resume=self.folder is not None, device=self.device, progress=False, title=title)
+
+    def delete(self) -> None:
+        """Remove the checkpoints."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def finished_network(context: NetworkContext, cell: Cell, training: Training) -> nn.Module:
+    """The network that a cell is about."""
     if cell.is_unpruned:
-        return context.model, []
-    plan: Plan | None = None
-    history: list[dict[str, Any]] = []
-    if is_peer(cell.criterion):
-        small = prune_by_peer(context.graph, cell.criterion, cell.budget, context.prunable, cell.seed)
-    else:
-        plan = context.plan_of(cell)
-        small = prune(context.model, plan)
+        return context.model
+    if not is_peer(cell.criterion):
+        return context.compress(cell.compression, training).model
+    model = prune_by_peer(context.graph, cell.criterion, cell.budget, context.prunable, cell.seed)
+    calibration = calibration_for(context.graph, context.data, None, cell.arm.images, cell.seed, cache=context.cache)
+    steps = Context(context.model, context.data, calibration, Quality(None), None, cell.seed, RunLog(), training)
     for step in cell.arm.after:
-        if isinstance(step, Finetune):
-            small, history = _trained(context, cell, step, small, options)
-        elif isinstance(step, Recalibrate):
-            small = recalibrate(small, context.images(cell.arm.images, cell.seed))
-        else:
-            assert plan is not None  # see design.why_not
-            small = _with_plan(context, cell, step, small, plan)
-    return small, history
-
-
-def _with_plan(context: NetworkContext, cell: Cell, step: Step, small: nn.Module, plan: Plan) -> nn.Module:
-    if isinstance(step, Reinitialize):
-        small = prune(with_random_weights(context, cell.seed), plan)
-        normalization = provenance_of(context.model).normalization  # every network of the study has it
-        return attach(small, replace(provenance_of(small), normalization=normalization))
-    images, settings = context.images(cell.arm.images, cell.seed), RepairSettings(seed=cell.seed)
-    return repair(small, plan=plan, reference=context.model, images=images, settings=settings)
-
-
-def _trained(
-    context: NetworkContext, cell: Cell, step: Finetune, small: nn.Module, options: ComputeOptions
-) -> Finished:
-    protocol = load_protocol(step.protocol, context.data.name, step.overrides)
-    folder = None if options.folder is None else options.folder / cell.key
-    session = Session(folder, resume=folder is not None, device=str(context.device), progress=False)
-    teacher = context.model if step.teacher == BASE else None
-    done = train(small, context.data, protocol, seed=cell.seed, teacher=teacher, session=session)
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-    keep = ("epoch", "loss", "top1", "validation")
-    return done.model, [{key: row.to_json().get(key) for key in keep} for row in done.history]
+        model = step.apply(model, None, steps)  # type: ignore[arg-type]  # none of these needs a plan, see why_not
+    return model
 
 
 def _loss(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
@@ -130,5 +120,5 @@ def _loss(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def _versions() -> dict[str, str]:
-    known = versions()
-    return {key: known[key] for key in ("reconv", "torch", "python", "system", "processor")}
+    installed = versions()
+    return {key: installed[key] for key in ("reconv", "torch", "python", "system", "processor")}

@@ -1,43 +1,45 @@
-"""What the cells of one network share: network, images, scores, error curves, plans; each made once a process.
+"""What the cells of one network share: network, images, and a cache of scores, error curves and plans.
 
-Nothing here decides a result: every value is a function of the arguments that it is asked by.
+Nothing here decides a result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, lru_cache
 
 import torch
-from torch import Tensor
 
-from reconv.data import DataSet, calibration_images, load_data
+from reconv.cache import Cache
+from reconv.compression import Compression
+from reconv.data import DataSet, load_data
 from reconv.data.splits import TensorSplit
 from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph, trace
 from reconv.networks import load_network, saved_model_in
-from reconv.plan import ALLOCATED, Budget, ErrorCurves, Plan, choose, choose_widths
+from reconv.pipeline import compress
 from reconv.provenance import provenance_of
-from reconv.refit import Settings as RepairSettings
-from reconv.refit import curves_of, error_curves, gather_moments
 from reconv.results.fingerprints import images_fingerprint
-from reconv.saliency import Moments, Saliency, score
-from reconv.study.cell import Cell, Network, hash_of, is_random, needs_images
+from reconv.results.result import Result
+from reconv.runlog import RunLog
+from reconv.store import Store
+from reconv.study.cell import Network, hash_of
 from reconv.training import device_named
-from reconv.training.evaluation import check_fits, normalization_for
-from reconv.zoo import load_recipe
+from reconv.training.evaluation import check_fits
 
-_RECONSTRUCTION = "reconstruction"
-_KEPT = 16  # of each kind; scores and curves are small
+
+class _Unmeasured(RunLog):
+    """Of cells, which are measured at their end only."""
+
+    measures = False
 
 
 class NetworkContext:
-    """One network on one device, with everything that several cells need.
+    """One network on one device, with what several cells need.
 
     Args:
-        network: which. device: where cells compute.
+        network: which. device: where cells are computed.
     """
 
     def __init__(self, network: Network, device: str = "cpu") -> None:
@@ -53,12 +55,22 @@ class NetworkContext:
         )
         self.model = model.to(self.device).eval()
         check_fits(self.model, self.data)
-        self.graph: ChannelGraph = trace(self.model, self.data.example().to(self.device))
-        self.scores = lru_cache(4 * _KEPT)(self._scores)
-        self.images = lru_cache(2)(self._images)
-        self._moments = lru_cache(1)(self._gathered)
-        self.curves = lru_cache(_KEPT)(self._curves)
-        self.plan = lru_cache(4)(self._plan)
+        self.cache = Cache()
+        self.graph: ChannelGraph = self.cache.get(
+            "graph", None, lambda: trace(self.model, self.data.example().to(self.device))
+        )
+
+    def compress(self, compression: Compression, store: Store | None = None) -> Result:
+        """The network compressed, sharing what other cells have computed."""
+        return compress(
+            self.model,
+            self.data,
+            compression,
+            example=self.graph.inputs,
+            log=_Unmeasured(),
+            store=store,
+            cache=self.cache,
+        )
 
     @cached_property
     def fingerprinted(self) -> Network:
@@ -73,57 +85,15 @@ class NetworkContext:
 
     @cached_property
     def prunable(self) -> frozenset[str]:
-        """Layers whose output channels may go while residual streams stay whole."""
+        """Layers whose output channels may go while residual streams are not pruned."""
         groups = (group for group in self.graph.groups if not group.reason and not group.stream)
         return frozenset(layer for group in groups for layer in group.producers)
 
     @cached_property
     def streams(self) -> frozenset[str]:
-        """Layers of residual streams, whose output channels may go where streams are cut too."""
+        """Layers of residual streams, whose output channels may go where streams are pruned too."""
         groups = (group for group in self.graph.groups if not group.reason and group.stream)
         return frozenset(layer for group in groups for layer in group.producers)
-
-    def _scores(self, criterion: str, seed: int) -> Saliency:
-        return score(self.graph, criterion, seed=seed)
-
-    def _scores_of(self, criterion: str, number: int, seed: int) -> Saliency:
-        """Scores, with the seed and the images only where they decide something, so that others are shared."""
-        if needs_images(criterion):
-            return score(self.graph, criterion, moments=self._moments(number, seed))
-        return self.scores(criterion, seed if is_random(criterion) else 0)
-
-    def _images(self, number: int, seed: int) -> Tensor:
-        """Calibration images, normalized, on the network's device."""
-        normalization = normalization_for(self.model, self.data)
-        return calibration_images(self.data, number, seed, normalization=normalization).to(self.device)
-
-    def _gathered(self, number: int, seed: int) -> Mapping[str, Moments]:
-        return gather_moments(self.graph, self.images(number, seed), RepairSettings(seed=seed))
-
-    def _curves(self, criterion: str, number: int, seed: int, coupled: bool) -> ErrorCurves:
-        """Predicted error of each group as its channels go in the criterion's order."""
-        moments = self._moments(number, seed)
-        if criterion == _RECONSTRUCTION:
-            return error_curves(self.graph, moments, coupled=coupled)
-        return curves_of(self.graph, self._scores_of(criterion, number, seed), moments, coupled=coupled)
-
-    def plan_of(self, cell: Cell) -> Plan:
-        """The plan that a cell asks for, whatever its arm."""
-        return self.plan(
-            cell.criterion, cell.budget, cell.scheme, cell.coupled, cell.seed if cell.is_random else 0, cell.arm.images
-        )
-
-    def _plan(self, criterion: str, budget: str, scheme: str, coupled: bool, seed: int, number: int) -> Plan:
-        if scheme == ALLOCATED:
-            curves = self.curves(criterion, number, seed, coupled)
-            return choose(self.graph, curves, Budget.parse([budget]), coupled=coupled)
-        scores = self._scores_of(criterion, number, seed)
-        if budget.startswith("cfg"):
-            convolutions = {layer.name: layer.out_channels for layer in self.graph.layers if layer.kind == "conv"}
-            spec = provenance_of(self.model).spec
-            recipe = load_recipe(spec.name if spec else self.network.model, int(budget[3:]))
-            return choose_widths(self.graph, scores, recipe.widths(convolutions))
-        return choose(self.graph, scores, Budget.parse([budget]), scheme=scheme, coupled=coupled)  # type: ignore[arg-type]
 
 
 def context_for(network: Network, device: str) -> NetworkContext:
@@ -133,8 +103,8 @@ def context_for(network: Network, device: str) -> NetworkContext:
         ConfigError: the files here are not those that the network was identified by.
     """
     context = _context(replace(network, fingerprint="", labels="", architecture="", images=""), device)
-    found = context.fingerprinted
-    if network.fingerprint and (network.fingerprint, network.labels) != (found.fingerprint, found.labels):
+    actual = context.fingerprinted
+    if network.fingerprint and (network.fingerprint, network.labels) != (actual.fingerprint, actual.labels):
         raise ConfigError(
             f"{network.name}: the weights or images here are not those of the study; give the same files everywhere"
         )
@@ -164,32 +134,3 @@ def _architecture(model: torch.nn.Module) -> str:
     description = provenance_of(model).to_json()
     name = (description["model"] or {}).get("name", "model")
     return f"{name}, saved, {hash_of({key: value for key, value in description.items() if key != 'notes'})[:16]}"
-
-
-def with_random_weights(context: NetworkContext, seed: int) -> torch.nn.Module:
-    """The same architecture, whole, with random weights.
-
-    Raises:
-        ConfigError: a saved model that was cut before, which no name builds.
-    """
-    data, network, provenance = context.data, context.network, provenance_of(context.model)
-    if provenance.edits:
-        raise ConfigError(
-            f"{network.name}: fresh weights of a network that was cut before; give the whole one, or leave the arm out"
-        )
-    fresh = load_network(
-        provenance.spec.name if provenance.spec else network.model,
-        None,
-        {**_arguments(context), **network.arguments},
-        channels=data.input_size[0],
-        classes=data.num_classes,
-        seed=seed,
-    )
-    return fresh.to(context.device)
-
-
-def _arguments(context: NetworkContext) -> dict[str, object]:
-    """What the weights said about the architecture, such as the kind of shortcut."""
-    spec = provenance_of(context.model).spec
-    left_out = ("num_classes", "in_channels", "in_chans")
-    return {} if spec is None else {key: value for key, value in spec.arguments.items() if key not in left_out}

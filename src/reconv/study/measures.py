@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from scipy.stats import kendalltau
@@ -15,13 +15,12 @@ from torch import nn
 from reconv.files import write_json
 from reconv.machine import device_name, versions
 from reconv.results.measure import BATCHES, timed_interleaved
-from reconv.saliency import Criterion
+from reconv.saliency import Criterion, score
 from reconv.study.cell import Cell, Network, needs_images
 from reconv.study.context import NetworkContext, context_for
 from reconv.study.design import Study
 from reconv.study.peers import is_peer
 from reconv.study.store import LATENCY, NETWORKS, Store
-from reconv.surgery import prune
 from reconv.threads import one_thread
 from reconv.training import device_named
 
@@ -61,7 +60,7 @@ def criteria_of(study: Study, network: Network) -> list[str]:
 
 
 def _taus(context: NetworkContext, criteria: list[str]) -> list[list[float | None]]:
-    scores = [context.scores(name, 0).values for name in criteria]
+    scores = [score(context.graph, name).values for name in criteria]
     table: list[list[float | None]] = []
     for one in scores:
         row: list[float | None] = []
@@ -91,7 +90,7 @@ def measure_latencies(cells: Iterable[Cell], store: Store, device: str, note: Ca
             missing.setdefault(key, cell)
     for number, (key, cell) in enumerate(missing.items(), start=1):
         context = context_for(cell.network, device)
-        entries[key] = _timed(context, prune(context.model, context.plan_of(cell)))
+        entries[key] = _timed(context, context.compress(replace(cell.compression, after=())).model)
         write_json(store.path / LATENCY, entries)
         note(f"latency of {cell} ({len(missing) - number} left)")
 
