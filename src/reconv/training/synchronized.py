@@ -6,14 +6,28 @@ processes there are. PyTorch's own layer does this on accelerators only; the one
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+
+
+class _Total(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of theirs, since every process's loss sees it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Total.forward(ctx, gradient)
 
 
 def _total(x: Tensor) -> Tensor:
-    """The sum over all processes; its gradient is the sum of theirs, since every process's loss sees it."""
-    return all_reduce(x.contiguous())  # type: ignore[no-any-return]
+    return _Total.apply(x)  # type: ignore[no-any-return]
 
 
 class _Synchronized(nn.Module):
