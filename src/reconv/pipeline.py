@@ -123,7 +123,7 @@ def compress(
         plan=whole.plan,
         compression=how,
         verified=whole.error,
-        rounds=rounds.facts_with(quality.of(small)),
+        rounds=rounds.facts_with(quality.accuracy(small) if rounds.facts else None),
         log=log,
         history=store.history,
         data=images,

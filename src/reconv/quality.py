@@ -48,6 +48,10 @@ class Quality:
         found = evaluate(model, self.data, split, metric=self.metric, loss=self.loss)
         return found.quality
 
+    def accuracy(self, model: nn.Module) -> float | None:
+        """The share of validation images that are right; None where something else is measured."""
+        return self.of(model) if self.is_share else None
+
     def text(self, model: nn.Module, form: str = "{}") -> str:
         """The validation images' value for a network, in words; "" where there is none."""
         value = self.of(model)
@@ -58,7 +62,7 @@ class Quality:
     def put_on(self, stage: Stage, model: nn.Module) -> None:
         """Measure a network on the validation images, as the result of a stage."""
         if self.is_share:
-            stage.accuracy = self.of(model)
+            stage.accuracy = self.accuracy(model)
         else:
             stage.note = ", ".join(filter(None, (self.text(model, "validation {}"), stage.note)))
 

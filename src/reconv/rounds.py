@@ -37,9 +37,9 @@ class Rounds:
     whole: Pruned
     facts: tuple[Round, ...] = ()
 
-    def facts_with(self, quality: float | None) -> tuple[Round, ...]:
-        """The rounds, with the quality of the network in the end."""
-        return (*self.facts[:-1], replace(self.facts[-1], after=quality)) if self.facts else ()
+    def facts_with(self, accuracy: float | None) -> tuple[Round, ...]:
+        """The rounds, with the accuracy of the network in the end."""
+        return (*self.facts[:-1], replace(self.facts[-1], after=accuracy)) if self.facts else ()
 
 
 def title_of(number: int) -> str:
@@ -69,11 +69,11 @@ def prune_in_rounds(
         if number == 1:
             context.store.save("base", graph.model)
         if how.rounds > 1:
-            quality = context.quality.of(pruned.model)
-            facts.append(Round(number, pruned.plan.macs[1], pruned.plan.params[1], quality))
+            accuracy = context.quality.accuracy(pruned.model)
+            facts.append(Round(number, pruned.plan.macs[1], pruned.plan.params[1], accuracy))
         if number < how.rounds:
             small = _trained(number, pruned, how.between, after, context)
-            facts[-1] = replace(facts[-1], after=context.quality.of(small))
+            facts[-1] = replace(facts[-1], after=context.quality.accuracy(small))
             graph = trace(small, graph.inputs)
     return Rounds(pruned, whole or pruned, tuple(facts))
 

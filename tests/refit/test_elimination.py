@@ -145,18 +145,3 @@ def test_looking_does_not_touch_the_network() -> None:
     gather_moments(trace(model, EXAMPLE), images())
     assert model.training
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-@pytest.mark.parametrize(("n", "free"), [(10, False), (400, True)])
-def test_channels_beyond_the_number_of_rows_are_not_free(n: int, free: bool) -> None:
-    """Of 64 random inputs, 10 rows make 54 look like combinations of the others; copies are free with many rows."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 4)).double()
-    if free:
-        with torch.no_grad():
-            for parameter in model[0].parameters():
-                parameter[32:] = parameter[:32]
-    graph = trace(model, torch.zeros(1, 8, dtype=torch.float64))
-    images = torch.randn(n, 8, dtype=torch.float64)
-    curve = error_curves(graph, gather_moments(graph, images)).curves["0"]
-    assert (curve.errors[32] < 1e-3) == free

@@ -24,7 +24,6 @@ from reconv.errors import check_kind
 from reconv.graph.channels import ChannelGraph, ChannelGroup
 from reconv.graph.labels import Plane
 from reconv.plan import Curve, ErrorCurves
-from reconv.refit.rows import ROWS_PER_INPUT
 from reconv.refit.solve import damped
 from reconv.saliency import Moments
 
@@ -90,19 +89,9 @@ def reads(
 def _readers(graph: ChannelGraph, group: ChannelGroup, moments: Mapping[str, Moments], ridge: float) -> list[_Reader]:
     readers = []
     for found, g, blocks in reads(graph, group, moments):
-        gram, _ = damped(found.gram[g : g + 1], max(ridge, _shrinkage(found)), found.constant)
+        gram, _ = damped(found.gram[g : g + 1], ridge, found.constant)
         readers.append(_Reader(gram[0], found.matrix[g], blocks, found.energy))
     return readers
-
-
-def _shrinkage(moments: Moments) -> float:
-    """How far few rows are from telling what the inputs can do for each other: 0 with enough of them, 1 with none.
-
-    With fewer rows than inputs every channel beyond their number is a combination of the others on these rows, and
-    would cost nothing. As a ridge, this share of the mean squared input is what such a combination is not trusted for.
-    """
-    inputs = moments.gram.shape[1] - moments.constant
-    return 0.0 if moments.rows is None else max(0.0, 1 - moments.rows / (ROWS_PER_INPUT * inputs))
 
 
 def eliminate(

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from reconv.refit.layer_use import LayerUse
 
-ROWS_PER_INPUT = 4  # that make least squares well posed
-
 
 def tap_table(use: LayerUse, output_size: Sequence[int]) -> Tensor:
     """Flat input position of every tap of every output position, [positions, taps].
@@ -159,8 +157,8 @@ def split_outputs(values: Tensor, groups: int) -> Tensor:
 
 
 def needed_rows(weight: Tensor, kind: str) -> int:
-    """Rows for which least squares is well posed: `ROWS_PER_INPUT` for each input of one output."""
-    return ROWS_PER_INPUT * (weight[:, 0] if kind == "conv_transposed" else weight[0]).numel()
+    """Rows for which least squares is well posed: four for each input of one output."""
+    return 4 * (weight[:, 0] if kind == "conv_transposed" else weight[0]).numel()
 
 
 def output_positions(signal: Tensor | Sequence[int], kind: str) -> torch.Size:

@@ -126,7 +126,7 @@ class _Sums:
             n = self._rows[name]
             taps = use.weight[0, 0].numel() if use.weight.dim() > 2 else 1
             energy = max(float(self._totals[name, "energy"]) / n, 1e-300)
-            result[name] = Moments(torch.as_tensor(self._totals[name, "gram"]) / n, matrix, energy, taps, constant, n)
+            result[name] = Moments(torch.as_tensor(self._totals[name, "gram"]) / n, matrix, energy, taps, constant)
         return result
 
 

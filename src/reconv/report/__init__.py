@@ -14,7 +14,6 @@ from reconv.report.figure import Figure, Picture
 from reconv.report.forest import Difference, Forest
 from reconv.report.html import render, render_forest, render_plot, render_scores, render_study
 from reconv.report.plots import Plot, Point, Series
-from reconv.report.read import built
 from reconv.report.study_facts import StudyFacts
 from reconv.report.tested import Changed, Confusion, Tested
 
@@ -38,7 +37,6 @@ __all__ = [
     "StudyFacts",
     "Tested",
     "UnprunedGroup",
-    "built",
     "render",
     "render_forest",
     "render_plot",

@@ -25,6 +25,7 @@ class Measures:
         parameters: number of learned values.
         file_bytes: size of the saved network.
         latency: one entry per batch size.
+        metric: value of a metric of the user's own, in place of the accuracy.
     """
 
     accuracy: float | None
@@ -32,6 +33,7 @@ class Measures:
     parameters: int
     file_bytes: int | None = None
     latency: tuple[Latency, ...] = ()
+    metric: float | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ class RunFacts:
         layer_times: of the layers, one by one, where they were measured. tested: both networks' predictions on the test
             images; None where they were not tested. validation_images: that accuracies on the way are of.
         scored_by: what the scores are, their unit, and from what they come.
+        quality: what accuracies are: "top-1 accuracy", "agreement" with the original, or the name of a metric.
         study: points of accuracy (%) against MACs (%), from a study of the same network; not kept in `metrics.json`.
     """
 
@@ -167,6 +170,7 @@ class RunFacts:
     validation_images: int | None = None
     scored_by: str = ""
     study: tuple[Series, ...] = ()
+    quality: str = "top-1 accuracy"
 
     @property
     def latencies(self) -> tuple[tuple[Latency, Latency], ...]:

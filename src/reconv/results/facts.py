@@ -48,10 +48,11 @@ def facts_of(result: Result, naming: Naming, figures: Pair | None, file_bytes: t
         result: of it. naming: what things are called.
         figures: of both networks, where they were measured. file_bytes: of the saved networks.
     """
-    plan, data = result.plan, result.data
+    plan, data, quality = result.plan, result.data, result.quality
     before, after = (
         Measures(
-            accuracy=figures.qualities[i] if figures else None,
+            accuracy=figures.qualities[i] if figures and quality.is_share else None,
+            metric=None if not figures or quality.is_share else figures.qualities[i],
             macs=plan.macs[i],
             parameters=plan.params[i],
             file_bytes=file_bytes[i],
@@ -87,10 +88,11 @@ def facts_of(result: Result, naming: Naming, figures: Pair | None, file_bytes: t
         rounds=result.rounds,
         verified=result.verified,
         layer_times=_layer_times(figures) if figures else (),
-        tested=compare_predictions(*predictions, result.quality.data, figures.split)  # type: ignore[arg-type]  # there are both
+        tested=compare_predictions(*predictions, quality.data, figures.split)  # type: ignore[arg-type]  # there are both
         if figures and predictions
         else None,
-        validation_images=len(result.quality.data.validation) if result.quality.data else None,
+        validation_images=len(quality.data.validation) if quality.data else None,
+        quality="top-1 accuracy" if quality.name == "top-1" else quality.name,
         scored_by=describe_scores(plan.criterion, result.compression.scores),
     )
 

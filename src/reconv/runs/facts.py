@@ -17,6 +17,8 @@ from reconv.results.describe import describe_scores
 from reconv.results.facts import layers_of
 from reconv.runs.folder import RunFolder
 
+_RENAMED = {"asked": "settings", "untouched": "unpruned"}  # since version 0.1
+
 
 def is_run(folder: Path) -> bool:
     """Whether a finished run lies here."""
@@ -41,7 +43,8 @@ def load_facts(folder: Path) -> RunFacts:
     plan = plan_from_json(graph, read_json(run.plan))
     layers = layers_of(graph, load_saliency(run.scores), plan)
     try:
-        facts = from_mapping(RunFacts, values | {"layers": []}, str(run.metrics), strict=False)
+        values = {_RENAMED.get(name, name): value for name, value in values.items()} | {"layers": []}
+        facts = from_mapping(RunFacts, values, str(run.metrics), strict=False)
     except ReconvError as error:
         raise ArtifactError(f"{error}; it is not what a run writes: run again with --overwrite.") from None
     scores = facts.scored_by or describe_scores(plan.criterion, config.compression.scores)  # once it was not written

@@ -31,7 +31,6 @@ class Moments:
         energy: mean squared length of the signal at the end of the layer's chain.
         taps: inputs that belong to one channel.
         constant: whether the last input is the constant one.
-        rows: positions of images that the Gram matrix is a mean over; None: as many as there need be.
     """
 
     gram: Tensor
@@ -39,7 +38,6 @@ class Moments:
     energy: float
     taps: int
     constant: bool
-    rows: int | None = None
 
     def __repr__(self) -> str:
         groups, inputs, outputs = self.matrix.shape

@@ -32,7 +32,7 @@ def plot(facts: RunFacts) -> Plot | None:
     )
     run = Series("this run", ends, plots.UNPRUNED, line=False, strong=True, hollow=True)
     caption = AMONG.format(len(facts.study)) if facts.study else ALONE
-    axes = "MACs left, % of the network before", "top-1 accuracy on the test images, %"
+    axes = "MACs left, % of the network before", f"{facts.quality} on the test images, %"
     return Plot(TITLE, *axes, (*facts.study, run), caption)
 
 
