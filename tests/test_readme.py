@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,9 @@ def test_there_are_two_first_commands() -> None:
 
 
 MY_NET = """
+import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 
 class MyNet(nn.Sequential):
@@ -55,19 +58,23 @@ class MyNet(nn.Sequential):
             *(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
             *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)),
         )
+
+
+images = TensorDataset(torch.randn(200, 1, 8, 8), torch.arange(200) % 10)
+train_loader = DataLoader(images, batch_size=50)
 """
 
 
 @pytest.mark.slow
 def test_the_python_examples_run(tmp_path: Path) -> None:
-    by_name, own_class = _blocks("python")
+    own_class, by_name = _blocks("python")
     save_file(load_model("resnet56").state_dict(), tmp_path / "resnet56.safetensors")
     (tmp_path / "my_net.py").write_text(MY_NET)
-    said = _run(by_name, tmp_path)
-    assert "layer1.0.conv1: 16 -> 8" in said
+    assert "MACs" in _run(own_class, tmp_path)
+    assert (tmp_path / "small.pt2").is_file()
+    shutil.rmtree(tmp_path / "small")
+    assert "layer1.0.conv1: 16 -> 8" in _run(by_name, tmp_path)
     assert (tmp_path / "small").is_dir()
-    assert "360 images" in _run(own_class, tmp_path)
-    assert (tmp_path / "mine").is_dir()
 
 
 def _run(code: str, folder: Path) -> str:
