@@ -21,7 +21,7 @@ from reconv.compression import AFTER
 from reconv.data import load_data
 from reconv.errors import ConfigError, ReconvError
 from reconv.files import tensors_fingerprint
-from reconv.runs import RunConfig, RunOptions, run
+from reconv.runs import RunConfig, RunOptions, load_facts, run
 from reconv.saliency import Criterion
 from reconv.steps import Export, Reinitialize
 from reconv.study.arms import Arm
@@ -203,6 +203,7 @@ def test_own_objects_in_a_run(own: Own, tmp_path: Path) -> None:
     assert tensors_fingerprint(load(tmp_path / "run" / "model", model=own).state_dict()) == tensors_fingerprint(
         in_memory.model.state_dict()
     )
+    assert load_facts(tmp_path / "run").settings == in_folder.facts.settings
     with pytest.raises(ConfigError, match=r"run\(model=...\)"):
         RunConfig(model=own)  # type: ignore[arg-type]
 

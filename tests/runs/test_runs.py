@@ -15,7 +15,7 @@ from reconv.artifacts import load
 from reconv.compression import Compression
 from reconv.data import load_data
 from reconv.data.splits import TensorSplit
-from reconv.errors import ArtifactError, ReconvError
+from reconv.errors import ArtifactError, ConfigError, ReconvError
 from reconv.files import tensors_fingerprint, write_json
 from reconv.graph import trace
 from reconv.machine import processor
@@ -88,8 +88,9 @@ def test_what_the_caller_has_stays_as_it_is(tmp_path: Path) -> None:
     assert torch.is_grad_enabled()
 
 
-def test_a_budget_that_cannot_be_met_is_found_before_training(tmp_path: Path) -> None:
-    config = with_steps(QUICK, base_epochs=10_000, budget=Budget(macs=0.001))
+@pytest.mark.parametrize("budget", [Budget(macs=0.001), Budget(latency=0.01)])
+def test_a_budget_that_cannot_be_met_is_found_before_training(budget: Budget, tmp_path: Path) -> None:
+    config = with_steps(QUICK, base_epochs=10_000, budget=budget)
     with pytest.raises(ReconvError, match="have to stay"):
         run(config, tmp_path / "a", unmeasured())
     assert not (tmp_path / "a").exists()
@@ -136,6 +137,19 @@ def test_a_configuration_that_no_run_writes_is_named(change: dict[str, Any], tmp
     write_json(tmp_path / "config.json", RunConfig().to_mapping() | change)
     with pytest.raises(ArtifactError, match=r"config\.json"):
         RunFolder(tmp_path).config()
+
+
+def test_a_run_is_not_resumed_with_other_weights(tmp_path: Path) -> None:
+    settings = RunConfig(weights="W.safetensors").to_mapping()
+    first = RunFolder(tmp_path / "run", settings)
+    first.knows_weights("abc")
+    first.begin()
+    again = RunFolder(tmp_path / "run", settings, resume=True)
+    again.check()
+    again.knows_weights("abc")
+    with pytest.raises(ConfigError, match="begun with other weights"):
+        again.knows_weights("def")
+    assert RunFolder(tmp_path / "run").config() == RunConfig(weights="W.safetensors")
 
 
 FIRST_FORM = {

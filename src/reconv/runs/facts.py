@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from reconv.artifacts import load, load_saliency
+from reconv.artifacts import load, load_saliency, read_manifest
 from reconv.errors import ArtifactError, ReconvError
 from reconv.files import read_json
 from reconv.graph import trace
@@ -27,7 +27,7 @@ def is_run(folder: Path) -> bool:
 
 
 def load_facts(folder: Path) -> RunFacts:
-    """What a finished run found out, with every channel's score.
+    """What a finished run found out, with every channel's score where its network can be built by name.
 
     Raises:
         ArtifactError: no run, an unfinished one, or a file that is not what a run writes.
@@ -38,14 +38,16 @@ def load_facts(folder: Path) -> RunFacts:
     values = read_json(run.metrics)
     if not isinstance(values, dict):
         raise ArtifactError(f"{run.metrics}: not what a run writes; run again with --overwrite.")
-    base, config = load(folder / "base"), run.config()
-    graph = trace(base, example_of(config.data_set)[0])
-    plan = plan_from_json(graph, read_json(run.plan))
-    layers = layers_of(graph, load_saliency(run.scores), plan)
+    values = {_RENAMED.get(name, name): value for name, value in values.items()}
     try:
-        values = {_RENAMED.get(name, name): value for name, value in values.items()} | {"layers": []}
         facts = from_mapping(RunFacts, values, str(run.metrics), strict=False)
     except ReconvError as error:
         raise ArtifactError(f"{error}; it is not what a run writes: run again with --overwrite.") from None
+    if read_manifest(folder / "base")["model"] is None:
+        return facts  # a class of the user's own, which no name builds: its layers without their scores
+    config = run.config()
+    graph = trace(load(folder / "base"), example_of(config.data_set)[0])
+    plan = plan_from_json(graph, read_json(run.plan))
+    layers = layers_of(graph, load_saliency(run.scores), plan)
     scores = facts.scored_by or describe_scores(plan.criterion, config.compression.scores)  # once it was not written
     return replace(facts, layers=tuple(layers), scored_by=scores)

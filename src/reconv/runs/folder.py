@@ -121,7 +121,11 @@ class RunFolder(Store):
         _check_same(there, self._settings, str(self.path))
 
     def knows_weights(self, fingerprint: str) -> None:
-        """Hold the run to the weights that it starts from."""
+        """Hold the run to the weights that it starts from.
+
+        Raises:
+            ConfigError: a run that was begun with others, and is to be resumed.
+        """
         self._settings = {**self._settings, _WEIGHTS: fingerprint}
         self.check()
 
@@ -189,6 +193,8 @@ def _check_same(there: Mapping[str, Any], now: Mapping[str, Any], folder: str, w
         old, new = there.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             _check_same(old, new, folder, f"{within}{key}.")
+        elif old != new and key == _WEIGHTS:
+            raise ConfigError(f"{folder}: begun with other weights than these; give those, or another folder.")
         elif old != new:
             raise ConfigError(
                 f"{folder}: begun with {within}{key} = {old}, now it is {new}; "
