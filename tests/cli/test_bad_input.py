@@ -59,7 +59,7 @@ def _made(folder: Path) -> set[str]:
         (["--scheme", "allocated", "--budget", "memory=0.01"], ["memory=0.01", "have to stay"]),
         (["--criterion", "reconstruction", "--direction", "backward"], ["reconstruction", "direction"]),
         (["--device", "cuda:99"], ["cuda:99"]),
-        (["--device", "abacus"], ["abacus", "cpu"]),
+        (["--device", "gpu"], ["'gpu': no kind of device; give cpu, cuda"]),
         (["--weights", "missing.safetensors"], ["missing.safetensors", "does not exist"]),
         (["--model", "no/such/folder"], ["no/such/folder"]),
         (["--resume"], ["--save-path"]),

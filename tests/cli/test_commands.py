@@ -41,7 +41,7 @@ def test_run_leaves_a_folder_with_everything(reconv: Call, tmp_path: Path) -> No
         "test",
         "measure latency",
     ]
-    assert json.loads((folder / "config.json").read_text())["seed"] == 3
+    assert json.loads((folder / "config.json").read_text())["compression"]["seed"] == 3
     assert not list(folder.glob("training/*/*.safetensors"))
     small = load(folder / "model")
     assert profile(trace(small, example_of("digits")[0])).macs == metrics["after"]["macs"]

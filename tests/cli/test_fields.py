@@ -12,7 +12,7 @@ import typer
 from reconv.cli.fields import Given, command
 from reconv.cli.help import HelpfulCommand
 from reconv.compression import Compression
-from reconv.errors import ConfigError
+from reconv.errors import ConfigError, UnknownNameError
 from reconv.mappings import from_mapping, to_mapping, to_toml
 from reconv.steps import Finetune, Recalibrate, Repair
 
@@ -124,7 +124,7 @@ def test_parameters_of_a_function_are_options_too() -> None:
     _call(call)
     _call(call, "--split", "a", "--names", "y", "--names", "z", "--size", "3")
     assert results == [("b", ("x",), None), ("a", ("y", "z"), 3)]
-    with pytest.raises(ConfigError, match="split: 'c' is not known"):
+    with pytest.raises(UnknownNameError, match="split: 'c' is not known"):
         _call(call, "--split", "c")
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -169,5 +171,9 @@ def _how_to_go_on(words: Sequence[str], folder: Path | None, flag: str) -> str:
 def _say(message: str, code: int) -> int:
     """One line on standard error; processes other than the first say which they are."""
     rank = int(os.environ.get("RANK", "0"))
-    print(f"process {rank}: " * (rank > 0) + " ".join(message.split()), file=sys.stderr)
+    line = f"process {rank}: " * (rank > 0) + " ".join(message.split())
+    if sys.stderr.isatty():  # break it at spaces; a file gets one line
+        width = shutil.get_terminal_size().columns
+        line = textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    print(line, file=sys.stderr)
     return code

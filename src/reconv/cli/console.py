@@ -55,10 +55,14 @@ class Progress(RunLog):
         accuracy = "" if row.accuracy is None else f"validation {numbers.percent(row.accuracy)}"
         details = escape(", ".join(filter(None, (accuracy, row.note))))
         line = f"[green]\u2713[/green] {escape(row.stage):<22} {numbers.duration(row.seconds):>11}  {details}"
-        self._console.print(line, soft_wrap=True)
+        self._print(line)
 
     def show(self, note: str) -> None:
-        self._console.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
+        self._print(f"[yellow]note:[/yellow] {escape(note)}")
+
+    def _print(self, line: str) -> None:
+        """Break a line at spaces where it is read on a terminal, and nowhere in a file."""
+        self._console.print(line, soft_wrap=not self._console.is_terminal)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> Table:

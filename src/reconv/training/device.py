@@ -23,5 +23,7 @@ def device_named(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
+        if reason.startswith("Expected one of"):  # PyTorch lists all of its kinds, most of which it was not built for
+            reason = "no kind of device"
         raise ConfigError(f"device {name!r}: {reason}; give cpu, cuda, cuda:1, mps, or auto.") from None
     return device
