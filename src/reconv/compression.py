@@ -127,57 +127,61 @@ class Compression:
         return from_mapping(cls, mapping, where)
 
 
-def _check_choice(how: Compression) -> None:
+def _check_choice(compression: Compression) -> None:
     """What says which channels go."""
-    if not isinstance(how.criterion, str) and not hasattr(how.criterion, "needs"):
-        raise ConfigError(f"criterion: {how.criterion!r:.80}; give a name, such as nuclear, or a Criterion")
-    if how.recipe is not None:
+    if not isinstance(compression.criterion, str) and not hasattr(compression.criterion, "needs"):
+        raise ConfigError(f"criterion: {compression.criterion!r:.80}; give a name, such as nuclear, or a Criterion")
+    if compression.recipe is not None:
         for name, clashes, why in (
-            ("budget", how.budget is not None, "says the widths; give one of them"),
-            ("limits", how.limits != Limits(), "says the widths; give a budget, or leave them out"),
-            ("scheme allocated", how.scheme == ALLOCATED, "says the widths; give a budget, or leave the scheme out"),
-            ("coupled", how.coupled, "leaves residual streams unpruned; give a budget, or leave it out"),
-            ("rounds", how.rounds > 1, "says the widths of one cut; give a budget such as macs=0.5"),
+            ("budget", compression.budget is not None, "says the widths; give one of them"),
+            ("limits", compression.limits != Limits(), "says the widths; give a budget, or leave them out"),
+            (
+                "scheme allocated",
+                compression.scheme == ALLOCATED,
+                "says the widths; give a budget, or leave the scheme out",
+            ),
+            ("coupled", compression.coupled, "leaves residual streams unpruned; give a budget, or leave it out"),
+            ("rounds", compression.rounds > 1, "says the widths of one cut; give a budget such as macs=0.5"),
         ):
             if clashes:
-                raise ConfigError(f"{name}: the paper's recipe {how.recipe} {why}")
-    if how.rescale != "mean" and how.scheme not in ("global", "knapsack"):
+                raise ConfigError(f"{name}: the paper's recipe {compression.recipe} {why}")
+    if compression.rescale != "mean" and compression.scheme not in ("global", "knapsack"):
         raise ConfigError(
-            f"rescale: {how.rescale}, but {how.scheme} compares no scores of different layers; "
+            f"rescale: {compression.rescale}, but {compression.scheme} compares no scores of different layers; "
             "give the scheme global or knapsack, or leave it out"
         )
-    if how.direction != "forward" and how.scores is None and how._row.of_group is not None:
-        raise ConfigError(f"{how.criterion}: it looks at those that read a channel; leave direction out")
+    if compression.direction != "forward" and compression.scores is None and compression._row.of_group is not None:
+        raise ConfigError(f"{compression.criterion}: it looks at those that read a channel; leave direction out")
 
 
-def _check_rounds(how: Compression) -> None:
+def _check_rounds(compression: Compression) -> None:
     """Whether the budget can be approached in steps."""
-    if how.rounds < 1:
-        raise ConfigError(f"rounds: {how.rounds}; give a whole number of at least 1")
-    if how.rounds == 1 or how.budget is None:
+    if compression.rounds < 1:
+        raise ConfigError(f"rounds: {compression.rounds}; give a whole number of at least 1")
+    if compression.rounds == 1 or compression.budget is None:
         return
-    unknown = next((name for name in ("channels", "latency") if how.budget.limits.get(name, 0.0) >= 1), None)
+    unknown = next((name for name in ("channels", "latency") if compression.budget.limits.get(name, 0.0) >= 1), None)
     if unknown:
         raise ConfigError(
-            f"rounds: they cannot approach {how.budget} in steps, since how much {unknown} the unpruned network has "
-            f"is not known before; give a share, such as {unknown}=0.5, or macs="
+            f"rounds: they cannot approach {compression.budget} in steps, since how much {unknown} the unpruned "
+            f"network has is not known before; give a share, such as {unknown}=0.5, or macs="
         )
-    if how.scores is not None:
+    if compression.scores is not None:
         raise ConfigError("rounds: saved scores are of the network before the first; leave scores out")
 
 
-def _check_images(how: Compression) -> None:
+def _check_images(compression: Compression) -> None:
     """What looks at images, and what becomes of it."""
-    if how.images < 2:
-        raise ConfigError(f"images: {how.images}; give at least 2 to calibrate on")
-    if how.calibration == "weights":
+    if compression.images < 2:
+        raise ConfigError(f"images: {compression.images}; give at least 2 to calibrate on")
+    if compression.calibration == "weights":
         raise ConfigError(
             "calibration: weights: there is no repair by weights alone any more; give leaves (generated images, which "
             "repair better and need no data either), or ./weights for a folder of that name"
         )
-    if how.calibration is not None and not how.uses_images:
-        raise ConfigError(f"calibration: {how.calibration}, but nothing looks at images; add a repair")
-    for step, following in zip(how.after, how.after[1:], strict=False):
+    if compression.calibration is not None and not compression.uses_images:
+        raise ConfigError(f"calibration: {compression.calibration}, but nothing looks at images; add a repair")
+    for step, following in zip(compression.after, compression.after[1:], strict=False):
         if {type(step), type(following)} == {Repair, Recalibrate}:
             raise ConfigError(
                 "after: a repair sets the statistics of BatchNorm, and recalibrating undoes it; leave one of them out"

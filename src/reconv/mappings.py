@@ -99,14 +99,14 @@ def _from_fields(
 ) -> Any:
     if not isinstance(mapping, Mapping):
         _refuse(kind, mapping, where)
-    hints, known = _hints(kind), {field.name: field for field in fields(kind) if field.name not in hidden}
+    hints, names = _hints(kind), {field.name: field for field in fields(kind) if field.name not in hidden}
     values = dict(defaults)
     for key, value in mapping.items():
-        if key in known:
+        if key in names:
             values[key] = read_value(hints[key], value, _join(where, key), strict)
         elif strict:
-            raise unknown_name(f"{where}: key", key, known)
-    for name, field in known.items():
+            raise unknown_name(f"{where}: key", key, names)
+    for name, field in names.items():
         if name not in values and _is_required(field):
             raise ConfigError(f"{where}: no {name}; give {_expected(hints[name])}")
     return kind(**values)
@@ -171,14 +171,14 @@ def _read_tuple(hint: Any, value: Any, where: str, strict: bool) -> tuple[Any, .
 def _tagged(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, Mapping[str, Any]]:
     """The class that a mapping, or its name alone, means, and the rest of the mapping."""
     tag: str = kinds[0].tag
-    known = {tag_of(leaf): leaf for kind in kinds for leaf in tagged_classes(kind)}
+    names = {tag_of(leaf): leaf for kind in kinds for leaf in tagged_classes(kind)}
     value = {tag: value} if isinstance(value, str) else value
-    if not isinstance(value, Mapping) or (tag not in value and len(known) > 1):
-        raise ConfigError(f"{where} = {value!r}; give a table with {tag} = one of {', '.join(map(json.dumps, known))}")
-    name = value.get(tag, next(iter(known)))
-    if name not in known:
-        raise unknown_name(f"{where}: {tag}", str(name), known)
-    return known[name], {key: item for key, item in value.items() if key != tag}
+    if not isinstance(value, Mapping) or (tag not in value and len(names) > 1):
+        raise ConfigError(f"{where} = {value!r}; give a table with {tag} = one of {', '.join(map(json.dumps, names))}")
+    name = value.get(tag, next(iter(names)))
+    if name not in names:
+        raise unknown_name(f"{where}: {tag}", str(name), names)
+    return names[name], {key: item for key, item in value.items() if key != tag}
 
 
 def tagged_classes(kind: Any) -> list[Any]:

@@ -86,24 +86,26 @@ def compress(
         Compression,
         "options such as reconv.Compression(budget=reconv.Budget(macs=0.5))",
     )
-    log, how = log or RunLog(), compression
-    images = as_images(data, example, how.seed, data_root)
+    log = log or RunLog()
+    images = as_images(data, example, compression.seed, data_root)
     network = _as_network(model, images, device)
     where = device_of(network)
     store = store or Store(str(where))
     if example is None and images is None:
         raise ConfigError("compress: neither data nor an example; give an input of the network, example=...")
     example = images.example() if example is None and images is not None else example
-    after = usable_steps(how, images, log)
+    after = usable_steps(compression, images, log)
     with few_threads(pixels_per_batch(images), where):
         example = tree_map(lambda x: x.to(where) if isinstance(x, Tensor) else x, example)
         graph = trace(network, example) if cache is None else cache.get("graph", None, lambda: trace(network, example))
-        calibration = calibration_for(graph, images, how.calibration, how.images, how.seed, data_root, cache)
-        if how.calibration is not None:
+        calibration = calibration_for(
+            graph, images, compression.calibration, compression.images, compression.seed, data_root, cache
+        )
+        if compression.calibration is not None:
             calibration.images()  # that there are such images, before any work
         quality = quality_for(network, images, as_metric(metric), loss) if log.measures else Quality(None)
-        context = Context(network, images, calibration, quality, loss, how.seed, log, store)
-        rounds = prune_in_rounds(graph, how, after, context, cache)
+        context = Context(network, images, calibration, quality, loss, compression.seed, log, store)
+        rounds = prune_in_rounds(graph, compression, after, context, cache)
         whole, pruned = rounds.whole, rounds.last
         store.save("scores", whole.scores)
         store.save("plan", whole.plan)
@@ -121,7 +123,7 @@ def compress(
         graph=graph,
         scores=whole.scores,
         plan=whole.plan,
-        compression=how,
+        compression=compression,
         verified=whole.error,
         rounds=rounds.facts_with(quality.accuracy(small) if rounds.facts else None),
         log=log,
@@ -132,7 +134,7 @@ def compress(
     )
 
 
-def usable_steps(how: Compression, data: DataSet | None, log: RunLog) -> tuple[Step, ...]:
+def usable_steps(compression: Compression, data: DataSet | None, log: RunLog) -> tuple[Step, ...]:
     """The steps after pruning, for these data; protocols and teachers are looked up, before any work.
 
     Raises:
@@ -140,23 +142,25 @@ def usable_steps(how: Compression, data: DataSet | None, log: RunLog) -> tuple[S
     """
     unlabelled = data is None or not data.labelled
     without = {
-        "images": data is None and how.calibration is None,
+        "images": data is None and compression.calibration is None,
         "labels": unlabelled,
     }
-    if without["images"] and how.looks_at_images:
-        raise ConfigError(f"{how.criterion}, {how.scheme}: they look at images; give data, or calibration='leaves'")
-    if how.rounds > 1 and not how.between.is_idle and unlabelled:
+    if without["images"] and compression.looks_at_images:
+        raise ConfigError(
+            f"{compression.criterion}, {compression.scheme}: they look at images; give data, or calibration='leaves'"
+        )
+    if compression.rounds > 1 and not compression.between.is_idle and unlabelled:
         raise ConfigError("rounds: the training between them needs images with labels; give such data, or one round")
     usable = []
-    for step in how.after:
+    for step in compression.after:
         lacking = [need for need, lacks in without.items() if lacks and need in step.needs and not step.is_idle]
-        if lacking and how.after != AFTER:
+        if lacking and compression.after != AFTER:
             raise ConfigError(f"{tag_of(type(step))}: it needs {lacking[0]}; give data that have them, or leave it out")
         if lacking:
             log.note(f"{tag_of(type(step))} is left out: there are no {lacking[0]}.")
         elif not step.is_idle:
             usable.append(step)
-    for step in (*usable, how.between) if how.rounds > 1 else usable:
+    for step in (*usable, compression.between) if compression.rounds > 1 else usable:
         step.check("" if data is None else data.name)
     return tuple(usable)
 

@@ -45,8 +45,7 @@ class Quality:
         """The value for a network; None where there are no such images."""
         if self.data is None or not len(getattr(self.data, split)):
             return None
-        found = evaluate(model, self.data, split, metric=self.metric, loss=self.loss)
-        return found.quality
+        return evaluate(model, self.data, split, metric=self.metric, loss=self.loss).quality
 
     def accuracy(self, model: nn.Module) -> float | None:
         """The share of validation images that are right; None where something else is measured."""

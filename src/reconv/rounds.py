@@ -48,31 +48,31 @@ def title_of(number: int) -> str:
 
 
 def prune_in_rounds(
-    graph: ChannelGraph, how: Compression, after: tuple[Step, ...], context: Context, cache: Cache | None = None
+    graph: ChannelGraph, compression: Compression, after: tuple[Step, ...], context: Context, cache: Cache | None = None
 ) -> Rounds:
     """All rounds up to the last pruning.
 
     After each round but the last the network is repaired or recalibrated, as after the last one, and trained shortly.
 
     Args:
-        graph: of the network before the first round. how: what is removed, and in how many rounds.
+        graph: of the network before the first round. compression: what is removed, and in how many rounds.
         after: the steps after the last round. context: of them. cache: of this network.
     """
-    if how.rounds > 1:
-        check_feasible(graph, how)
+    if compression.rounds > 1:
+        check_feasible(graph, compression)
     base, whole, facts = graph, None, []
-    for number in range(1, how.rounds + 1):
-        with context.log.part(title_of(number) if how.rounds > 1 else ""):
-            options = of_round(how, base, graph, number)
+    for number in range(1, compression.rounds + 1):
+        with context.log.part(title_of(number) if compression.rounds > 1 else ""):
+            options = of_round(compression, base, graph, number)
             pruned = prune_network(graph, options, context.calibration, context.log, cache, context.loss)
         whole, cache = joined(whole, pruned), None
         if number == 1:
             context.store.save("base", graph.model)
-        if how.rounds > 1:
+        if compression.rounds > 1:
             accuracy = context.quality.accuracy(pruned.model)
             facts.append(Round(number, pruned.plan.macs[1], pruned.plan.params[1], accuracy))
-        if number < how.rounds:
-            small = _trained(number, pruned, how.between, after, context)
+        if number < compression.rounds:
+            small = _trained(number, pruned, compression.between, after, context)
             facts[-1] = replace(facts[-1], after=context.quality.accuracy(small))
             graph = trace(small, graph.inputs)
     return Rounds(pruned, whole or pruned, tuple(facts))
@@ -95,18 +95,18 @@ def _trained(number: int, pruned: Pruned, between: Finetune, after: tuple[Step, 
     return small
 
 
-def of_round(how: Compression, before: ChannelGraph, now: ChannelGraph, number: int) -> Compression:
+def of_round(compression: Compression, before: ChannelGraph, now: ChannelGraph, number: int) -> Compression:
     """What one round removes: its budget is a step towards the whole one, its limits those of the unpruned network.
 
     Args:
-        how: of all rounds together.
+        compression: of all rounds together.
         before, now: graphs of the network before the first round, and of the one that the last round left.
         number: of the round, from 1.
     """
-    if how.rounds == 1 or how.budget is None:
-        return how
-    budget = budget_of_round(how.budget, before, number, how.rounds)
-    return replace(how, budget=budget, limits=limits_left(how.limits, before, now))
+    if compression.rounds == 1 or compression.budget is None:
+        return compression
+    budget = budget_of_round(compression.budget, before, number, compression.rounds)
+    return replace(compression, budget=budget, limits=limits_left(compression.limits, before, now))
 
 
 def limits_left(limits: Limits, before: ChannelGraph, now: ChannelGraph) -> Limits:
@@ -140,18 +140,18 @@ def joined_plan(first: Plan, then: Plan) -> Plan:
     Raises:
         GraphError: the second one's groups are not those that the first one left.
     """
-    left = {row.name: row for row in then.groups}
+    later = {row.name: row for row in then.groups}
     rows = []
     for row in first.groups:
-        found = left.get(row.name)
-        if found is None or found.size != len(row.kept):
-            now = "is missing" if found is None else f"has {found.size} channels"
+        group = later.get(row.name)
+        if group is None or group.size != len(row.kept):
+            now = "is missing" if group is None else f"has {group.size} channels"
             raise GraphError(
                 f"rounds: {row.name} {now} in the network that a round left, which kept {len(row.kept)}; "
                 "please report this network, and prune it in one round"
             )
-        kept = tuple(row.kept[position] for position in found.kept)
-        rows.append(replace(row, kept=kept, why=found.why if len(kept) == row.size else ""))
+        kept = tuple(row.kept[position] for position in group.kept)
+        rows.append(replace(row, kept=kept, why=group.why if len(kept) == row.size else ""))
     return finish_plan(
         first.graph,
         rows,

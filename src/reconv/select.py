@@ -55,7 +55,7 @@ class Pruned:
 
 def prune_network(
     graph: ChannelGraph,
-    how: Compression,
+    compression: Compression,
     calibration: Calibration,
     log: RunLog,
     cache: Cache | None = None,
@@ -64,30 +64,37 @@ def prune_network(
     """Score, choose, prune, and prove.
 
     Args:
-        graph: of the network. how: what is removed. calibration: images for it.
+        graph: of the network. compression: what is removed. calibration: images for it.
         log: is told. cache: of this network. loss: for criteria that look at gradients; None: cross-entropy.
     """
     cache = cache or Cache()
-    moments = _moments(graph, calibration, log, cache) if "moments" in how.needs else None
-    gradients = _gradients(graph, calibration, log, cache, loss) if "gradients" in how.needs else None
-    images = calibration.key if how.looks_at_images else None
-    ranked = how.criterion, how.direction, how.exact, how.scores, how.seed if "seed" in how.needs else 0, images
+    moments = _moments(graph, calibration, log, cache) if "moments" in compression.needs else None
+    gradients = _gradients(graph, calibration, log, cache, loss) if "gradients" in compression.needs else None
+    images = calibration.key if compression.looks_at_images else None
+    ranked = (
+        compression.criterion,
+        compression.direction,
+        compression.exact,
+        compression.scores,
+        compression.seed if "seed" in compression.needs else 0,
+        images,
+    )
     with log.stage("score channels") as stage:
-        scores = cache.get("scores", ranked, lambda: _scores(graph, how, log, moments, gradients))
+        scores = cache.get("scores", ranked, lambda: _scores(graph, compression, log, moments, gradients))
         stage.note = f"{scores.criterion}, {counted(sum(map(len, scores.values.values())), 'channel')}"
     with log.stage("choose and prune") as stage:
         ranking: Saliency | ErrorCurves = scores
-        if how.scheme == "allocated":
+        if compression.scheme == "allocated":
             assert moments is not None  # see Compression.needs
-            options = {"coupled": how.coupled, "reverse": how.reverse}
+            options = {"coupled": compression.coupled, "reverse": compression.reverse}
             curves = lambda: curves_of(graph, scores, moments, **options)  # noqa: E731
             ranking = cache.get("curves", (ranked, *options.values()), curves)
-        choice = tuple(repr(getattr(how, name)) for name in _CHOICE)
-        plan = cache.get("plan", (*choice, images), lambda: choose_channels(graph, ranking, how))
+        choice = tuple(repr(getattr(compression, name)) for name in _CHOICE)
+        plan = cache.get("plan", (*choice, images), lambda: choose_channels(graph, ranking, compression))
         small = prune(graph.model, plan)
         macs, params = (percent(after / before) for before, after in (plan.macs, plan.params))
         stage.note = f"{macs} of MACs, {params} of parameters left"
-    return Pruned(scores, plan, small, prove(graph, small, plan, how.verify, log))
+    return Pruned(scores, plan, small, prove(graph, small, plan, compression.verify, log))
 
 
 def _moments(graph: ChannelGraph, calibration: Calibration, log: RunLog, cache: Cache) -> Mapping[str, Moments]:
@@ -120,54 +127,54 @@ def _gradients(
 
 def _scores(
     graph: ChannelGraph,
-    how: Compression,
+    compression: Compression,
     log: RunLog,
     moments: Mapping[str, Moments] | None,
     gradients: Mapping[str, Gradients] | None,
 ) -> Saliency:
     """Scores: read where a file is named, computed otherwise."""
-    if how.scores is not None:
-        return _read_checked(how.scores, graph, log)
+    if compression.scores is not None:
+        return _read_checked(compression.scores, graph, log)
     return score(
         graph,
-        how.criterion,
-        direction=how.direction,
-        exact=how.exact,
-        seed=how.seed,
+        compression.criterion,
+        direction=compression.direction,
+        exact=compression.exact,
+        seed=compression.seed,
         moments=moments,
         gradients=gradients,
     )
 
 
-def choose_channels(graph: ChannelGraph, ranking: Saliency | ErrorCurves, how: Compression) -> Plan:
+def choose_channels(graph: ChannelGraph, ranking: Saliency | ErrorCurves, compression: Compression) -> Plan:
     """The plan that a compression asks for: by budget, or by one of the paper's recipes."""
-    if how.recipe is not None:
+    if compression.recipe is not None:
         assert isinstance(ranking, Saliency)  # see Compression
-        return choose_widths(graph, ranking, _recipe_widths(graph, how.recipe), reverse=how.reverse)
-    assert how.budget is not None  # see Compression
-    if how.scheme == "allocated":
+        return choose_widths(graph, ranking, _recipe_widths(graph, compression.recipe), reverse=compression.reverse)
+    assert compression.budget is not None  # see Compression
+    if compression.scheme == "allocated":
         assert isinstance(ranking, ErrorCurves)
-        return choose(graph, ranking, how.budget, coupled=how.coupled, limits=how.limits)
+        return choose(graph, ranking, compression.budget, coupled=compression.coupled, limits=compression.limits)
     return choose(
         graph,
         ranking,
-        how.budget,
-        scheme=how.scheme,
-        rescale=how.rescale,
-        coupled=how.coupled,
-        reverse=how.reverse,
-        limits=how.limits,
+        compression.budget,
+        scheme=compression.scheme,
+        rescale=compression.rescale,
+        coupled=compression.coupled,
+        reverse=compression.reverse,
+        limits=compression.limits,
     )
 
 
-def check_feasible(graph: ChannelGraph, how: Compression) -> None:
+def check_feasible(graph: ChannelGraph, compression: Compression) -> None:
     """Find out before a training whether the network can be pruned after it; widths do not depend on scores.
 
     Raises:
         BudgetError: the budget cannot be met; says what is possible.
     """
-    scheme = "uniform" if how.scheme == ALLOCATED else how.scheme
-    choose_channels(graph, score(graph, "random"), replace(how, scheme=scheme, criterion="random", scores=None))
+    scheme = "uniform" if compression.scheme == ALLOCATED else compression.scheme
+    choose_channels(graph, score(graph, "random"), replace(compression, scheme=scheme, criterion="random", scores=None))
 
 
 def _recipe_widths(graph: ChannelGraph, number: int) -> dict[str, int]:

@@ -15,28 +15,36 @@ _TURNED = {
 }
 
 
-def describe(how: Compression, plan: Plan, data_set: str) -> dict[str, str]:
+def describe(compression: Compression, plan: Plan, data_set: str) -> dict[str, str]:
     """What was asked for, by name; what was not asked for is left out, but for repair and fine-tuning.
 
     Args:
-        how: of the compression. plan: that came of it. data_set: its name, by which protocols are chosen.
+        compression: of the compression. plan: that came of it. data_set: its name, by which protocols are chosen.
     """
-    amount = f"the paper's recipe {how.recipe}" if how.budget is None else how.budget.describe()
-    source = how.calibration or "training"
-    steps = dict(step.describe(how.images, source, data_set) for step in how.after)
+    amount = f"the paper's recipe {compression.recipe}" if compression.budget is None else compression.budget.describe()
+    source = compression.calibration or "training"
+    steps = dict(step.describe(compression.images, source, data_set) for step in compression.after)
     settings = {
-        "criterion": _criterion(how, plan),
+        "criterion": _criterion(compression, plan),
         "amount": amount,
-        "scheme": _scheme(plan.scheme) + (", residual streams too" if how.coupled else ""),
-        "limits": _limits(how.limits) if how.limits != Limits() else "",
-        "rounds": f"{how.rounds}, {how.between.text(data_set)} between them" if how.rounds > 1 else "",
+        "scheme": _scheme(plan.scheme) + (", residual streams too" if compression.coupled else ""),
+        "limits": _limits(compression.limits) if compression.limits != Limits() else "",
+        "rounds": f"{compression.rounds}, {compression.between.text(data_set)} between them"
+        if compression.rounds > 1
+        else "",
         "repair": "none",
         FINETUNING: "none",
         **steps,
-        "proof": "" if how.verify is None else "asked for" if how.verify else "left out",
-        "seed": str(how.seed),
+        "proof": "" if compression.verify is None else "asked for" if compression.verify else "left out",
+        "seed": str(compression.seed),
     }
     return {name: text for name, text in settings.items() if text}
+
+
+def _rounds(compression: Compression, data_set: str) -> str:
+    if compression.rounds == 1:
+        return ""
+    return f"{compression.rounds}, {compression.between.text(data_set)} between them"
 
 
 def _scheme(scheme: str) -> str:
@@ -57,10 +65,14 @@ def _limits(limits: Limits) -> str:
     return ", ".join(parts)
 
 
-def _criterion(how: Compression, plan: Plan) -> str:
+def _criterion(compression: Compression, plan: Plan) -> str:
     name, *turned = plan.criterion.split(", ")
-    parts = [name, f"from {how.scores}" if how.scores else "", *(_TURNED.get(word, word) for word in turned)]
-    return ", ".join(filter(None, [*parts, "by the dense algorithm" if how.exact else ""]))
+    parts = [
+        name,
+        f"from {compression.scores}" if compression.scores else "",
+        *(_TURNED.get(word, word) for word in turned),
+    ]
+    return ", ".join(filter(None, [*parts, "by the dense algorithm" if compression.exact else ""]))
 
 
 def describe_scores(criterion: str, scores: str | None = None) -> str:

@@ -83,7 +83,7 @@ class RunFolder(Store):
         return self._config.is_file()
 
     def config(self) -> RunConfig:
-        """What was asked of the run that lies here.
+        """The configuration of the run that lies here.
 
         Raises:
             ArtifactError: there is no such file, or it is not what a run writes.
@@ -96,8 +96,7 @@ class RunFolder(Store):
         try:
             return RunConfig.from_mapping({k: v for k, v in values.items() if k != _WEIGHTS}, str(self._config))
         except ReconvError as error:
-            known = str(error).removeprefix(f"{self._config}: ")
-            raise ArtifactError(f"{self._config}: {known}") from None
+            raise ArtifactError(f"{self._config}: {str(error).removeprefix(f'{self._config}: ')}") from None
 
     def check(self) -> None:
         """Refuse, before any work, a folder that the run could not be written into.
@@ -112,13 +111,13 @@ class RunFolder(Store):
             raise ArtifactError(f"{self.path}: nothing to resume (no {self._config.name} in it); leave --resume out.")
         if self.metrics.is_file():
             raise ConfigError(f"{self.path}: finished; its figures are in {self.metrics}. --overwrite runs it again.")
-        there = read_json(self._config)
-        there = there if isinstance(there, dict) else {}
-        if is_first_form(there):
-            there = self.config().to_mapping()
-        if not (_WEIGHTS in there and _WEIGHTS in self._settings):  # as yet unknown, or of a version that did not say
-            there.pop(_WEIGHTS, None)
-        _check_same(there, self._settings, str(self.path))
+        earlier = read_json(self._config)
+        earlier = earlier if isinstance(earlier, dict) else {}
+        if is_first_form(earlier):
+            earlier = self.config().to_mapping()
+        if not (_WEIGHTS in earlier and _WEIGHTS in self._settings):  # as yet unknown, or of a version that did not say
+            earlier.pop(_WEIGHTS, None)
+        _check_same(earlier, self._settings, str(self.path))
 
     def knows_weights(self, fingerprint: str) -> None:
         """Hold the run to the weights that it starts from.
@@ -187,10 +186,10 @@ class RunFolder(Store):
         return self.path / "training" / title.replace(" ", "-")
 
 
-def _check_same(there: Mapping[str, Any], now: Mapping[str, Any], folder: str, within: str = "") -> None:
+def _check_same(earlier: Mapping[str, Any], now: Mapping[str, Any], folder: str, within: str = "") -> None:
     """Refuse to go on with other settings, naming the first that differs."""
-    for key in sorted((set(there) | set(now)) - ({_WEIGHTS} - set(there))):
-        old, new = there.get(key), now.get(key)
+    for key in sorted((set(earlier) | set(now)) - ({_WEIGHTS} - set(earlier))):
+        old, new = earlier.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             _check_same(old, new, folder, f"{within}{key}.")
         elif old != new and key == _WEIGHTS:

@@ -100,8 +100,8 @@ def run(
     Raises:
         ReconvError: anything that does not fit, before anything is written where possible.
     """
-    options, how = options or RunOptions(), config.compression
-    if options.resume and how.budget is not None and how.budget.latency is not None:
+    options, compression = options or RunOptions(), config.compression
+    if options.resume and compression.budget is not None and compression.budget.latency is not None:
         raise ConfigError(
             "resume: a budget of latency is measured anew each time and may give other widths; use --overwrite instead"
         )
@@ -124,7 +124,7 @@ def run(
     device = device_named(config.device)
     trained = model is not None or is_trained(config)
     if data is not None:
-        images = as_images(data, example, how.seed)
+        images = as_images(data, example, compression.seed)
     else:
         images = load_images(config) if _needs_images(config, trained, options.measure) else None
     network = given_network(config, images, options.log).to(device) if model is None else model
@@ -139,7 +139,7 @@ def run(
         result = compress(
             network,
             images,
-            how,
+            compression,
             example=example,
             loss=loss,
             metric=metric,
@@ -149,7 +149,7 @@ def run(
             store=store,
         )
         store.finish(FINETUNING)
-        titles = (BASE_TRAINING, *map(title_of, range(1, how.rounds)), FINETUNING)
+        titles = (BASE_TRAINING, *map(title_of, range(1, compression.rounds)), FINETUNING)
         result = replace(result, history={title: store.read_history(title) for title in titles})
         naming = replace(naming, settings=_settings(config, result.data, trained, model))
         sizes = store.bytes_of("base"), store.bytes_of("model")
@@ -160,26 +160,32 @@ def run(
 
 
 def _needs_images(config: RunConfig, trained: bool, measure: bool) -> bool:
-    how = config.compression
-    trains = not trained or how.rounds > 1 or any("labels" in step.needs and not step.is_idle for step in how.after)
-    return measure or trains or (how.calibration is None and how.uses_images)
+    compression = config.compression
+    trains = (
+        not trained
+        or compression.rounds > 1
+        or any("labels" in step.needs and not step.is_idle for step in compression.after)
+    )
+    return measure or trains or (compression.calibration is None and compression.uses_images)
 
 
 def _base_network(network: nn.Module, data: DataSet, config: RunConfig, store: RunFolder, log: RunLog) -> nn.Module:
     """The trained network: of an earlier try, or trained now, once it is known that it can be pruned after."""
-    how = config.compression
-    if how.scores is not None:
+    compression = config.compression
+    if compression.scores is not None:
         raise ConfigError("scores: of a network that is yet to be trained; give weights, or leave scores out")
-    if isinstance(how.criterion, str):
-        criterion_named(how.criterion)
-    usable_steps(how, data, RunLog())
+    if isinstance(compression.criterion, str):
+        criterion_named(compression.criterion)
+    usable_steps(compression, data, RunLog())
     config.base.check(data.name)
     device = next(network.parameters()).device
     graph = trace(network, data.example().to(device))
-    calibration = calibration_for(graph, data, how.calibration, how.images, how.seed, config.data_root)
-    if how.calibration is not None:
+    calibration = calibration_for(
+        graph, data, compression.calibration, compression.images, compression.seed, config.data_root
+    )
+    if compression.calibration is not None:
         calibration.images()
-    check_feasible(graph, how)
+    check_feasible(graph, compression)
     store.begin()
     base = store.load("base", network)
     if base is not None:

@@ -46,9 +46,9 @@ def train_only(
     Raises:
         ReconvError: as for `run`.
     """
-    options, how = options or RunOptions(), config.base
-    if how.teacher == BASE:
-        how = replace(how, teacher=str(Path(config.model) / BASE))
+    options, training = options or RunOptions(), config.base
+    if training.teacher == BASE:
+        training = replace(training, teacher=str(Path(config.model) / BASE))
     settings = config.to_mapping() | {"compression": {"seed": config.seed}}
     store = RunFolder(
         Path(folder),
@@ -59,7 +59,7 @@ def train_only(
         trackers=options.trackers,
     )
     check_trackers(options.trackers, store.path)
-    how.check(config.data_set)
+    training.check(config.data_set)
     store.check()
     with connected(config.device):
         with first_process_first():
@@ -70,7 +70,7 @@ def train_only(
         wait_for_all()
         calibration = Calibration(data.input_size, None, data)
         context = Context(model, data, calibration, Quality(data), None, config.seed, options.log, store)
-        model = how.train(model, context, title)
+        model = training.train(model, context, title)
         trained = Trained(model, store.history.get(title, ()))
         with options.log.stage("test") as stage:
             tested = evaluate(trained.model, data, "test")
