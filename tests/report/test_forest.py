@@ -7,7 +7,7 @@ import re
 import pytest
 
 from reconv.report import Difference, Forest, render_forest
-from reconv.report.forest import ROW, draw_forest
+from reconv.report.plots import ROW, draw_forest
 
 
 def _row(value: float, half: float = 0.2, name: str = "one") -> Difference:
@@ -16,39 +16,37 @@ def _row(value: float, half: float = 0.2, name: str = "one") -> Difference:
 
 def test_places_are_in_proportion_and_zero_is_where_nothing_differs() -> None:
     drawn = draw_forest(Forest("t", "x", (_row(-1.0), _row(0.0), _row(1.0))), width=100)
-    assert drawn.zero == pytest.approx(50)
-    minus, none, plus = drawn.twigs
-    assert (none.low + none.high) / 2 == pytest.approx(drawn.zero)
-    assert plus.low - drawn.zero == pytest.approx(drawn.zero - minus.high)
-    assert plus.high - plus.low == pytest.approx(minus.high - minus.low)
-    assert [twig.y for twig in drawn.twigs] == [0.5 * ROW, 1.5 * ROW, 2.5 * ROW]
+    assert drawn.x(0) == pytest.approx(50)
+    assert drawn.x(1.0) - drawn.x(0) == pytest.approx(drawn.x(0) - drawn.x(-1.0))
+    assert drawn.x(1.2) - drawn.x(0.8) == pytest.approx(drawn.x(-0.8) - drawn.x(-1.2))
+    assert [drawn.y(row + 0.5) for row in range(3)] == pytest.approx([0.5 * ROW, 1.5 * ROW, 2.5 * ROW])
     assert drawn.height == 3 * ROW
-    at = {text: x for x, text in drawn.x_ticks}
-    assert at["0"] == pytest.approx(drawn.zero)
-    assert at["−1"] == pytest.approx((minus.low + minus.high) / 2)
-    assert at["+1"] == pytest.approx((plus.low + plus.high) / 2)
+
+
+def test_ticks_have_a_sign_and_zero_has_none() -> None:
+    text = render_forest(Forest("t", "x", (_row(-1.0), _row(1.0))))
+    assert all(f">{tick}</text>" in text for tick in ("−1", "0", "+1"))
 
 
 @pytest.mark.parametrize("values", [(1.0, 2.0), (-3.0, -2.0)])
 def test_zero_is_in_the_picture_even_if_all_are_on_one_side(values: tuple[float, ...]) -> None:
     drawn = draw_forest(Forest("t", "x", tuple(map(_row, values))), width=100)
-    assert 0 < drawn.zero < 100
-    assert not any(twig.beyond for twig in drawn.twigs)
+    assert 0 < drawn.x(0) < 100
+    assert not any(map(drawn.x.beyond, values))
 
 
 def test_what_is_far_away_is_at_its_edge_and_the_others_are_as_without_it() -> None:
     near = (_row(-0.5), _row(0.3), _row(0.8))
     alone = draw_forest(Forest("t", "x", near))
     among = draw_forest(Forest("t", "x", (*near, _row(-20.0, 2.0), _row(30.0, 1.0))))
-    assert [twig.beyond for twig in among.twigs] == [0, 0, 0, -1, 1]
-    assert [(twig.low, twig.high) for twig in among.twigs[:3]] == [(twig.low, twig.high) for twig in alone.twigs]
-    assert all(0 <= end <= among.width for twig in among.twigs for end in (twig.low, twig.high))
+    assert [among.x.beyond(value) for value in (-0.5, 0.3, 0.8, -20.0, 30.0)] == [0, 0, 0, -1, 1]
+    assert among.x == alone.x
+    assert (among.x(-20.0), among.x(30.0)) == (0, among.width)
 
 
 def test_rows_that_do_not_differ_at_all_are_drawn() -> None:
     drawn = draw_forest(Forest("t", "x", (_row(0.0, 0.0), _row(0.0, 0.0))), width=100)
-    assert drawn.zero == pytest.approx(50)
-    assert not any(twig.beyond for twig in drawn.twigs)
+    assert drawn.x(0) == pytest.approx(50)
 
 
 @pytest.mark.parametrize(

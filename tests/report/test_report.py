@@ -511,18 +511,20 @@ def test_a_column_has_all_its_channels_and_kept_ones_below() -> None:
 def test_plots_keep_points_inside_and_survive_odd_values() -> None:
     series = Series("s", (Point(1, 2, 1, 3), Point(float("nan"), 1), Point(5, -4)), 3)
     drawn = plots.draw(Plot("t", "x", "y", (series,)), 100, 50)
-    assert len(drawn.strokes[0].marks) == 2
-    for mark in drawn.strokes[0].marks:
-        assert 0 <= mark.x <= 100
+    assert len(series.drawn) == 2
+    for point in series.drawn:
+        assert 0 < drawn.x(point.x) < 100
+        assert 0 < drawn.y(point.y) < 50
     assert not re.search("nan|inf", str(drawn))
     assert not re.search("nan|inf", str(plots.draw(Plot("t", "x", "y", (Series("s", (Point(1, 1),)),)))))
     assert not re.search("nan|inf", str(plots.draw(Plot("t", "x", "y", ()))))
 
 
-@pytest.mark.parametrize("shape", plots.SHAPES)
-def test_every_marker_lies_around_its_point(shape: str) -> None:
-    assert plots.marker(shape, 10, 20).startswith("M")
-    assert "nan" not in plots.marker(shape, 10, 20)
+@pytest.mark.parametrize("style", range(len(plots.SHAPES)))
+def test_every_marker_lies_around_its_point(style: int) -> None:
+    path = plots.marker(style, 10, 20, 4)
+    assert path.startswith("M")
+    assert "nan" not in path
 
 
 def test_a_matrix_writes_no_negative_zero() -> None:

@@ -12,7 +12,7 @@ from made import CUT_WIDTHS, NETWORK, WHOLE_WIDTHS, accuracy_by_seed, asked, rec
 from reconv.errors import ReconvError
 from reconv.files import write_json
 from reconv.report import render_study
-from reconv.report.plots import COLORS, SHAPES, UNPRUNED, Plot, Series, draw
+from reconv.report.plots import COLORS, SHAPES, UNPRUNED, Series, css
 from reconv.significance import Interval
 from reconv.steps import Finetune, Recalibrate, Reinitialize
 from reconv.study import Arm, Cell, Grid, Study, points_of_network, study_facts
@@ -101,8 +101,7 @@ def test_a_peer_looks_like_what_it_imitates_but_hollow(tmp_path: Path) -> None:
 
 
 def test_a_series_of_every_style_is_drawn_in_its_own() -> None:
-    plot = Plot("t", "x", "y", tuple(Series(str(i), (), i) for i in range(COLORS)))
-    assert [stroke.css for stroke in draw(plot).strokes] == [f"c{i}" for i in range(COLORS)]
+    assert [css(Series(str(i), (), i)) for i in range(COLORS)] == [f"c{i}" for i in range(COLORS)]
 
 
 def _entry(seconds: float, **device: str) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from reconv.report.facts import (
     UnprunedGroup,
 )
 from reconv.report.figure import Figure, Picture
-from reconv.report.forest import Difference, Forest
 from reconv.report.html import render, render_forest, render_plot, render_scores, render_study
-from reconv.report.plots import Plot, Point, Series
+from reconv.report.plots import Difference, Forest, Plot, Point, Series
 from reconv.report.study_facts import StudyFacts
 from reconv.report.tested import Changed, Confusion, Tested
 

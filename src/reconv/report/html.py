@@ -10,9 +10,8 @@ from typing import Any
 from reconv.report import plots
 from reconv.report.facts import LayerFacts, RunFacts
 from reconv.report.figure import additional, drawn
-from reconv.report.forest import Forest, draw_forest
 from reconv.report.page import environment
-from reconv.report.plots import Plot, Series
+from reconv.report.plots import Forest, Plot, Series
 from reconv.report.score_bars import score_bars, score_picture
 from reconv.report.study_facts import StudyFacts
 from reconv.report.tested import Tested
@@ -54,7 +53,7 @@ def render_plot(plot: Plot, width: float = 520, height: float = 300) -> str:
 
 def render_forest(forest: Forest, width: float = 260) -> str:
     """One forest plot as an SVG file of its own, light and dark."""
-    drawing = draw_forest(forest, width)
+    drawing = plots.draw_forest(forest, width)
     box = (-150, -42, width + 240, drawing.height + 100)
     return _rendered("forest.svg.jinja", title=forest.title, box=box, forest=forest, drawing=drawing)
 

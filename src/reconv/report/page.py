@@ -11,7 +11,6 @@ from markupsafe import Markup, escape
 
 from reconv.plan import names_shown
 from reconv.report import numbers, plots
-from reconv.report.forest import draw_forest
 
 _CODE = re.compile(r"`([^`]+)`|(?<![\w-])(--[a-z][a-z-]*)")
 
@@ -51,8 +50,9 @@ def environment() -> Environment:
         in_points=numbers.in_points,
         counted=numbers.counted,
         draw=plots.draw,
-        draw_forest=draw_forest,
-        marker_at=plots.marker_of_style,
+        draw_forest=plots.draw_forest,
+        css=plots.css,
+        marker=plots.marker,
     )
     return made
 

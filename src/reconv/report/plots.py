@@ -1,6 +1,7 @@
-"""Points and lines over two axes: coordinates here, drawing in `templates/plots.jinja`.
+"""Pictures with axes: points and lines over two, differences around zero over one.
 
-Every series has a color, a marker and a name, so that none of them is told by color alone.
+Values become positions here; `templates/plots.jinja` draws them. Every series has a color, a marker and a name, so that
+none of them is told by color alone.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from reconv.report.numbers import ticks
 
 COLORS = 12  # classes c0 to c11 in plots.css
 SHAPES = ("circle", "square", "up", "diamond", "down", "cross", "ring", "plus", "hourglass", "box", "tall", "left")
 UNPRUNED = 9  # the style of unpruned networks, and of a run among others
-_R = 4.2
+ROW = 24  # height of a row of a forest plot
+_FAR = 4  # times as far from zero as the median row: drawn at the edge, so that the others can be told apart
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Series:
     strong: bool = False
     hollow: bool = False
 
+    @property
+    def drawn(self) -> list[Point]:
+        """The points that have a place."""
+        return [point for point in self.points if math.isfinite(point.x + point.y)]
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -66,89 +74,96 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A marker's path and place, its error bar's ends, what a pointer reads, and what stands beside it."""
+class Difference:
+    """One row of a forest plot.
 
-    path: str
-    x: float
-    y: float
-    low: float | None
-    high: float | None
+    Args:
+        name: of what is compared. value, low, high: a difference and the ends of its interval, in the axis's unit.
+        text: the value, as it is written beside the row. style, hollow: color and marker, as of a series.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
     text: str
-    label: str
+    style: int = 0
+    hollow: bool = False
+
+    @property
+    def is_beyond_noise(self) -> bool:
+        """Whether the whole interval is on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+    @property
+    def reach(self) -> float:
+        """How far the interval goes from zero."""
+        return max(abs(self.low), abs(self.high))
 
 
 @dataclass(frozen=True)
-class Stroke:
-    """One drawn series."""
+class Forest:
+    """A forest plot: differences around zero with their intervals, a row each.
 
-    name: str
-    style: int
-    points: str
-    marks: tuple[Mark, ...]
-    line: bool
-    strong: bool
-    hollow: bool
+    Args:
+        x_label: what they are of, with unit. caption: where the numbers come from.
+    """
 
-    @property
-    def css(self) -> str:
-        """Its classes in plots.css."""
-        return f"c{self.style}{' strong' * self.strong}{' hollow' * self.hollow}"
+    title: str
+    x_label: str
+    rows: tuple[Difference, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """From values to positions: `low` is drawn at `start`, `high` at `end`, and what lies beyond them likewise."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Where a value is drawn."""
+        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return self.start + (self.end - self.start) * share
+
+    def beyond(self, value: float) -> int:
+        """1 above the axis, -1 below it, 0 on it."""
+        return (value > self.high) - (value < self.low)
+
+    def ticks(self, about: int) -> list[float]:
+        """About so many round values on it."""
+        return ticks(self.low, self.high, about)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A plot in coordinates, y downwards; `cut_off` says that values lie below the picture."""
+    """A picture's size and axes, y downwards."""
 
     width: float
     height: float
-    strokes: tuple[Stroke, ...]
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
-    cut_off: bool
+    x: Axis
+    y: Axis
 
 
 def draw(plot: Plot, width: float = 420, height: float = 260) -> Drawing:
     """Scale a plot to a plane of this size; empty space is left at all sides of the points."""
-    points = [point for series in plot.series for point in series.points if math.isfinite(point.x + point.y)]
-    x_low, x_high = _range([point.x for point in points])
-    lows = [value for point in points for value in (point.y, point.low, point.high) if value is not None]
-    y_low, y_high = _range(lows)
+    points = [point for series in plot.series for point in series.drawn]
+    x = _range([point.x for point in points])
+    y = _range([value for point in points for value in (point.y, point.low, point.high) if value is not None])
+    return Drawing(width, height, Axis(*x, 0, width), Axis(*y, height, 0))
 
-    def x(value: float) -> float:
-        return width * (value - x_low) / (x_high - x_low)
 
-    def y(value: float) -> float:
-        return height * (y_high - min(max(value, y_low), y_high)) / (y_high - y_low)
-
-    strokes = []
-    for series in plot.series:
-        inside = [point for point in series.points if math.isfinite(point.x + point.y)]
-        shape = SHAPES[series.style % len(SHAPES)]
-        size = _R * (1.7 if series.strong else 1)
-        marks = tuple(
-            Mark(
-                marker(shape, x(point.x), y(point.y), size),
-                x(point.x),
-                y(point.y),
-                None if point.low is None else y(point.low),
-                None if point.high is None else y(point.high),
-                point.text,
-                point.label,
-            )
-            for point in inside
-        )
-        line = " ".join(f"{x(point.x):.1f},{y(point.y):.1f}" for point in inside)
-        style = series.style % COLORS
-        strokes.append(Stroke(series.name, style, line, marks, series.line, series.strong, series.hollow))
-    return Drawing(
-        width,
-        height,
-        tuple(strokes),
-        tuple((x(t), f"{t:g}") for t in ticks(x_low, x_high, 5)),
-        tuple((y(t), f"{t:g}") for t in ticks(y_low, y_high, 5)),
-        any(value < y_low for value in lows),
-    )
+def draw_forest(forest: Forest, width: float = 200) -> Drawing:
+    """Scale differences to a plane of this width; zero is always in it, and what is far away is at its edge."""
+    far = _FAR * median([row.reach for row in forest.rows])
+    near = [row for row in forest.rows if row.reach <= far]
+    low, high = min(0.0, *(row.low for row in near)), max(0.0, *(row.high for row in near))
+    margin = 0.06 * (high - low) or 0.5
+    rows = len(forest.rows)
+    return Drawing(width, ROW * rows, Axis(low - margin, high + margin, 0, width), Axis(0, rows, 0, ROW * rows))
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
@@ -160,8 +175,15 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def marker(shape: str, x: float, y: float, r: float = _R) -> str:
-    """A marker as an SVG path around (x, y)."""
+def css(item: Series | Difference) -> str:
+    """Classes in plots.css."""
+    strong = " strong" * (isinstance(item, Series) and item.strong)
+    return f"c{item.style % COLORS}{strong}{' hollow' * item.hollow}"
+
+
+def marker(style: int, x: float, y: float, r: float) -> str:
+    """The marker of a style as an SVG path around (x, y)."""
+    shape = SHAPES[style % len(SHAPES)]
     corners = {
         "square": ((-1, -1), (1, -1), (1, 1), (-1, 1)),
         "up": ((0, -1.2), (1.15, 0.9), (-1.15, 0.9)),
@@ -180,11 +202,6 @@ def marker(shape: str, x: float, y: float, r: float = _R) -> str:
         return "M" + "L".join(f"{x + r * dx:.1f} {y + r * dy:.1f}" for dx, dy in corners[shape]) + "Z"
     whole = _circle(x, y, r)
     return whole + _circle(x, y, 0.55 * r) if shape == "ring" else whole
-
-
-def marker_of_style(style: int, size: float = 5.5) -> str:
-    """The marker of a style around the origin."""
-    return marker(SHAPES[style % len(SHAPES)], 0, 0, size)
 
 
 def _circle(x: float, y: float, r: float) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconv.report.forest import Forest
-from reconv.report.plots import COLORS, Plot
+from reconv.report.plots import COLORS, Forest, Plot
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from reconv.report import numbers
-from reconv.report.forest import Difference, Forest
 from reconv.report.numbers import in_points
+from reconv.report.plots import Difference, Forest
 from reconv.report.study_facts import Claim, Entry, StudyFacts, Table
 from reconv.study.design import Study
 from reconv.study.labels import arm_rank, bounds, rank, setting_title, style, verdict
