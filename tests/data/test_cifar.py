@@ -154,25 +154,27 @@ def test_a_crafted_pickle_is_refused_and_not_run(tmp_path: Path, protocol: int) 
 
 HARMFUL = {
     "a call": (b"\x80\x02cos\nsystem\nU\x04true\x85R.", "the name os.system"),
-    "a call through an allowed name": (b"\x80\x02cnumpy\nndarray\nK\x05\x85R.", "no attribute 'items'"),
-    "an object array": (b"\x80\x02cnumpy\ndtype\nU\x02O8K\x00K\x01\x87R.", "an array of O8, not of integers"),
+    "a call through an allowed name": (b"\x80\x02cnumpy\nndarray\nK\x05\x85R.", "a call other than"),
+    "an object array": (
+        b"\x80\x02cnumpy\ndtype\nU\x02O8K\x00K\x01\x87R.",
+        "a call other than those that build arrays of integers",
+    ),
     "an instance": (b"\x80\x02(cos\nsystem\no.", "the name os.system"),
-    "an old instance": (b"(U\x04trueios\nsystem\n.", "the name os.system"),
-    "a persistent id": (b"Pname\n.", "persistent id"),
-    "an extension": (b"\x82\x01.", "the extension 1"),
-    "a name in a name": (b"\x80\x04\x8c\x05numpy\x8c\x0fndarray.tofile\x93.", "not a plain table"),
+    "an old instance": (b"(U\x04trueios\nsystem\n.", "the operation INST"),
+    "a persistent id": (b"Pname\n.", "the operation PERSID"),
+    "an extension": (b"\x82\x01.", "the operation EXT1"),
     "no dictionary": (b"\x80\x02].", "no attribute 'items'"),
-    "nothing at all": (b"", "EOFError"),
-    "text": (b"hello", "not a plain table"),
+    "nothing at all": (b"", "pickle exhausted"),
+    "text": (b"hello", "a value that is not there"),
 }
 
 
 @pytest.mark.parametrize("case", HARMFUL)
-def test_pickles_that_do_something_are_refused(tmp_path: Path, case: str) -> None:
+def test_pickles_that_do_something_are_refused_by_place(tmp_path: Path, case: str) -> None:
     folder = cifar10(tmp_path, "py2")
     content, reason = HARMFUL[case]
     (folder / "data_batch_2").write_bytes(content)
-    with pytest.raises(DataError, match=f"data_batch_2: .*{reason}"):
+    with pytest.raises(DataError, match=f"data_batch_2: not a plain table of numbers and names: byte .*({reason})"):
         load_data("cifar10", tmp_path)
 
 
