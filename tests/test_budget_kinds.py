@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 import reconv
 from reconv.budget import BYTES, Budget, Cost
 from reconv.cost import macs_products, total_macs
-from reconv.errors import BudgetError, ConfigError, UnknownNameError
+from reconv.errors import BudgetError, ConfigError, ReconvError, UnknownNameError
 from reconv.graph import ChannelGraph, trace
 from reconv.graph.channels import Mask
 from reconv.plan import Curve, ErrorCurves, Plan, choose, plan_from_json
@@ -132,6 +133,21 @@ def test_amounts_with_a_unit(text: str, limits: dict[str, float]) -> None:
 def test_amounts_that_cannot_be(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Budget.parse([text])
+
+
+@pytest.mark.parametrize(
+    ("coefficient", "planes", "said"),
+    [
+        (-1.0, [np.arange(3)], "at least 0"),
+        (float("nan"), [np.arange(3)], "at least 0"),
+        ("9", [np.arange(3)], "a number"),
+        (1.0, np.arange(3), "a list of arrays"),
+        (1.0, [3], "a list of arrays"),
+    ],
+)
+def test_products_that_cannot_be(coefficient: Any, planes: Any, said: str) -> None:
+    with pytest.raises(ReconvError, match=f"Product: .*{said}"):
+        reconv.Product(coefficient, planes)
 
 
 def test_streams_are_named_only_where_they_would_help() -> None:

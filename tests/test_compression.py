@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from reconv import Budget, Compression, Finetune, Limits, Recalibrate, Repair
+from reconv import Budget, Compression, Finetune, Limits, Recalibrate, Repair, choose, score
+from reconv.compression import CHOICE
 from reconv.errors import ConfigError
 
 
@@ -20,7 +21,7 @@ def test_a_budget_is_half_the_macs_where_nothing_is_said() -> None:
     [
         ({"recipe": 1, "budget": Budget(macs=0.5)}, "give one of them"),
         ({"recipe": 1, "limits": Limits(minimum=2)}, "limits"),
-        ({"recipe": 1, "scheme": "allocated"}, "scheme allocated"),
+        *(({"recipe": 1, "scheme": scheme}, "scheme: the paper's") for scheme in ("global", "knapsack", "allocated")),
         ({"recipe": 1, "coupled": True}, "coupled"),
         ({"recipe": 1, "rounds": 2}, "rounds"),
         ({"rounds": 0}, "rounds: 0"),
@@ -33,6 +34,7 @@ def test_a_budget_is_half_the_macs_where_nothing_is_said() -> None:
         ({"calibration": "leaves", "after": ()}, "nothing looks at images"),
         ({"after": (Repair(), Recalibrate())}, "leave one of them out"),
         ({"after": (Recalibrate(), Repair())}, "leave one of them out"),
+        ({"after": (Finetune(), Repair(), Finetune("short"))}, "finetune twice"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any], words: str) -> None:
@@ -49,6 +51,14 @@ def test_options_of_steps_are_checked() -> None:
     ):
         with pytest.raises(ConfigError):
             make()
+
+
+def test_the_options_of_a_choice_are_those_that_choose_takes() -> None:
+    how = Compression(scheme="global", coupled=True, seed=3)
+    assert {"budget", *how.options_of(choose)} == set(CHOICE)
+    assert set(how.options_of(score)) == {"direction", "exact", "seed"}
+    taken: dict[str, Any] = {"scheme": "global", "rescale": "mean", "coupled": True, "reverse": False}
+    assert how.options_of(choose) == taken | {"limits": Limits()}
 
 
 def test_what_looks_at_images() -> None:

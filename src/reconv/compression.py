@@ -5,6 +5,8 @@ It is read from and written to TOML, JSON and the command line; its docstring is
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -25,6 +27,9 @@ Scheme: TypeAlias = Literal["uniform", "global", "knapsack", "allocated"]
 
 AFTER: tuple[Step, ...] = (Repair(), Finetune())
 BETWEEN = Finetune("default-between")
+
+CHOICE = ("budget", "scheme", "rescale", "coupled", "reverse", "limits")  # the fields that `choose` takes
+EARLIER_NAMES = {"normalization": "rescale", "keep_lowest": "reverse"}  # of fields, in version 0.1
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,12 @@ class Compression:
 
         return criterion_named(self.criterion) if isinstance(self.criterion, str) else self.criterion
 
+    def options_of(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """The fields that a function takes by keyword, so that a new option is a field here and a parameter there."""
+        parameters = inspect.signature(function).parameters.values()
+        names = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
     def to_mapping(self) -> dict[str, Any]:
         """As a mapping that TOML and JSON can hold."""
         return to_mapping(self)  # type: ignore[no-any-return]
@@ -135,11 +146,7 @@ def _check_choice(compression: Compression) -> None:
         for name, clashes, why in (
             ("budget", compression.budget is not None, "says the widths; give one of them"),
             ("limits", compression.limits != Limits(), "says the widths; give a budget, or leave them out"),
-            (
-                "scheme allocated",
-                compression.scheme == ALLOCATED,
-                "says the widths; give a budget, or leave the scheme out",
-            ),
+            ("scheme", compression.scheme != "uniform", "says the widths; give a budget, or leave the scheme out"),
             ("coupled", compression.coupled, "leaves residual streams unpruned; give a budget, or leave it out"),
             ("rounds", compression.rounds > 1, "says the widths of one cut; give a budget such as macs=0.5"),
         ):
@@ -181,6 +188,11 @@ def _check_images(compression: Compression) -> None:
         )
     if compression.calibration is not None and not compression.uses_images:
         raise ConfigError(f"calibration: {compression.calibration}, but nothing looks at images; add a repair")
+    if sum(isinstance(step, Finetune) for step in compression.after) > 1:
+        raise ConfigError(
+            "after: finetune twice; the second training would take the checkpoints of the first for its own; give one "
+            "with more epochs"
+        )
     for step, following in zip(compression.after, compression.after[1:], strict=False):
         if {type(step), type(following)} == {Repair, Recalibrate}:
             raise ConfigError(

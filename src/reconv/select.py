@@ -1,10 +1,9 @@
-"""Which channels go: images, scores, plan, pruned network, proof. The options of a choice are used here and nowhere
-else."""
+"""Which channels go: images, scores, plan, pruned network, proof."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +16,7 @@ from reconv.compression import ALLOCATED, Compression
 from reconv.errors import ConfigError, GraphError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
-from reconv.plan import ErrorCurves, Plan, choose, choose_widths
+from reconv.plan import ErrorCurves, Plan, check_budget, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
 from reconv.refit import Settings, curves_of, gather_moments
@@ -33,7 +32,7 @@ _FLOAT64_MACS_PER_SECOND = 3e9
 TOLERANCE = 1e-10  # what the proof may find in float64; rounding alone gives about 1e-15
 
 _LATER = ("after", "between", "verify")  # what does not decide which channels go
-_CHOICE = tuple(field.name for field in fields(Compression) if field.name not in _LATER)
+_DECIDING = tuple(field.name for field in fields(Compression) if field.name not in _LATER)
 Loss: TypeAlias = Callable[[Any, Any], Tensor]
 
 
@@ -84,12 +83,12 @@ def prune_network(
         stage.note = f"{scores.criterion}, {counted(sum(map(len, scores.values.values())), 'channel')}"
     with log.stage("choose and prune") as stage:
         ranking: Saliency | ErrorCurves = scores
-        if compression.scheme == "allocated":
+        if compression.scheme == ALLOCATED:
             assert moments is not None  # see Compression.needs
-            options = {"coupled": compression.coupled, "reverse": compression.reverse}
+            options = compression.options_of(curves_of)
             curves = lambda: curves_of(graph, scores, moments, **options)  # noqa: E731
-            ranking = cache.get("curves", (ranked, *options.values()), curves)
-        choice = tuple(repr(getattr(compression, name)) for name in _CHOICE)
+            ranking = cache.get("curves", (ranked, repr(options)), curves)
+        choice = tuple(repr(getattr(compression, name)) for name in _DECIDING)
         plan = cache.get("plan", (*choice, images), lambda: choose_channels(graph, ranking, compression))
         small = prune(graph.model, plan)
         macs, params = (percent(after / before) for before, after in (plan.macs, plan.params))
@@ -135,36 +134,21 @@ def _scores(
     """Scores: read where a file is named, computed otherwise."""
     if compression.scores is not None:
         return _read_checked(compression.scores, graph, log)
-    return score(
-        graph,
-        compression.criterion,
-        direction=compression.direction,
-        exact=compression.exact,
-        seed=compression.seed,
-        moments=moments,
-        gradients=gradients,
-    )
+    return score(graph, compression.criterion, moments=moments, gradients=gradients, **compression.options_of(score))
 
 
 def choose_channels(graph: ChannelGraph, ranking: Saliency | ErrorCurves, compression: Compression) -> Plan:
     """The plan that a compression asks for: by budget, or by one of the paper's recipes."""
     if compression.recipe is not None:
         assert isinstance(ranking, Saliency)  # see Compression
-        return choose_widths(graph, ranking, _recipe_widths(graph, compression.recipe), reverse=compression.reverse)
+        return choose_widths(
+            graph, ranking, _recipe_widths(graph, compression.recipe), **compression.options_of(choose_widths)
+        )
     assert compression.budget is not None  # see Compression
-    if compression.scheme == "allocated":
-        assert isinstance(ranking, ErrorCurves)
-        return choose(graph, ranking, compression.budget, coupled=compression.coupled, limits=compression.limits)
-    return choose(
-        graph,
-        ranking,
-        compression.budget,
-        scheme=compression.scheme,
-        rescale=compression.rescale,
-        coupled=compression.coupled,
-        reverse=compression.reverse,
-        limits=compression.limits,
-    )
+    options = compression.options_of(choose)
+    if compression.scheme == ALLOCATED:
+        options |= {"scheme": "knapsack", "reverse": False}  # the curves have their order
+    return choose(graph, ranking, compression.budget, **options)
 
 
 def check_feasible(graph: ChannelGraph, compression: Compression) -> None:
@@ -173,8 +157,10 @@ def check_feasible(graph: ChannelGraph, compression: Compression) -> None:
     Raises:
         BudgetError: the budget cannot be met; says what is possible.
     """
-    scheme = "uniform" if compression.scheme == ALLOCATED else compression.scheme
-    choose_channels(graph, score(graph, "random"), replace(compression, scheme=scheme, criterion="random", scores=None))
+    if compression.budget is None:
+        choose_channels(graph, score(graph, "random"), compression)
+    else:
+        check_budget(graph, compression.budget, **compression.options_of(check_budget))
 
 
 def _recipe_widths(graph: ChannelGraph, number: int) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 import typer
 
+from reconv import select
 from reconv.cli.fields import Given, command
 from reconv.cli.help import HelpfulCommand
 from reconv.compression import Compression
@@ -62,6 +63,18 @@ def test_a_new_field_is_an_option_a_key_and_a_line_of_help(capsys: pytest.Captur
     _given("--help", kind=Wider)
     shown = " ".join(capsys.readouterr().out.split())
     assert "--smoothing N Average scores over so many neighbors [default: none]" in shown
+
+
+def test_a_new_field_reaches_the_function_that_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[Any] = []
+
+    def choose(*positional: Any, scheme: str, smoothing: int | None = None) -> None:
+        taken.append((scheme, smoothing))
+
+    monkeypatch.setattr(select, "choose", choose)
+    unused: Any = None
+    select.choose_channels(unused, unused, _given("--smoothing", "3", "--scheme", "global", kind=Wider))
+    assert taken == [("global", 3)]
 
 
 def test_options_say_what_a_file_says() -> None:

@@ -10,10 +10,10 @@ import torch
 from repair_nets import EXAMPLE, NETS, Dense, Grouped, Plain, Residual, images, settled
 from torch import nn
 
-from reconv.errors import BudgetError, ConfigError, DataError
+from reconv.errors import BudgetError, ConfigError, DataError, WrongKindError
 from reconv.graph import ChannelGraph, trace
 from reconv.plan import Budget, ErrorCurves, choose, choose_widths
-from reconv.refit import error_curves, gather_moments
+from reconv.refit import curves_of, error_curves, gather_moments
 from reconv.refit.settings import Settings
 from reconv.saliency import score
 from reconv.surgery import prune, verify
@@ -137,6 +137,13 @@ def test_what_cannot_be_met_is_said() -> None:
         choose(graph, ErrorCurves("reconstruction", {}), Budget(macs=0.5))
     with pytest.raises(DataError, match="at least two"):
         gather_moments(graph, images(1))
+
+
+def test_curves_of_refuses_other_kinds() -> None:
+    graph = graph_of(Plain())
+    for given, said in (((None, score(graph, "l1")), "graph is None"), ((graph, "l1"), "saliency is 'l1'")):
+        with pytest.raises(WrongKindError, match=f"curves_of: {said}"):
+            curves_of(*given, {})  # type: ignore[arg-type]
 
 
 def test_looking_does_not_touch_the_network() -> None:

@@ -95,11 +95,6 @@ class Budget:
         """The names of what has to be measured."""
         return tuple(name for name in self.limits if Cost.registry[name].source == "timer")
 
-    def countable(self) -> Budget | None:
-        """The budget without what has to be measured; None where nothing is left of it."""
-        limits = {name: value for name, value in self.limits.items() if name not in self.measured}
-        return Budget(**limits) if limits else None
-
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Budget:
         """From `name=value` texts, as the command line takes them: `macs=50%`, `macs=60M`, `size=2MiB`, `latency=3ms`.

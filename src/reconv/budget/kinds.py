@@ -7,10 +7,13 @@ A cost is a sum of products of widths wherever it can be, so that thousands of p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from numbers import Real
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from reconv.errors import ConfigError, check_kind, wrong_kind
 from reconv.registry import Registry
 
 if TYPE_CHECKING:
@@ -49,7 +52,8 @@ BYTES = Unit("bytes", _FACTORS | {f"{prefix}b": factor for prefix, factor in _FA
 MICROSECONDS = Unit("µs", {"s": 1e6, "ms": 1e3, "us": 1.0, "µs": 1.0}, "3ms", "us", (1000.0, "ms"))
 
 
-class Product(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Product:
     """One term of a cost: a coefficient times the number of channels kept of each plane.
 
     Args:
@@ -58,6 +62,10 @@ class Product(NamedTuple):
         owner: number of the layer, parameter or piece of memory that it belongs to.
         span: the first and the last operator at whose end it is held; a cost of such terms is the largest sum held at
             any time. None: it counts always.
+
+    Raises:
+        WrongKindError: a coefficient that is no number, or planes that are no sequence of arrays.
+        ConfigError: a coefficient that is negative or not finite: a narrower network would cost more.
 
     Example:
         >>> import numpy as np, reconv
@@ -69,6 +77,16 @@ class Product(NamedTuple):
     planes: Sequence[Plane]
     owner: int = 0
     span: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_kind("Product: coefficient", self.coefficient, Real, "a number, such as layer.positions")
+        if not 0 <= self.coefficient < math.inf:
+            raise ConfigError(
+                f"Product: coefficient={self.coefficient:g}; give a finite number of at least 0, so that a narrower "
+                "network never costs more"
+            )
+        if not isinstance(self.planes, Sequence) or not all(hasattr(plane, "ravel") for plane in self.planes):
+            raise wrong_kind("Product: planes", self.planes, "a list of arrays, such as [layer.outputs]")
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def _panel(parameter: Any) -> str:
 
 
 def _flags(parameter: Any) -> str:
-    """`-b, --budget TEXT ...`; `--[no-]coupled`."""
+    """`-b, --budget TEXT ...`; `--[no-]exact`."""
     if parameter.param_type_name == "argument":
         return str(parameter.metavar or parameter.name.upper())
     names = [*parameter.opts]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from reconv.cli.fields import Given
 from reconv.cli.options import InputShape, Network
-from reconv.compression import Compression
+from reconv.compression import CHOICE, Compression
 
 EXAMPLES = (
     "reconv inspect resnet56",
@@ -19,7 +19,7 @@ EXAMPLES = (
 def command(
     network: Network,
     shape: InputShape = InputShape(),
-    choice: Annotated[Given[Compression], "budget", "scheme", "rescale", "coupled", "limits"] = Given(Compression()),
+    choice: Annotated[Given[Compression], *CHOICE] = Given(Compression()),
 ) -> None:
     """Groups of channels that can only be removed together, and why others are left alone.
 
@@ -29,6 +29,7 @@ def command(
     from reconv.cli.network import traced
     from reconv.errors import ConfigError
     from reconv.plan import SCHEMES, choose, names_shown
+    from reconv.plan.queues import AS_OPTION
     from reconv.saliency import score
 
     graph = traced(network, shape)
@@ -38,15 +39,14 @@ def command(
         if how.scheme not in SCHEMES:
             raise ConfigError(f"--scheme {how.scheme}: it needs images; give one of {', '.join(SCHEMES)}")
         assert how.budget is not None  # it was given
-        options: Any = {name: getattr(how, name) for name in ("scheme", "rescale", "coupled", "limits")}
-        plan = choose(graph, score(graph, "l2"), how.budget, **options)
+        plan = choose(graph, score(graph, "l2"), how.budget, **how.options_of(choose))
         out.print(str(plan), markup=False, soft_wrap=True)
         return
     rows = []
     for group in graph.groups:
         free = int(group.free.sum())
-        cut = "; cut with --coupled" if group.stream and free else ""
-        rows.append((names_shown(group.producers) or group.name, group.state + cut, group.size, free))
+        state = f"{group.state}; {AS_OPTION}" if group.stream and free else group.state
+        rows.append((names_shown(group.producers) or group.name, state, group.size, free))
     out.print(console.table("", ("output channels of", "state", "channels", "may go"), rows, left=2))
     free = sum(row[3] for row in rows)
     out.print(

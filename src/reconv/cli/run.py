@@ -9,7 +9,7 @@ from reconv.steps import TrainConfig
 
 EXAMPLES = (
     "reconv run",
-    "reconv run resnet20 --budget macs=0.3 --coupled --criterion l1",
+    "reconv run resnet20 --budget macs=0.3 --scheme global --criterion l1",
     "reconv run --budget macs=0.2 --rounds 4 --criterion reconstruction --scheme allocated",
     "reconv run resnet56 --weights W.safetensors --data-set CIFAR10 --criterion nuclear --recipe 2 --epochs 1",
 )

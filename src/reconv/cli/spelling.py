@@ -35,7 +35,6 @@ ENVIRONMENT = {"--data-root": "RECONV_DATA", "--weights-root": "RECONV_WEIGHTS"}
 POSITIONAL = {"model"}  # the first argument of a command, and an option
 OTHER_SPELLINGS = {
     "--metric": "--criterion",
-    "--normalization": "--rescale",
     "--prune-cfg": "--recipe",
     "--refine": "--model",
     "--rev": "--reverse",

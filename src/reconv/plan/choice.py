@@ -199,7 +199,7 @@ def _spending(problem: _Problem, budget: Budget, latency: LatencyModel | None) -
         queues = _queues(problem.graph, problem.rankings, problem.limits, coupled=True, equal_shares=True)
         return _smallest(problem.graph, queues)
 
-    spending.check_possible(None if problem.coupled else with_streams)
+    spending.check_possible({} if problem.coupled else {"cut residual streams too (coupled)": with_streams})
     return spending
 
 

@@ -13,7 +13,8 @@ from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 from reconv.graph.labels import Plane
 from reconv.plan.rankings import Ranking
 
-STREAM = "residual stream, left whole (coupled=True or --coupled cuts it)"
+AS_OPTION = "coupled=True or --coupled cuts it"
+STREAM = f"residual stream, left unpruned ({AS_OPTION})"
 SINGLE = "a single channel is left to go"
 
 

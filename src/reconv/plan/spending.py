@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
@@ -94,11 +94,11 @@ class Spending:
             costs[name] = whole, self.amount(name, keep) if exact is None else float(exact(self.graph, keep))
         return costs
 
-    def check_possible(self, with_streams: Callable[[], Mask] | None) -> None:
+    def check_possible(self, advice: Mapping[str, Callable[[], Mask]]) -> None:
         """Refuse a budget that cannot be met whatever goes.
 
         Args:
-            with_streams: what stays when all that may go is gone, of residual streams too; None: it is already.
+            advice: what else could be done, and what then stays when all that may go is gone.
 
         Raises:
             BudgetError: says what is possible, for every limit that is out of reach.
@@ -123,6 +123,5 @@ class Spending:
             return
         ways = [f"ask for {', '.join(possible)} or more"] if possible else []
         ways += [f"leave {name} out (nothing that may go lowers it)" for name in fixed]
-        if with_streams is not None and self.fits(with_streams()):
-            ways[-1] += ", or cut residual streams too (coupled)"
+        ways[-1] += "".join(f", or {text}" for text, smallest in advice.items() if self.fits(smallest()))
         raise BudgetError(f"budget: {'; '.join(beyond)}; {'; '.join(ways)}")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reconv.errors import check_kind
 from reconv.graph.channels import ChannelGraph
 from reconv.plan import ErrorCurves
 from reconv.plan.rankings import described, removal_order, unit_scores
@@ -37,6 +38,9 @@ def curves_of(
         graph, saliency, moments: of the same network.
         coupled: residual streams too. reverse: the highest scores go first.
 
+    Raises:
+        WrongKindError: an argument of another kind.
+
     Example:
         >>> import torch, reconv
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3))
@@ -45,6 +49,8 @@ def curves_of(
         >>> list(reconv.curves_of(graph, reconv.score(graph, "l1"), moments))
         ['0']
     """
+    check_kind("curves_of: graph", graph, ChannelGraph)
+    check_kind("curves_of: saliency", saliency, Saliency)
     orders = {name: removal_order(scores, reverse) for name, scores in unit_scores(graph, saliency).items()}
     return error_curves(graph, moments, orders=orders, coupled=coupled, criterion=described(saliency, reverse))
 

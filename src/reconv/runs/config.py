@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconv.compression import Compression
+from reconv.compression import EARLIER_NAMES, Compression
 from reconv.errors import ConfigError
 from reconv.mappings import from_mapping, to_mapping
 from reconv.steps import TrainConfig
@@ -76,10 +76,7 @@ def _from_first_form(old: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a run of version 0.1, in today's form."""
     if "cut" not in old:  # a training alone
         old = {**old, "base": old["finetune"], "finetune": {}}
-    cut = dict(old.get("cut", {}))
-    for was, name in (("normalization", "rescale"), ("keep_lowest", "reverse")):
-        if was in cut:
-            cut[name] = cut.pop(was)
+    cut = {EARLIER_NAMES.get(name, name): value for name, value in old.get("cut", {}).items()}
     shared = ("rounds", "between", "verify", "calibration", "images", "seed")
     repair: list[Any] = ["repair"] if old.get("repair") else []
     if not repair and old.get("recalibrate"):
