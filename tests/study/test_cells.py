@@ -14,11 +14,12 @@ from reconv.errors import ReconvError
 from reconv.steps import Finetune, Recalibrate, Repair
 from reconv.study import ARMS, Arm, Cell, Grid, Network, Store, Study, read_study
 from reconv.study.arms import arm_from_mapping
+from reconv.study.design import study_from_json
 from reconv.study.record import pack, unpack
 
 ROOT = Path(__file__).parents[2]
 NETWORK = Network("n", "resnet20", "/a/w.safetensors", {}, "digits", None, "f" * 64, "l" * 64)
-CELL = Cell(NETWORK, "nuclear", "macs=0.5", "uniform", False, ARMS["pruned only"])
+CELL = Cell(NETWORK, "nuclear", "macs=0.5", "uniform", ARMS["pruned only"])
 
 
 def test_where_files_lie_is_not_part_of_a_cell() -> None:
@@ -275,3 +276,12 @@ def test_bits_are_packed_and_unpacked() -> None:
 def test_two_networks_of_one_name_are_told() -> None:
     with pytest.raises(ReconvError, match="'n'"):
         replace(_study(), networks=(NETWORK, replace(NETWORK, model="resnet56")))
+
+
+def test_an_option_of_a_grid_is_one_of_each_cells_compression_and_of_its_record() -> None:
+    for value in (False, True):
+        study = _study(criteria=("l1",), coupled=value)
+        cell = study.cells()[1]
+        assert (cell.compression.coupled, cell.identity["coupled"], cell.note != "") == (value,) * 3
+        assert study_from_json(study.to_json()).cells()[1].compression.coupled is value
+    assert replace(study.cells()[1], coupled=False).key == _study(criteria=("l1",)).cells()[1].key

@@ -10,7 +10,7 @@ from made import asked
 
 from reconv.steps import Finetune
 from reconv.study import Arm, Grid, Network, Study, StudyLog, epochs, run_study
-from reconv.study.epochs import EpochWatcher
+from reconv.study.epochs import watch_epochs
 
 
 def _write(folder: Path, key: str, *numbers: int, more: str = "") -> None:
@@ -26,17 +26,17 @@ def test_the_latest_whole_epoch_is_told_once(tmp_path: Path, monkeypatch: pytest
     told: list[str] = []
     _write(tmp_path, one, 1)
     _write(tmp_path, "of another study", 7)
-    with EpochWatcher(cells, tmp_path, told.append) as watch:
-        watch.look()
+    with watch_epochs(cells, tmp_path, told.append) as look:
+        look()
         assert told == []  # an earlier try's
         _write(tmp_path, one, 1, 2, more='{"epoch": 3, "lo')
         _write(tmp_path, other, more='{"epoch"')
-        watch.look()
-        watch.look()
+        look()
+        look()
         assert [line.strip() for line in told] == [f"{cells[one]}: epoch 2 of 2, training loss 0.5"]
         _write(tmp_path, other, 1)
         (tmp_path / one / "metrics.jsonl").unlink()
-        watch.look()
+        look()
         assert len(told) == 2
         assert str(cells[other]) in told[1]
 

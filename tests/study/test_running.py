@@ -128,7 +128,7 @@ def test_every_arm(arm: str, network: Network) -> None:
     changed = replace(ARMS[arm], images=32, after=steps)
     known = identify(_one(network))
     criterion = "activation" if arm == "repaired" else "nuclear"
-    cell = Cell(known.networks[0], criterion, "macs=0.5", "allocated", False, changed)
+    cell = Cell(known.networks[0], criterion, "macs=0.5", "allocated", changed)
     outcome = compute(cell)["outcome"]
     assert outcome["macs"][1] <= 0.5 * outcome["macs"][0]
     assert len(outcome["history"]) == (1 if changed.training else 0)
@@ -144,9 +144,7 @@ def test_the_peer_meets_the_budget_by_our_count(network: Network) -> None:
     pytest.importorskip("torch_pruning")
     known = identify(_one(network))
     for criterion in ("torch-pruning:l1", "torch-pruning:random"):
-        outcome = compute(Cell(known.networks[0], criterion, "macs=0.5", "uniform", False, ARMS["pruned only"]))[
-            "outcome"
-        ]
+        outcome = compute(Cell(known.networks[0], criterion, "macs=0.5", "uniform", ARMS["pruned only"]))["outcome"]
         assert outcome["macs"][1] <= 0.5 * outcome["macs"][0]
         assert outcome["images"] == 360
 
@@ -312,16 +310,16 @@ random_seeds = 3
 
 
 def test_a_network_by_name_starts_where_a_run_starts() -> None:
-    from reconv.cli.study import _network
+    from reconv.cli.study import Request, _network
     from reconv.zoo import find_trained
 
     shipped = find_trained("resnet20", "CIFAR10")
     assert shipped is not None
-    assert _network("resnet20", {}, None).weights == str(shipped.weights)
-    assert _network("resnet20", {"weights": Path("w.pth")}, None).weights == "w.pth"
-    assert _network("resnet20", {"weights": Path("none")}, None).weights is None
+    assert _network("resnet20", Request(), None).weights == str(shipped.weights)
+    assert _network("resnet20", Request(weights="w.pth"), None).weights == "w.pth"
+    assert _network("resnet20", Request(weights="none"), None).weights is None
     with pytest.raises(ReconvError, match="--weights"):
-        _network("resnet56", {}, None)
+        _network("resnet56", Request(), None)
 
 
 @pytest.mark.parametrize(

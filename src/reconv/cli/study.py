@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from reconv.cli.fields import Given
 from reconv.cli.options import Machine, Output
 from reconv.compression import Scheme
+from reconv.study.shared import Shared
 
 if TYPE_CHECKING:
     from reconv.study import Network, Study
@@ -35,7 +36,6 @@ class Request:
             from-scratch; repeatable.
         seeds: number of seeds.
         random_seeds: number of seeds of random criteria; None: as many.
-        coupled: prune residual streams too.
         reference: the criterion that others are compared with.
         latency: time the small networks too.
     """
@@ -48,7 +48,7 @@ class Request:
     arm: tuple[str, ...] = ("pruned only", "recalibrated")
     seeds: int = 1
     random_seeds: int | None = None
-    coupled: bool = False
+    shared: Shared = field(default_factory=Shared)
     reference: str = "l1"
     latency: bool = False
 
@@ -91,7 +91,10 @@ def command(
         studies.Store(Path(pack)).check()
         studies.Store(Path(pack)).records()  # refuses damaged ones now and not at the end
     if tables:
-        store = studies.Store(_finished(save_path))
+        if save_path is None:
+            raise ConfigError("reconv study --tables: of which study? Give its folder: --save-path P")
+        store = studies.Store(Path(save_path))
+        store.study  # noqa: B018  # refuses what is no study
         if study is not None:
             studies.begin_study(study, store, machine.device, command_line.replace(" --tables", ""))
     elif study is None:
@@ -122,23 +125,13 @@ def _study(
         there = "no network that they belong to" if file is None else f"{file} describes the study"
         raise ConfigError(f"reconv study: {flags}: {there}; leave them out, or give a network instead of a file")
     if file is not None:
-        return studies.read_study(
-            file, weights_root=None if weights_root is None else Path(weights_root), data_root=data_root
-        )
+        return studies.read_study(file, weights_root=weights_root, data_root=data_root)
     if model is None:
         return None
     request = given.build()
     network = _network(model, request, data_root)
-    grid = studies.Grid(
-        networks=(network.name,),
-        criteria=request.criterion,
-        budgets=request.budget,
-        schemes=request.scheme,
-        arms=request.arm,
-        seeds=request.seeds,
-        random_seeds=request.random_seeds,
-        coupled=request.coupled,
-    )
+    varied = (request.criterion, request.budget, request.scheme, request.arm, request.seeds, request.random_seeds)
+    grid = studies.Grid((network.name,), *varied, **request.shared.options)
     title = f"Criteria on {network.data_set}: {network.name}"
     return studies.Study(title, (network,), (grid,), reference=request.reference, latency=request.latency)
 
@@ -165,16 +158,3 @@ def _folder(study: Study, name: str) -> Path:
     stores = [Store(path) for path in new.parent.glob("study-*")]
     last = max((store for store in stores if store.title == study.title), key=Store.last_requested, default=None)
     return new if last is None else last.path
-
-
-def _finished(save_path: str | None) -> Path:
-    """The folder of a study that is there already."""
-    from reconv.errors import ArtifactError, ConfigError
-    from reconv.study import Store
-
-    if save_path is None:
-        raise ConfigError("reconv study --tables: of which study? Give its folder: --save-path P")
-    folder = Path(save_path)
-    if not Store(folder).is_study:
-        raise ArtifactError(f"{folder}: no study; give a folder that reconv study wrote, or leave --tables out")
-    return folder

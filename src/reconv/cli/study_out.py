@@ -11,7 +11,8 @@ from reconv.cli import console
 from reconv.files import write_atomically, write_json
 from reconv.report import StudyFacts, numbers, render_study
 from reconv.report.study_facts import Entry
-from reconv.study import Cell, Store, StudyLog, StudyResult, as_csv, study_facts, summary_json, tidy
+from reconv.study import Cell, Store, StudyLog, StudyResult, study_facts
+from reconv.study.tables import as_csv, summary_json, tidy
 
 
 class Lines(StudyLog):

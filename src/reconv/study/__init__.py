@@ -1,33 +1,35 @@
 """Studies: criteria x budgets x schemes x arms x seeds over networks, each cell computed once."""
 
-from reconv.study.arms import ARMS, Arm
-from reconv.study.cell import Cell, Network
-from reconv.study.design import Grid, Study, read_study
-from reconv.study.executors import EXECUTORS, executor_named
-from reconv.study.findings import study_facts
-from reconv.study.pictures import points_of_network
-from reconv.study.runner import StudyLog, StudyResult, begin_study, run_study
-from reconv.study.store import Store
-from reconv.study.tables import as_csv, summary_json, tidy
+from __future__ import annotations
 
-__all__ = [
-    "ARMS",
-    "EXECUTORS",
-    "Arm",
-    "Cell",
-    "Grid",
-    "Network",
-    "Store",
-    "Study",
-    "StudyLog",
-    "StudyResult",
-    "as_csv",
-    "begin_study",
-    "executor_named",
-    "points_of_network",
-    "read_study",
-    "run_study",
-    "study_facts",
-    "summary_json",
-    "tidy",
-]
+from typing import TYPE_CHECKING
+
+from reconv.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from reconv.study.arms import ARMS as ARMS
+    from reconv.study.arms import Arm as Arm
+    from reconv.study.cell import Cell as Cell
+    from reconv.study.cell import Network as Network
+    from reconv.study.design import Grid as Grid
+    from reconv.study.design import Study as Study
+    from reconv.study.design import read_study as read_study
+    from reconv.study.findings import study_facts as study_facts
+    from reconv.study.pictures import points_of_network as points_of_network
+    from reconv.study.runner import StudyLog as StudyLog
+    from reconv.study.runner import StudyResult as StudyResult
+    from reconv.study.runner import begin_study as begin_study
+    from reconv.study.runner import run_study as run_study
+    from reconv.study.store import Store as Store
+
+_HOME = {
+    "arms": ("ARMS", "Arm"),
+    "cell": ("Cell", "Network"),
+    "design": ("Grid", "Study", "read_study"),
+    "findings": ("study_facts",),
+    "pictures": ("points_of_network",),
+    "runner": ("StudyLog", "StudyResult", "begin_study", "run_study"),
+    "store": ("Store",),
+}
+__getattr__, _names = lazy_names(__name__, _HOME)
+__all__ = list(_names)  # pyright: ignore[reportUnsupportedDunderAll]

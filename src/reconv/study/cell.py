@@ -19,6 +19,7 @@ from reconv.plan import Budget
 from reconv.saliency import Criterion
 from reconv.study.arms import Arm, arm_from_mapping, first_form
 from reconv.study.peers import PEER, is_peer
+from reconv.study.shared import Shared
 from reconv.training import load_protocol
 from reconv.zoo import find_trained
 
@@ -106,7 +107,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Shared):
     """Everything that decides one result.
 
     Args:
@@ -114,7 +115,6 @@ class Cell:
         criterion: the name of a criterion, ours or a peer's.
         budget: as `Budget.parse` takes it, such as "macs=0.5"; or one of the paper's recipes, "cfg1".
         scheme: as `Compression` takes it.
-        coupled: residual streams are pruned too.
         arm: what is done after pruning.
         split: whose accuracy is counted.
         seed: of everything random in it.
@@ -124,10 +124,14 @@ class Cell:
     criterion: str = ""
     budget: str = ""
     scheme: str = ""
-    coupled: bool = False
     arm: Arm = UNPRUNED
     split: str = "test"
     seed: int = 0
+
+    @property
+    def choice(self) -> str:
+        """Budget, scheme, and what is unusual, as text."""
+        return f"{self.budget} {self.scheme}{self.note}"
 
     @property
     def is_unpruned(self) -> bool:
@@ -147,7 +151,7 @@ class Cell:
             budget=Budget.parse([self.budget]) if recipe is None else None,
             recipe=recipe,
             scheme=self.scheme,  # type: ignore[arg-type]
-            coupled=self.coupled,
+            **self.options,
             images=self.arm.images,
             after=self.arm.after,
             verify=False,
@@ -171,7 +175,7 @@ class Cell:
             "criterion": self.criterion,
             "budget": self.budget,
             "scheme": self.scheme,
-            "coupled": self.coupled,
+            **self.in_key,
             "arm": form,
             "split": self.split,
             "seed": self.seed if self.is_random else 0,
@@ -207,10 +211,7 @@ class Cell:
         """One line, for progress."""
         if self.is_unpruned:
             return f"{self.network.name}, unpruned"
-        return (
-            f"{self.network.name} {self.criterion} {self.budget} {self.scheme}"
-            f"{' coupled' * self.coupled}, {self.arm.name}, seed {self.seed}"
-        )
+        return f"{self.network.name} {self.criterion} {self.choice}, {self.arm.name}, seed {self.seed}"
 
 
 def recipe_in(budget: str) -> int | None:

@@ -106,7 +106,7 @@ def finished_network(context: NetworkContext, cell: Cell, training: Training) ->
         return context.model
     if not is_peer(cell.criterion):
         return context.compress(cell.compression, training).model
-    model = prune_by_peer(context.graph, cell.criterion, cell.budget, context.prunable, cell.seed)
+    model = prune_by_peer(context.graph, cell.criterion, cell.budget, context.prunable(), cell.seed)
     calibration = calibration_for(context.graph, context.data, None, cell.arm.images, cell.seed, cache=context.cache)
     steps = Context(context.model, context.data, calibration, Quality(None), None, cell.seed, RunLog(), training)
     for step in cell.arm.after:

@@ -83,16 +83,9 @@ class NetworkContext:
             images=self.data.name,
         )
 
-    @cached_property
-    def prunable(self) -> frozenset[str]:
-        """Layers whose output channels may go while residual streams are not pruned."""
-        groups = (group for group in self.graph.groups if not group.reason and not group.stream)
-        return frozenset(layer for group in groups for layer in group.producers)
-
-    @cached_property
-    def streams(self) -> frozenset[str]:
-        """Layers of residual streams, whose output channels may go where streams are pruned too."""
-        groups = (group for group in self.graph.groups if not group.reason and group.stream)
+    def prunable(self, *, streams: bool = False) -> frozenset[str]:
+        """Layers whose output channels may go: those within blocks, or those of residual streams."""
+        groups = (group for group in self.graph.groups if not group.reason and bool(group.stream) == streams)
         return frozenset(layer for group in groups for layer in group.producers)
 
 

@@ -43,12 +43,13 @@ from reconv.steps import Reinitialize, Repair
 from reconv.study.arms import Arm, arm_from_mapping, arm_named, plain
 from reconv.study.cell import FINGERPRINTS, Cell, Network, is_random, recipe_in
 from reconv.study.peers import is_peer, peer_named, share_of_macs
+from reconv.study.shared import Shared
 
 _NO_FILE = (*RANDOM, PRETRAINED)
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(Shared):
     """A full product of settings.
 
     Args:
@@ -57,7 +58,6 @@ class Grid:
         budgets: what may remain, such as "macs=0.5", or one of the paper's recipes, "cfg1".
         schemes: as `Compression` takes them. arms: names in the table of arms.
         seeds: how many. random_seeds: how many for random criteria; None: as many.
-        coupled: prune residual streams too.
     """
 
     networks: tuple[str, ...]
@@ -67,7 +67,6 @@ class Grid:
     arms: tuple[str, ...] = ("pruned only", "recalibrated")
     seeds: int = 1
     random_seeds: int | None = None
-    coupled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("networks", "criteria", "budgets", "schemes", "arms"):
@@ -140,7 +139,7 @@ class Study:
         for grid in self.grids:
             for cell in self._product(grid, self.networks[0]):
                 if why := why_not(cell):
-                    text = f"{cell.budget} {cell.scheme}{' coupled' * cell.coupled}, {cell.arm.name}"
+                    text = f"{cell.choice}, {cell.arm.name}"
                     examples.setdefault((cell.criterion, why), []).append(text)
         return [
             f"{criterion}: {counted(len(texts), 'combination')} left out, such as {texts[0]}: {why}"
@@ -149,7 +148,7 @@ class Study:
 
     def _product(self, grid: Grid, network: Network, seed: int = 0) -> Iterator[Cell]:
         for budget, scheme, criterion, arm in product(grid.budgets, grid.schemes, grid.criteria, grid.arms):
-            yield Cell(network, criterion, budget, scheme, grid.coupled, self.arm(arm), self.split, seed)
+            yield Cell(network, criterion, budget, scheme, self.arm(arm), self.split, seed, **grid.options)
 
     def _cells_of(self, grid: Grid) -> Iterator[Cell]:
         by_name = {network.name: network for network in self.networks}
@@ -177,7 +176,7 @@ def _check_names(arms: Sequence[str]) -> None:
 def why_not(cell: Cell) -> str:
     """Why this combination is left out of a product; "" where it is not."""
     if is_peer(cell.criterion):
-        if cell.scheme != "uniform" or cell.coupled or share_of_macs(cell.budget) is None:
+        if cell.scheme != "uniform" or cell.options != Shared().options or share_of_macs(cell.budget) is None:
             return "the peer takes a share of MACs, uniform, without residual streams"
         if any(isinstance(step, Repair | Reinitialize) for step in cell.arm.after):
             return "a repair and random weights need a plan, which the peer does not give"
@@ -208,7 +207,7 @@ def _budget(text: str) -> str:
     return str(budget).replace(", ", ",")
 
 
-def read_study(path: PathLike, *, weights_root: Path | None = None, data_root: str | None = None) -> Study:
+def read_study(path: PathLike, *, weights_root: PathLike | None = None, data_root: str | None = None) -> Study:
     """A study from a TOML file.
 
     Args:
@@ -220,7 +219,7 @@ def read_study(path: PathLike, *, weights_root: Path | None = None, data_root: s
     """
     path = Path(path)
     values = read_toml(path)
-    root = weights_root or path.parent
+    root = Path(weights_root or path.parent)
     networks = []
     for name, row in _tables(values, "networks").items():
         network = from_mapping(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import signal
@@ -14,6 +13,7 @@ from multiprocessing.connection import wait as wait_for_sentinels
 from typing import Any, TypeAlias
 
 from reconv.errors import ConfigError, ReconvError, unknown_name
+from reconv.optional import optional
 from reconv.study.cell import Cell
 from reconv.study.compute import ComputeOptions, compute
 
@@ -129,10 +129,7 @@ def _fetched(ray: Any, reference: Any) -> Outcome:
 
 
 def _ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ImportError:
-        raise ConfigError("--executor ray: ray is not installed; pip install 'reconv[ray]', or leave it out") from None
+    return optional("ray", "--executor ray", "ray")
 
 
 EXECUTORS: dict[str, Executor] = {"processes": in_processes, "ray": on_ray}

@@ -9,12 +9,12 @@ from dataclasses import replace
 from reconv.report import numbers
 from reconv.report.numbers import in_points
 from reconv.report.plots import Difference, Forest
-from reconv.report.study_facts import Claim, Entry, StudyFacts, Table
+from reconv.report.study_facts import Claim, Entry, StudyFacts
 from reconv.study.design import Study
 from reconv.study.labels import arm_rank, bounds, rank, setting_title, style, verdict
 from reconv.study.peers import is_peer
 from reconv.study.review import arms_of, missing_of, review_of, versions_of
-from reconv.study.section import difference_entry, section_of
+from reconv.study.section import difference_entry, section_of, table
 from reconv.study.store import FAILED, Store
 from reconv.study.tables import Control, Pooled, Record, Setting, Summary, current, summarize
 
@@ -121,21 +121,19 @@ def _claims(summary: Summary, study: Study) -> Iterator[Claim]:
     """Against the reference, averaged over budgets and schemes: a table per network, and a picture per arm."""
     for network in study.networks:
         by_arm = {arm: rows for (name, arm), rows in _by_arm(summary.pooled).items() if name == network.name}
-        criteria = sorted({row.criterion for rows in by_arm.values() for row in rows}, key=rank)
-        if not criteria:
+        if not by_arm:
             continue
-        pooled = {(row.criterion, arm): row for arm, rows in by_arm.items() for row in rows}
-        table = Table(
+        differences = table(
             f"{network.name}: difference to {study.reference}",
             f"Percentage points of {study.split} accuracy, the mean over budgets and schemes, with 95 % bootstrap "
             "intervals over images and seeds; bold where the interval does not contain zero, so that the difference "
             "is beyond noise. (10: 5+, 4−) is a mean of 10 settings, in 5 of which the criterion is above "
             f"{study.reference} beyond noise, and in 4 below. Settings near chance, where no criterion keeps much, "
             "count like the others.",
-            tuple(by_arm),
-            tuple((name, tuple(_entry(pooled.get((name, arm))) for arm in by_arm)) for name in criteria),
+            {(row.criterion, arm): _entry(row) for arm, rows in by_arm.items() for row in rows},
+            columns=(arm_rank, str),
         )
-        yield Claim(tuple(_forest(arm, rows, study) for arm, rows in by_arm.items()), table)
+        yield Claim(tuple(_forest(arm, rows, study) for arm, rows in by_arm.items()), differences)
 
 
 def _forest(arm: str, rows: Sequence[Pooled], study: Study) -> Forest:
@@ -157,7 +155,5 @@ def _difference(row: Pooled) -> Difference:
     return Difference(row.criterion, value, low, high, text, style(row.criterion), is_peer(row.criterion))
 
 
-def _entry(row: Pooled | None) -> Entry:
-    if row is None:
-        return Entry("")
+def _entry(row: Pooled) -> Entry:
     return difference_entry(row.difference, f" ({row.settings}: {row.wins}+, {row.losses}−)")

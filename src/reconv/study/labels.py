@@ -47,22 +47,18 @@ def by_panel(lines: Iterable[Line]) -> dict[Setting, list[Line]]:
     return dict(sorted(panels.items(), key=lambda item: (arm_rank(item[0].arm), _scheme_rank(item[0]))))
 
 
-def _scheme_rank(setting: Setting) -> tuple[bool, str, bool]:
-    return setting.scheme != "uniform", setting.scheme, setting.coupled
+def _scheme_rank(setting: Setting) -> tuple[bool, str, str]:
+    return setting.scheme != "uniform", setting.scheme, setting.note
 
 
 def panel_title(panel: Setting) -> str:
     """What was done after the pruning, and how the widths were chosen."""
-    return f"{panel.arm}; {_WIDTHS.get(panel.scheme, panel.scheme)}{_coupled(panel)}"
+    return f"{panel.arm}; {_WIDTHS.get(panel.scheme, panel.scheme)}{panel.note}"
 
 
 def setting_title(setting: Setting) -> str:
     """What was pruned, whatever the network and the arm."""
-    return f"{budget_text(setting.budget)}, {setting.scheme}{_coupled(setting)}"
-
-
-def _coupled(setting: Setting) -> str:
-    return ", residual streams too" * setting.coupled
+    return f"{budget_text(setting.budget)}, {setting.scheme}{setting.note}"
 
 
 def _limit(budget: str) -> tuple[str, float] | None:

@@ -44,8 +44,8 @@ def describe_networks(study: Study, store: Store, device: str) -> None:
             taus = _taus(context, criteria)
         entries[network.fingerprint] = {
             "layers": [layer.name for layer in context.graph.layers],
-            "cut": sorted(context.prunable),
-            "streams": sorted(context.streams),
+            "cut": sorted(context.prunable()),
+            "streams": sorted(context.prunable(streams=True)),
             "criteria": criteria,
             "tau": taus,
         }
@@ -60,12 +60,12 @@ def criteria_of(study: Study, network: Network) -> list[str]:
 
 
 def _taus(context: NetworkContext, criteria: list[str]) -> list[list[float | None]]:
-    scores = [score(context.graph, name).values for name in criteria]
+    scores, prunable = [score(context.graph, name).values for name in criteria], context.prunable()
     table: list[list[float | None]] = []
     for one in scores:
         row: list[float | None] = []
         for other in scores:
-            both = context.prunable & set(one) & set(other)
+            both = prunable & set(one) & set(other)
             taus = [float(kendalltau(one[layer].cpu(), other[layer].cpu()).statistic) for layer in one if layer in both]
             taus = [tau for tau in taus if not math.isnan(tau)]
             row.append(sum(taus) / len(taus) if taus else None)

@@ -7,7 +7,6 @@ bisected until the budget is met; the residual streams stay whole.
 from __future__ import annotations
 
 import copy
-import importlib
 import warnings
 from collections.abc import Collection
 from typing import Any
@@ -18,6 +17,7 @@ from torch import nn
 from reconv.cost import profile
 from reconv.errors import BudgetError, ConfigError, unknown_name
 from reconv.graph import ChannelGraph, trace
+from reconv.optional import optional
 from reconv.plan import Budget
 from reconv.provenance import Provenance, attach, provenance_of
 
@@ -69,7 +69,7 @@ def prune_by_peer(
     Raises:
         ConfigError: the library is not installed, or the budget is not one of MACs. BudgetError: it cannot be met.
     """
-    library, share = _library(), share_of_macs(budget)
+    library, share = optional("torch_pruning", criterion, "peers"), share_of_macs(budget)
     if share is None:
         raise ConfigError(f"{criterion}: {budget}; the peer takes a share of MACs only; give macs=0.5 or the like")
     limit = share * profile(graph).macs
@@ -105,12 +105,3 @@ def _pruned(
         )
         pruner.step()
     return model.eval()
-
-
-def _library() -> Any:
-    try:
-        return importlib.import_module("torch_pruning")
-    except ImportError:
-        raise ConfigError(
-            "torch-pruning: not installed; pip install 'reconv[peers]', or leave its criteria out"
-        ) from None

@@ -60,15 +60,12 @@ def accuracy_plots(panels: Mapping[Setting, Sequence[Line]], base: Mapping[str, 
         value, low, high = (100 * end for end in (line.accuracy.value, line.accuracy.low, line.accuracy.high))
         return Point(100 * line.macs, value, low, high, f"{_label(line)}: {value:.2f} %")
 
+    caption = (
+        "Mean over seeds; bars: 95 % bootstrap intervals of each accuracy by itself (differences are known better). "
+        f"{base['images']:,} {split} images."
+    )
     return tuple(
-        Plot(
-            panel_title(panel),
-            "MACs kept, % of the unpruned network's",
-            f"top-1 accuracy, % of {split} images",
-            (*_series({line: point(line) for line in lines}), _unpruned(base)),
-            "Mean over seeds; bars: 95 % bootstrap intervals of each accuracy by itself (differences are known "
-            f"better). {base['images']:,} {split} images.",
-        )
+        _plot(panel, "MACs kept", {line: point(line) for line in lines}, base, split, caption)
         for panel, lines in _pictured(panels).items()
     )
 
@@ -101,16 +98,30 @@ def speed_plots(
                     for line, times in timed.items()
                 }
                 machines = "; ".join(sorted({machine_of(entries[line]) for line in timed}))
-                plots.append(
-                    Plot(
-                        panel_title(panel),
-                        f"time of {_BATCH} images, % of the unpruned network's",
-                        f"top-1 accuracy, % of {split} images",
-                        (*_series(points), _unpruned(base)),
-                        f"Median of interleaved passes of both networks; {machines}.",
-                    )
-                )
+                caption = f"Median of interleaved passes of both networks; {machines}."
+                plots.append(_plot(panel, f"time of {_BATCH} images", points, base, split, caption))
     return tuple(plots)
+
+
+def _plot(
+    panel: Setting, x: str, points: Mapping[Line, Point], base: Mapping[str, Any], split: str, caption: str
+) -> Plot:
+    """A series per criterion, in their order, each by its MACs, and the unpruned network."""
+    series: dict[str, list[Point]] = defaultdict(list)
+    for line in sorted(points, key=lambda line: (rank(line.criterion), line.macs)):
+        series[line.criterion].append(points[line])
+    accuracy = 100 * base["accuracy"]
+    unpruned = Point(100.0, accuracy, text=f"unpruned: {accuracy:.2f} %")
+    return Plot(
+        panel_title(panel),
+        f"{x}, % of the unpruned network's",
+        f"top-1 accuracy, % of {split} images",
+        (
+            *(Series(name, tuple(rows), style(name), hollow=is_peer(name)) for name, rows in series.items()),
+            Series("unpruned", (unpruned,), UNPRUNED, line=False),
+        ),
+        caption,
+    )
 
 
 def _label(line: Line) -> str:
@@ -128,19 +139,6 @@ def _says_more_than_others(panel: Setting, panels: Collection[Setting]) -> bool:
     return panel.arm != "pruned only" or all(other.arm == "pruned only" for other in panels)
 
 
-def _series(points: Mapping[Line, Point]) -> list[Series]:
-    """One per criterion, in their order, each by its MACs."""
-    series: dict[str, list[Point]] = defaultdict(list)
-    for line in sorted(points, key=lambda line: (rank(line.criterion), line.macs)):
-        series[line.criterion].append(points[line])
-    return [Series(name, tuple(rows), style(name), hollow=is_peer(name)) for name, rows in series.items()]
-
-
-def _unpruned(base: Mapping[str, Any]) -> Series:
-    accuracy = 100 * base["accuracy"]
-    return Series("unpruned", (Point(100.0, accuracy, text=f"unpruned: {accuracy:.2f} %"),), UNPRUNED, line=False)
-
-
 def kept_widths(lines: Sequence[Line], base: Mapping[str, Any], described: Mapping[str, Any]) -> tuple[Widths, ...]:
     """A picture for each scheme that chose widths, beside the same share of every layer; that alone where none did.
 
@@ -156,7 +154,7 @@ def kept_widths(lines: Sequence[Line], base: Mapping[str, Any], described: Mappi
             settings[replace(line.setting, arm="")].setdefault(line.criterion, line)
     pictures = []
     for setting in _nearest_to_half(settings):
-        names = {*described["cut"], *(described.get("streams", ()) if setting.coupled else ())}
+        names = {*described["cut"], *(described.get("streams", ()) if setting.prunes_streams else ())}
         prunable = [i for i, name in enumerate(layers) if name in names]
         uniform = settings.get(replace(setting, scheme=_UNIFORM), {})
         rows = {_UNIFORM: next(iter(uniform.values()))} if uniform else {}

@@ -13,7 +13,7 @@ from reconv.study.cell import Cell
 from reconv.study.compute import ComputeOptions
 from reconv.study.context import context_for
 from reconv.study.design import Study
-from reconv.study.epochs import EpochWatcher
+from reconv.study.epochs import watch_epochs
 from reconv.study.executors import executor_named
 from reconv.study.measures import describe_networks, measure_latencies
 from reconv.study.store import Store
@@ -96,8 +96,9 @@ def run_study(
         describe_networks(study, store, device)
         failed: dict[str, str] = {}
         trainings = {key: cell for key, cell in missing.items() if cell.arm.training}
-        watcher = EpochWatcher(trainings, store.trainings, log.note)
-        with watcher, closing(run(missing.values(), ComputeOptions(device, store.trainings), jobs)) as outcomes:
+        options = ComputeOptions(device, store.trainings)
+        watcher = watch_epochs(trainings, store.trainings, log.note)
+        with watcher, closing(run(missing.values(), options, jobs)) as outcomes:
             for cell, outcome in outcomes:
                 if isinstance(outcome, ReconvError):
                     failed[cell.key] = str(outcome)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -68,50 +68,59 @@ def _agreement(described: Mapping[str, Any], criteria: Collection[str]) -> Matri
 
 def _untrained(lines: Sequence[Line], study: Study) -> Iterator[Table]:
     """All that was done without training, in one table."""
-    means: dict[Setting, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    cells: dict[tuple[Setting, str], dict[str, str]] = defaultdict(dict)
     for line in lines:
         if line.setting.arm in UNTRAINED:
-            means[replace(line.setting, arm="")][line.criterion][line.setting.arm] = line.accuracy.value
-    arms = [arm for arm in UNTRAINED if any(arm in row for rows in means.values() for row in rows.values())]
-    if len(arms) < 2:
-        return
-    criteria = sorted({criterion for rows in means.values() for criterion in rows}, key=rank)
-
-    def entry(row: Mapping[str, float]) -> Entry:
-        return Entry(" / ".join(f"{100 * row[arm]:.1f}" if arm in row else "–" for arm in arms) if row else "")
-
-    yield Table(
-        "without training, at a glance",
-        f"Top-1 accuracy in % of the {study.split} images: {' / '.join(arms)}; mean over seeds.",
-        tuple(criteria),
-        tuple(
-            (setting_title(setting), tuple(entry(means[setting].get(criterion, {})) for criterion in criteria))
-            for setting in sorted(means, key=setting_rank)
-        ),
-    )
+            cells[replace(line.setting, arm=""), line.criterion][line.setting.arm] = f"{100 * line.accuracy.value:.1f}"
+    arms = [arm for arm in UNTRAINED if any(arm in row for row in cells.values())]
+    if len(arms) > 1:
+        yield table(
+            "without training, at a glance",
+            f"Top-1 accuracy in % of the {study.split} images: {' / '.join(arms)}; mean over seeds.",
+            {key: Entry(" / ".join(row.get(arm, "–") for arm in arms)) for key, row in cells.items()},
+            rows=(setting_rank, setting_title),
+            columns=(rank, str),
+        )
 
 
 def _controlled(controls: Sequence[Control], study: Study) -> Iterator[Table]:
     """What training from random weights comes to, a table per setting and control."""
-    tables: dict[tuple[Setting, str], dict[tuple[str, str], Control]] = defaultdict(dict)
+    tables: dict[tuple[Setting, str], list[Control]] = defaultdict(list)
     for row in controls:
-        tables[replace(row.setting, arm=""), row.arm][row.criterion, row.setting.arm] = row
+        tables[replace(row.setting, arm=""), row.arm].append(row)
     for (setting, control), rows in tables.items():
-        criteria = sorted({criterion for criterion, _ in rows}, key=rank)
-        arms = sorted({arm for _, arm in rows}, key=arm_rank)
-        values = [row.accuracy.value for row in rows.values()]
+        values = [row.accuracy.value for row in rows]
         ends = dict.fromkeys(f"{100 * end:.2f} %" for end in (min(values), max(values)))
-        yield Table(
+        yield table(
             f"{setting_title(setting)}: difference to {control}",
             f"Percentage points of {study.split} accuracy, with 95 % intervals, against the control: a network of the "
             f"same budget and scheme trained from random weights ({' to '.join(ends)}).",
-            tuple(arms),
-            tuple((name, tuple(_against(rows.get((name, arm))) for arm in arms)) for name in criteria),
+            {(row.criterion, row.setting.arm): difference_entry(row.difference) for row in rows},
+            columns=(arm_rank, str),
         )
 
 
-def _against(row: Control | None) -> Entry:
-    return Entry("") if row is None else difference_entry(row.difference)
+def _accuracies(panel: Setting, lines: Sequence[Line], study: Study) -> Table:
+    differences = (
+        f"; below: difference to {study.reference} in points with its 95 % interval, paired by images (and by "
+        "seeds, over those that both have if they are several), bold where that does not contain zero"
+    )
+    return table(
+        panel_title(panel),
+        f"Top-1 accuracy in % of the {study.split} images, mean ± standard deviation over seeds (their number in "
+        f"brackets, if not one){differences if any(line.difference for line in lines) else ''}.",
+        {(line.criterion, line.setting.budget): _accuracy(line) for line in lines},
+        columns=(budget_rank, budget_text),
+    )
+
+
+def _accuracy(line: Line) -> Entry:
+    text = f"{100 * line.accuracy.value:.2f}"
+    if line.sd is not None:
+        text += f" ± {100 * line.sd:.2f} ({len(line.seeds)})"
+    if line.difference is None:
+        return Entry(text)
+    return Entry(text, f"{in_points(line.difference.value)} {bounds(line.difference)}", verdict(line.difference))
 
 
 def difference_entry(difference: Interval, note: str = "") -> Entry:
@@ -119,29 +128,28 @@ def difference_entry(difference: Interval, note: str = "") -> Entry:
     return Entry(in_points(difference.value) + note, bounds(difference), verdict(difference))
 
 
-def _accuracies(panel: Setting, lines: Sequence[Line], study: Study) -> Table:
-    budgets = sorted({line.setting.budget for line in lines}, key=budget_rank)
-    rows = {(line.criterion, line.setting.budget): line for line in lines}
-    criteria = sorted({line.criterion for line in lines}, key=rank)
-    differences = (
-        f"; below: difference to {study.reference} in points with its 95 % interval, paired by images (and by "
-        "seeds, over those that both have if they are several), bold where that does not contain zero"
-    )
+def table(
+    title: str,
+    caption: str,
+    entries: Mapping[tuple[Any, Any], Entry],
+    *,
+    columns: tuple[Callable[[Any], Any], Callable[[Any], str]],
+    rows: tuple[Callable[[Any], Any], Callable[[Any], str]] = (rank, str),
+) -> Table:
+    """Entries by row and column, which are criteria and settings, in order.
+
+    Args:
+        title, caption: as `Table` has them. entries: those that there are.
+        columns, rows: the sort key of each, and its text.
+    """
+    (row_key, row_text), (column_key, column_text) = rows, columns
+    headers = sorted({column for _, column in entries}, key=column_key)
     return Table(
-        panel_title(panel),
-        f"Top-1 accuracy in % of the {study.split} images, mean ± standard deviation over seeds (their number in "
-        f"brackets, if not one){differences if any(line.difference for line in lines) else ''}.",
-        tuple(map(budget_text, budgets)),
-        tuple((name, tuple(_accuracy(rows.get((name, budget))) for budget in budgets)) for name in criteria),
+        title,
+        caption,
+        tuple(map(column_text, headers)),
+        tuple(
+            (row_text(row), tuple(entries.get((row, column), Entry("")) for column in headers))
+            for row in sorted({row for row, _ in entries}, key=row_key)
+        ),
     )
-
-
-def _accuracy(line: Line | None) -> Entry:
-    if line is None:
-        return Entry("")
-    text = f"{100 * line.accuracy.value:.2f}"
-    if line.sd is not None:
-        text += f" ± {100 * line.sd:.2f} ({len(line.seeds)})"
-    if line.difference is None:
-        return Entry(text)
-    return Entry(text, f"{in_points(line.difference.value)} {bounds(line.difference)}", verdict(line.difference))

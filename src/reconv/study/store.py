@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mode
 from typing import Any
 
 from reconv.errors import ArtifactError, ReconvError
@@ -79,16 +80,14 @@ class Store:
         """
         try:
             return study_from_json(self.study)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            why = f"{type(error).__name__}: {error}"
-        except ReconvError as error:
-            if isinstance(error, ArtifactError):
-                raise
-            why = str(error)
-        raise ArtifactError(
-            f"{self.path / _STUDY}: is no request of a study ({why}); run the study again with --save-path "
-            f"{self.path}, which writes it anew."
-        )
+        except ArtifactError:
+            raise
+        except (ReconvError, KeyError, TypeError, ValueError, AttributeError) as error:
+            why = str(error) if isinstance(error, ReconvError) else f"{type(error).__name__}: {error}"
+            raise ArtifactError(
+                f"{self.path / _STUDY}: is no request of a study ({why}); run the study again with --save-path "
+                f"{self.path}, which writes it anew."
+            ) from None
 
     @property
     def title(self) -> str | None:
@@ -192,14 +191,14 @@ def _check_images(records: Mapping[str, Mapping[str, Any]], sources: Mapping[str
     Raises:
         ArtifactError: one that is not as most others are.
     """
-    numbers: dict[tuple[str, str], Counter[int]] = {}
-    splits = {key: (row["cell"]["network"]["labels"], row["cell"]["split"]) for key, row in records.items()}
-    for key, split in splits.items():
-        numbers.setdefault(split, Counter())[records[key]["outcome"]["images"]] += 1
-    for key, split in splits.items():
-        images, usual = records[key]["outcome"]["images"], numbers[split].most_common(1)[0][0]
-        if images != usual:
-            raise ArtifactError(
-                f"{sources[key]}: {images:,} images, where others of the same data have {usual:,}; delete it, and it "
-                "is computed again."
-            )
+    numbers: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for key, record in records.items():
+        numbers[record["cell"]["network"]["labels"], record["cell"]["split"]][key] = record["outcome"]["images"]
+    for of_split in numbers.values():
+        usual = mode(of_split.values())
+        for key, images in of_split.items():
+            if images != usual:
+                raise ArtifactError(
+                    f"{sources[key]}: {images:,} images, where others of the same data have {usual:,}; delete it, and "
+                    "it is computed again."
+                )

@@ -12,19 +12,19 @@ from typing import Any, TypeAlias
 from reconv.significance import Floats, Interval, Replicates, interval, mean_interval, spread
 from reconv.study.cell import Cell
 from reconv.study.record import unpack
+from reconv.study.shared import Shared, shared_options
 
 Record: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, order=True)
-class Setting:
+class Setting(Shared):
     """What a difference is taken within: all of a cell but its criterion and seed."""
 
     network: str
     arm: str
     scheme: str
     budget: str
-    coupled: bool = False
 
 
 Groups: TypeAlias = dict[tuple[Setting, str], list[Record]]  # by setting and criterion: a record per seed
@@ -118,7 +118,7 @@ def tidy(records: Iterable[Record]) -> list[dict[str, Any]]:
                 "criterion": cell["criterion"],
                 "budget": cell["budget"],
                 "scheme": cell["scheme"],
-                "coupled": cell["coupled"],
+                **shared_options(cell),
                 "arm": record["arm"],
                 "epochs": protocol.get("epochs", 0),
                 "calibration_images": calibration_images(record),
@@ -166,7 +166,7 @@ def summarize(records: Sequence[Record], reference: str) -> Summary:
     groups: Groups = defaultdict(list)
     for record in cut:
         cell = record["cell"]
-        setting = Setting(record["name"], record["arm"], cell["scheme"], cell["budget"], cell["coupled"])
+        setting = Setting(record["name"], record["arm"], cell["scheme"], cell["budget"], **shared_options(cell))
         groups[setting, cell["criterion"]].append(record)
     replicates = _replicates(cut)
     lines, parts = [], defaultdict(list)
