@@ -60,8 +60,8 @@ def test_with_a_test_folder_val_is_for_validation(tmp_path: Path) -> None:
     data = load_data(str(tmp_path), image_size=16)
     assert isinstance(data.validation, FolderSplit)
     assert isinstance(data.test, FolderSplit)
-    assert {path.parts[-3] for path in data.validation.paths} == {"val"}
-    assert {path.parts[-3] for path in data.test.paths} == {"test"}
+    assert data.validation.root.name == "val"
+    assert data.test.root.name == "test"
     assert len(data.train) == 18
 
 

@@ -8,14 +8,11 @@ Normalization: the figures that SPSRC (WACV 2024) trains with.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from reconv.data.dataset import DataSet
 from reconv.data.pickled import read_pickled
@@ -178,30 +175,20 @@ def _split(path: Path, pixels: np.ndarray, labels: np.ndarray, classes: int) -> 
         wrong = f"the label {outside[0]}" if len(outside) else "no images"
         raise ArtifactError(f"{path}: {wrong}; labels go from 0 to {classes - 1}; download it again.")
     images = torch.from_numpy(pixels.copy()).view(-1, *_SHAPE)
-    return TensorSplit(images, _int64(labels))
-
-
-def _int64(labels: np.ndarray) -> Tensor:
-    return torch.from_numpy(labels.astype(np.int64))
+    return TensorSplit(images, torch.from_numpy(labels.astype(np.int64)))
 
 
 def _class_names(path: Path, layout: Layout, classes: int) -> tuple[str, ...]:
     """The names in the file beside the images; numbers, where that file is missing."""
     if not path.is_file():
         return tuple(f"class {label}" for label in range(classes))
-    reader: Callable[[Path], list[Any]] = _names_in_pickle(layout) if layout.names_key else _names_in_text
-    names = tuple(str(name) for name in reader(path))
+    if layout.names_key:
+        names = tuple(map(str, read_pickled(path).get(layout.names_key, [])))
+    else:
+        names = tuple(filter(None, map(str.strip, read_text(path).splitlines())))
     if len(names) != classes:
         raise ArtifactError(f"{path}: {len(names)} class names; expected {classes}; download it again.")
     return names
-
-
-def _names_in_text(path: Path) -> list[Any]:
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
-
-
-def _names_in_pickle(layout: Layout) -> Callable[[Path], list[Any]]:
-    return lambda path: list(read_pickled(path).get(layout.names_key, []))
 
 
 def download_if_missing(kind: Cifar, root: Path) -> None:

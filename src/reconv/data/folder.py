@@ -29,6 +29,7 @@ from reconv.errors import DataError
 from reconv.optional import optional
 from reconv.provenance import IMAGENET
 
+UNREADABLE = (OSError, ValueError, SyntaxError)  # what PIL raises for a file that is no image
 IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"))
 _TEST_FOLDERS = ("test", "val", "validation")
 _VALIDATION, _SMALL_VALIDATION, _IMAGES_OF_SMALL = 0.02, 0.1, 500
@@ -59,17 +60,10 @@ class FolderSplit:
     side: int
     resize: int
 
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """One file per image."""
-        return tuple(self.root / name for name in self.names)
-
     def __len__(self) -> int:
-        """The number of images."""
         return len(self.names)
 
     def subset(self, indices: Tensor) -> FolderSplit:
-        """The images at these indices, in this order."""
         chosen = tuple(self.names[index] for index in indices.tolist())
         return replace(self, names=chosen, labels=self.labels[indices])
 
@@ -120,7 +114,7 @@ class _Decoder(Dataset[Any]):
         path = self.root / self.names[index]
         try:
             image = decode(path)
-        except (OSError, ValueError, SyntaxError) as error:
+        except UNREADABLE as error:
             return fault_text(path, error)
         if self.crop_seed is None:
             image = v2.functional.resize(image, [self.resize], antialias=True)
@@ -204,17 +198,11 @@ def imagenet_folder(root: Path) -> Path:
 
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
-    classes = tuple(sorted(entry.name for entry in folder.iterdir() if _is_class(entry)))
+    classes = tuple(sorted(e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")))
     if len(classes) < 2:
-        raise DataError(
-            f"{folder}: {len(classes)} class folder{'s' if len(classes) != 1 else ''}"
-            f"{' (' + classes[0] + ')' if classes else ''}; at least two are needed, one per class."
-        )
+        number = f"1 class folder ({classes[0]})" if classes else "0 class folders"
+        raise DataError(f"{folder}: {number}; at least two are needed, one per class.")
     return classes
-
-
-def _is_class(entry: Path) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
 
 
 def _open(folder: Path, classes: tuple[str, ...], sizes: tuple[int, int]) -> FolderSplit:
@@ -247,34 +235,30 @@ def _open(folder: Path, classes: tuple[str, ...], sizes: tuple[int, int]) -> Fol
 
 def _check(folder: Path, paths: list[Path]) -> None:
     """Decode every image once; of a very large tree only read the head and the tail of each."""
-    fault_of = _fault if len(paths) <= _DECODED_IF_AT_MOST else _fault_at_the_ends
+    read = decode if len(paths) <= _DECODED_IF_AT_MOST else _read_ends
+
+    def fault(path: Path) -> str:
+        try:
+            read(path)
+        except UNREADABLE as error:
+            return fault_text(path, error)
+        return ""
+
     with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
-        faults = [fault for fault in pool.map(fault_of, paths) if fault]
+        faults = list(filter(None, pool.map(fault, paths)))
     if faults:
         raise DataError(
             f"{folder}: {len(faults)} of {len(paths)} images cannot be read: {_listed(faults)}; replace or remove them."
         )
 
 
-def _fault(path: Path) -> str | None:
-    try:
-        decode(path)
-    except (OSError, ValueError, SyntaxError) as error:
-        return fault_text(path, error)
-    return None
-
-
-def _fault_at_the_ends(path: Path) -> str | None:
-    try:
-        with optional("PIL.Image", "images on disk").open(path) as image:
-            kind = image.format
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 512))
-            tail = file.read()
-    except (OSError, ValueError, SyntaxError) as error:
-        return fault_text(path, error)
-    ending = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(kind or "", b"")
-    return None if ending in tail else f"{path} (truncated)"
+def _read_ends(path: Path) -> None:
+    with optional("PIL.Image", "images on disk").open(path) as image:
+        ending = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(image.format, b"")
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 512))
+        if ending not in file.read():
+            raise OSError("truncated")
 
 
 def fault_text(path: Path, error: BaseException) -> str:

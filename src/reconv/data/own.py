@@ -71,11 +71,9 @@ class DatasetSplit:
         return torch.cat([targets for _, targets in self.stream(batches, torch.device("cpu"))])
 
     def __len__(self) -> int:
-        """The number of items."""
         return len(self.indices)
 
     def subset(self, indices: Tensor) -> DatasetSplit:
-        """The items at these indices, in this order."""
         return replace(self, indices=self.indices[indices])
 
     def stream(
@@ -284,27 +282,25 @@ def _are_labels(targets: Any) -> TypeGuard[Tensor]:
 
 def _read(batches: Iterable[Any], seed: int) -> TensorSplit:
     """All that an iterable gives, images one by one or in batches, in memory."""
-    with seeded(seed, "read"):
-        return _gather(batches)
-
-
-def _gather(batches: Iterable[Any]) -> TensorSplit:
     inputs: list[Tensor] = []
     targets: list[Tensor] = []
     size = 0
-    for batch in batches:
-        x, y = input_and_target(batch)
-        y = torch.as_tensor(y)
-        if y.ndim == 0 or (isinstance(batch, Tensor) and x.ndim == 3):  # one image
-            x, y = x[None], y.flatten()[:1]
-        inputs.append(x)
-        targets.append(y)
-        size += x.numel() * x.element_size()
-        if size > _MOST_BYTES:
-            raise DataError(
-                f"data: an iterable without an end within {_MOST_BYTES >> 30} GiB ({sum(map(len, inputs)):,} images); "
-                "give fewer (itertools.islice), or a Dataset with __getitem__ and __len__, which is read when needed."
-            )
+    with seeded(seed, "read"):
+        for batch in batches:
+            x, y = input_and_target(batch)
+            y = torch.as_tensor(y)
+            if y.ndim == 0 or (isinstance(batch, Tensor) and x.ndim == 3):  # one image
+                x, y = x[None], y.flatten()[:1]
+            inputs.append(x)
+            targets.append(y)
+            size += x.nbytes
+            if size > _MOST_BYTES:
+                break
+    if size > _MOST_BYTES:
+        raise DataError(
+            f"data: an iterable without an end within {_MOST_BYTES >> 30} GiB ({sum(map(len, inputs)):,} images); "
+            "give fewer (itertools.islice), or a Dataset with __getitem__ and __len__, which is read when needed."
+        )
     if not inputs:
         raise DataError("data: nothing in it; give a loader or an iterable with images in it.")
     shapes = sorted({tuple(x.shape[1:]) for x in inputs})

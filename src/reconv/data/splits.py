@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from reconv.data.randomness import derive_seed, generator
+from reconv.data.randomness import generator
 from reconv.errors import DataError
 
 
@@ -61,11 +61,9 @@ class TensorSplit:
     labels: Tensor
 
     def __len__(self) -> int:
-        """The number of images."""
         return len(self.labels)
 
     def subset(self, indices: Tensor) -> TensorSplit:
-        """The images at these indices, in this order."""
         return TensorSplit(self.images[indices], self.labels[indices])
 
     def stream(
@@ -121,5 +119,5 @@ def hold_out(labels: Tensor, amount: float, seed: int) -> tuple[Tensor, Tensor]:
 
 def sample(split: Split, number: int, seed: int) -> Split:
     """A random choice of `number` images without repetition; all of them if there are no more."""
-    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(derive_seed(seed, "sample")))
+    order = torch.randperm(len(split), generator=generator(seed, "sample"))
     return split.subset(order[:number])

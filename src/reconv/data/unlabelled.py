@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from reconv.data.augmentation import normalize
 from reconv.data.cifar import is_cifar
-from reconv.data.folder import IMAGE_ENDINGS, decode, fault_text
+from reconv.data.folder import IMAGE_ENDINGS, UNREADABLE, decode, fault_text
 from reconv.data.loader import CPU, worker_count
-from reconv.data.randomness import derive_seed
+from reconv.data.randomness import generator
 from reconv.data.sources import load_data
 from reconv.data.splits import sample
 from reconv.errors import DataError
@@ -89,11 +89,11 @@ def _from_files(folder: Path, n: int, size: tuple[int, int, int], seed: int) -> 
     if len(files) < 2:
         number = "one image" if files else "no image"
         raise DataError(f"{below}: {number} in it; give a folder with at least two {', '.join(sorted(IMAGE_ENDINGS))}")
-    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(derive_seed(seed, "sample")))
+    order = torch.randperm(len(files), generator=generator(seed, "sample"))
     images = []
     for index in sorted(order[:n].tolist()):
         try:
             images.append(fitted(decode(files[index])[None], size))
-        except (OSError, ValueError, SyntaxError) as error:
+        except UNREADABLE as error:
             raise DataError(f"{fault_text(files[index], error)}: cannot be read; replace or remove it") from None
     return torch.cat(images)
