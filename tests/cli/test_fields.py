@@ -10,8 +10,10 @@ import pytest
 import typer
 
 from reconv import select
+from reconv.cli.common import compression_of
 from reconv.cli.fields import Given, command
 from reconv.cli.help import HelpfulCommand
+from reconv.cli.options import Data
 from reconv.compression import Compression
 from reconv.errors import ConfigError, UnknownNameError
 from reconv.mappings import from_mapping, to_mapping, to_toml
@@ -158,3 +160,25 @@ def test_the_model_is_the_first_argument_and_an_option() -> None:
 def test_a_step_left_out_has_no_options() -> None:
     with pytest.raises(ConfigError, match="--no-finetune"):
         _given("--no-finetune", "--epochs", "3")
+
+
+@pytest.mark.parametrize(
+    ("words", "teachers"),
+    [
+        (("--teacher", "base"), ("base", "base")),
+        (("--teacher", "base", "--round-teacher", "P"), ("base", "P")),
+        ((), (None, None)),
+    ],
+)
+def test_one_teacher_is_for_all_trainings_after_pruning(
+    words: tuple[str, ...], teachers: tuple[str | None, ...]
+) -> None:
+    results: list[Compression] = []
+    default = Given(Compression())
+
+    def call(how: Given[Compression] = default) -> None:
+        results.append(compression_of(how, Data(), repair=False, finetune=True))
+
+    _call(call, *words)
+    (finetune,) = (step for step in results[0].after if isinstance(step, Finetune))
+    assert (finetune.teacher, results[0].between.teacher) == teachers

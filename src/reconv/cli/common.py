@@ -21,6 +21,7 @@ from reconv.report import numbers
 from reconv.runlog import RunLog
 from reconv.runs import RunConfig, RunOptions, RunResult
 from reconv.saliency import criterion_named
+from reconv.steps import Finetune
 from reconv.training import is_first_process, process_count
 from reconv.zoo import find_trained
 
@@ -43,6 +44,9 @@ def compression_of(
     if "--recipe" in given or "--budget" in given:
         start = {key: value for key, value in start.items() if key not in ("recipe", "budget")}
     chosen = given.build(start)
+    if "--teacher" in given and "--round-teacher" not in given:  # one teacher for all trainings after pruning
+        teacher = next((step.teacher for step in chosen.after if isinstance(step, Finetune)), None)
+        chosen = replace(chosen, between=replace(chosen.between, teacher=teacher))
     return replace(chosen, criterion=criterion_named(str(chosen.criterion)).name)
 
 
