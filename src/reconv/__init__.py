@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from reconv.saliency import gather_gradients as gather_gradients
     from reconv.saliency import score as score
     from reconv.saliency import score_all as score_all
+    from reconv.steps import Export as Export
     from reconv.steps import Finetune as Finetune
     from reconv.steps import Recalibrate as Recalibrate
     from reconv.steps import Repair as Repair
@@ -75,7 +76,7 @@ _HOME = {
     "refit": ("curves_of", "dead_leaves", "error_curves", "gather_moments", "repair"),
     "registry": ("register",),
     "saliency": ("Criterion", "Saliency", "gather_gradients", "score", "score_all"),
-    "steps": ("Finetune", "Recalibrate", "Repair"),
+    "steps": ("Export", "Finetune", "Recalibrate", "Repair"),
     "surgery": ("prune", "verify"),
     "zoo": ("load_model", "load_recipe"),
 }

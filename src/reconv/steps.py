@@ -53,12 +53,14 @@ class Step:
     Attributes:
         tag: the key by which a mapping names a step, as in `{"step": "repair"}`.
         needs: "images" for calibration, "labels", or nothing.
+        described: options that `describe` puts into words; others are named by their field.
         in_each_round: whether it follows each round of several, and not the last one alone.
     """
 
     tag: ClassVar[str] = "step"
     needs: ClassVar[frozenset[str]] = frozenset()
     in_each_round: ClassVar[bool] = False
+    described: ClassVar[tuple[str, ...]] = ("images", "protocol", "epochs", "batch_size", "changes", "teacher", "path")
 
     @property
     def uses_images(self) -> bool:
@@ -199,6 +201,11 @@ class Export(Step):
     Args:
         path: of the file; a relative one is in the run's folder.
         to: name of an exporter (`reconv list exporters`); None: by the suffix of the path.
+
+    Example:
+        >>> from reconv import Compression, Export, Repair
+        >>> Compression(after=(Repair(), Export("net.onnx"))).to_mapping()["after"][1]
+        {'step': 'export', 'path': 'net.onnx', 'to': None}
     """
 
     path: str = "model.onnx"

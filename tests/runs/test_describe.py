@@ -13,7 +13,7 @@ from reconv.graph import trace
 from reconv.plan import Budget, Limits, Plan, choose
 from reconv.results.describe import describe, describe_scores
 from reconv.saliency import Criterion, score
-from reconv.steps import Finetune, Recalibrate, Repair
+from reconv.steps import Export, Finetune, Recalibrate, Repair
 from reconv.training import load_protocol
 from reconv.zoo import load_model
 
@@ -57,6 +57,8 @@ def test_a_budget_is_told_in_words(budget: Budget, text: str, plan: Plan) -> Non
             "protocol short, 1 epoch, batches of 32, ema=0.9",
         ),
         ({"verify": False}, "proof", "left out"),
+        ({"scheme": "global", "rescale": "rank"}, "rescale", "rank"),
+        ({"after": (Export("net.pt2", to="torch"),)}, "export", "net.pt2, to=torch"),
         ({"after": (Finetune("short", 0),)}, "fine-tuning", "none"),
     ],
 )

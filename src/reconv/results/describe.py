@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 from reconv.budget import Limits
 from reconv.compression import ALLOCATED, Compression
 from reconv.plan import Plan
 from reconv.report.numbers import counted
 from reconv.saliency import Criterion
-from reconv.steps import FINETUNING
+from reconv.steps import FINETUNING, Step
 
 _TURNED = {
     "backward": "of the kernels that read a channel (backward)",
     "reversed": "reversed: the lowest scores stay, a control",
 }
+
+
+# Options that have words of their own below; a new one is named by its field.
+_IN_WORDS = (
+    *("criterion", "direction", "exact", "scores", "budget", "recipe", "scheme", "coupled", "reverse", "limits"),
+    *("rounds", "between", "images", "calibration", "verify", "after", "seed"),
+)
 
 
 def describe(compression: Compression, plan: Plan, data_set: str) -> dict[str, str]:
@@ -23,22 +33,32 @@ def describe(compression: Compression, plan: Plan, data_set: str) -> dict[str, s
     """
     amount = f"the paper's recipe {compression.recipe}" if compression.budget is None else compression.budget.describe()
     source = compression.calibration or "training"
-    steps = dict(step.describe(compression.images, source, data_set) for step in compression.after)
+    steps = [(step, *step.describe(compression.images, source, data_set)) for step in compression.after]
     settings = {
         "criterion": _criterion(compression, plan),
         "amount": amount,
         "scheme": _scheme(plan.scheme) + (", residual streams too" if compression.coupled else ""),
         "limits": _limits(compression.limits) if compression.limits != Limits() else "",
-        "rounds": f"{compression.rounds}, {compression.between.text(data_set)} between them"
-        if compression.rounds > 1
-        else "",
+        "rounds": _rounds(compression, data_set),
+        **{name: text for name, text in changes(compression).items() if name not in _IN_WORDS},
         "repair": "none",
         FINETUNING: "none",
-        **steps,
+        **{name: text + _others(step) for step, name, text in steps},
         "proof": "" if compression.verify is None else "asked for" if compression.verify else "left out",
         "seed": str(compression.seed),
     }
     return {name: text for name, text in settings.items() if text}
+
+
+def changes(options: Any) -> dict[str, str]:
+    """The options of a compression, or of a step, that are not as by default, by name."""
+    default, names = type(options)(), [field.name for field in fields(options)]
+    return {name: str(getattr(options, name)) for name in names if getattr(options, name) != getattr(default, name)}
+
+
+def _others(step: Step) -> str:
+    """The options of a step that its own description leaves out."""
+    return "".join(f", {name}={text}" for name, text in changes(step).items() if name not in step.described)
 
 
 def _rounds(compression: Compression, data_set: str) -> str:
