@@ -14,7 +14,7 @@ from reconv.report import render_study
 from reconv.steps import Recalibrate
 from reconv.study import Arm, Grid, Network, Study, run_study, study_facts
 from reconv.study.arms import arm_named
-from reconv.study.context import NetworkContext, clear_contexts
+from reconv.study.context import NetworkContext, _context
 from reconv.study.measures import NETWORKS, latency_key
 from reconv.study.review import arms_of, missing_of
 from reconv.study.tables import summarize, tidy
@@ -32,7 +32,7 @@ def _pictures(root: Path, shade: int) -> Path:
 
 
 def _identified(data_set: Path) -> Network:
-    clear_contexts()
+    _context.cache_clear()
     network = Network("net", "resnet20", None, {"num_classes": 2}, str(data_set))
     return NetworkContext(network).fingerprinted
 

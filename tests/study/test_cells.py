@@ -158,7 +158,7 @@ def test_bad_settings_are_told(change: dict[str, object], text: str) -> None:
         ({"after": ["pray"]}, "repair"),
         ({"after": [{"step": "repair", "image": 3}]}, "images"),
         ({"after": ["reinitialize"]}, "finetune"),
-        ({"after": ["finetune", "finetune"]}, "several trainings"),
+        ({"after": ["finetune", "finetune"]}, "finetune"),
     ],
 )
 def test_bad_arms_are_told(values: dict[str, object], text: str) -> None:

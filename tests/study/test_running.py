@@ -16,7 +16,7 @@ from reconv.files import write_json
 from reconv.steps import Finetune
 from reconv.study import ARMS, Cell, Network, Store, Study, StudyLog, measures, run_study, study_facts
 from reconv.study.compute import compute
-from reconv.study.context import clear_contexts
+from reconv.study.context import _context
 from reconv.study.design import study_from_json
 from reconv.study.runner import identify
 from reconv.study.tables import current, summarize, tidy
@@ -65,7 +65,7 @@ def test_a_grown_study_computes_only_what_is_new(study: Study, finished: Store, 
 def test_sharing_work_does_not_change_results(study: Study, finished: Store) -> None:
     known = finished.records()
     for cell in identify(study).cells()[:-4:-1]:
-        clear_contexts()
+        _context.cache_clear()
         assert compute(cell)["outcome"] == known[cell.key]["outcome"]
 
 

@@ -20,21 +20,22 @@ class Lines(StudyLog):
 
     def __init__(self) -> None:
         self._console = console.stderr()
-        self._left = 0
+        self._missing = self._computed = 0
         self._start = time.perf_counter()
-        self._computed = 0
 
     def begin(self, cached: int, missing: int) -> None:
-        self._left, self._start = missing, time.perf_counter()
+        self._missing, self._start = missing, time.perf_counter()
         self._console.print(f"{cached:,} cells cached, {missing:,} to compute", soft_wrap=True)
 
     def done(self, cell: Cell, accuracy: float | None, seconds: float, why: str) -> None:
-        self._left -= 1
+        self._missing -= 1
         self._computed += 1
         what = f"[green]\u2713[/green] {numbers.percent(accuracy):>9}" if not why else "[yellow]-[/yellow]"
         pace = (time.perf_counter() - self._start) / self._computed
-        left = f"{self._left:,} left, about {numbers.duration(self._left * pace)}" if self._left else "last one"
-        detail = escape(f"{cell}: {why}" if why else f"{cell}  {numbers.duration(seconds)}  ({left})")
+        remaining = (
+            f"{self._missing:,} left, about {numbers.duration(self._missing * pace)}" if self._missing else "last one"
+        )
+        detail = escape(f"{cell}: {why}" if why else f"{cell}  {numbers.duration(seconds)}  ({remaining})")
         self._console.print(f"{what}  {detail}", soft_wrap=True)
 
     def note(self, text: str) -> None:
@@ -57,13 +58,13 @@ def write(store: Store, *, pack: Path | None) -> None:
     rows = tidy(records)
     page = render_study(facts)
     elsewhere = None if pack is None or pack.resolve() == store.path.resolve() else pack
-    for place in filter(None, (store.path, elsewhere)):
-        if place is elsewhere:
-            store.copy_to(place)
-        write_atomically(place / "results.csv", as_csv(rows))
-        write_json(place / "results.json", rows)
-        write_json(place / "summary.json", summary_json(summary))
-        write_atomically(place / "report.html", page)
+    for folder in filter(None, (store.path, elsewhere)):
+        if folder is elsewhere:
+            store.copy_to(folder)
+        write_atomically(folder / "results.csv", as_csv(rows))
+        write_json(folder / "results.json", rows)
+        write_json(folder / "summary.json", summary_json(summary))
+        write_atomically(folder / "report.html", page)
     _print(facts)
     size = numbers.size(len(page.encode()))
     console.stdout().print(f"report  {store.path / 'report.html'}  ({size})", markup=False, soft_wrap=True)

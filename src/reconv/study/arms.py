@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from reconv.compression import Compression
 from reconv.errors import ConfigError, unknown_name
 from reconv.mappings import from_mapping
 from reconv.report.numbers import counted
@@ -26,12 +27,12 @@ class Arm:
     images: int = 1000
 
     def __post_init__(self) -> None:
-        if self.images < 2:
-            raise ConfigError(f"arm {self.name}: images={self.images}; give at least 2")
+        try:
+            Compression(after=self.after, images=self.images)
+        except ConfigError as error:
+            raise ConfigError(f"arm {self.name}: {error}") from None
         if self.is_control and not self.training:
             raise ConfigError(f"arm {self.name}: random weights that are not trained; add the step finetune")
-        if sum(isinstance(step, Finetune) for step in self.after) > 1:
-            raise ConfigError(f"arm {self.name}: several trainings; give one step finetune")
 
     @property
     def is_control(self) -> bool:
@@ -62,8 +63,8 @@ class Arm:
 def _text(step: Step, images: int) -> str:
     if isinstance(step, Finetune):
         epochs = "its own number of epochs" if step.epochs is None else counted(step.epochs, "epoch")
-        taught = ", distilled from the unpruned network" * (step.teacher == BASE)
-        return f"trained by the protocol {step.protocol} for {epochs}{taught}"
+        teacher = ", distilled from the unpruned network" * (step.teacher == BASE)
+        return f"trained by the protocol {step.protocol} for {epochs}{teacher}"
     return {
         Repair: f"layers solved anew by least squares on {images:,} training images without labels",
         Recalibrate: f"BatchNorm statistics of {images:,} training images",

@@ -117,11 +117,6 @@ def _data_fingerprint(data: DataSet) -> str:
     return images_fingerprint(data)[1]
 
 
-def clear_contexts() -> None:
-    """Drop what this process keeps."""
-    _context.cache_clear()
-
-
 def _architecture(model: torch.nn.Module) -> str:
     """What a saved model is: the name that it was built by, and the hash of that with everything done to it since."""
     description = provenance_of(model).to_json()

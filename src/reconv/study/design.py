@@ -45,8 +45,6 @@ from reconv.study.cell import FINGERPRINTS, Cell, Network, is_random, recipe_in
 from reconv.study.peers import is_peer, peer_named, share_of_macs
 from reconv.study.shared import Shared
 
-_NO_FILE = (*RANDOM, PRETRAINED)
-
 
 @dataclass(frozen=True)
 class Grid(Shared):
@@ -104,10 +102,16 @@ class Study:
     def __post_init__(self) -> None:
         object.__setattr__(self, "reference", _criterion(self.reference))
         names = [network.name for network in self.networks]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ConfigError(f"study: two networks are called {twice!r}; give each a name of its own")
-        _check_names([arm.name for arm in self.arms])
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"study: two networks are called {name!r}; give each a name of its own")
+        by_plain: dict[str, str] = {}
+        for arm in self.arms:
+            other = by_plain.setdefault(plain(arm.name), arm.name)
+            if other != arm.name:  # which a command line could not tell apart
+                raise ConfigError(
+                    f"study: arms {other!r} and {arm.name!r} differ in punctuation only; give them other names"
+                )
         for grid in self.grids:
             for name in grid.networks:
                 if name not in names:
@@ -164,15 +168,6 @@ class Study:
         return {**to_mapping(self), "networks": {network.name: network.to_json() for network in self.networks}}
 
 
-def _check_names(arms: Sequence[str]) -> None:
-    """Refuse arms that a command line could not tell apart."""
-    by_plain: dict[str, str] = {}
-    for name in arms:
-        other = by_plain.setdefault(plain(name), name)
-        if other != name:
-            raise ConfigError(f"study: arms {other!r} and {name!r} differ in punctuation only; give them other names")
-
-
 def why_not(cell: Cell) -> str:
     """Why this combination is left out of a product; "" where it is not."""
     if is_peer(cell.criterion):
@@ -181,8 +176,6 @@ def why_not(cell: Cell) -> str:
         if any(isinstance(step, Repair | Reinitialize) for step in cell.arm.after):
             return "a repair and random weights need a plan, which the peer does not give"
         return ""
-    if recipe_in(cell.budget) is not None and cell.scheme != "uniform":
-        return "a recipe says all widths"
     try:
         cell.compression  # noqa: B018
     except ConfigError as error:
@@ -191,9 +184,7 @@ def why_not(cell: Cell) -> str:
 
 
 def _criterion(name: str) -> str:
-    if is_peer(name.lower()):
-        return peer_named(name)
-    return criterion_named(name).name
+    return peer_named(name) if is_peer(name.lower()) else criterion_named(name).name
 
 
 def _budget(text: str) -> str:
@@ -222,13 +213,11 @@ def read_study(path: PathLike, *, weights_root: PathLike | None = None, data_roo
     root = Path(weights_root or path.parent)
     networks = []
     for name, row in _tables(values, "networks").items():
-        network = from_mapping(
-            Network, row, f"networks.{name}", defaults={"name": name, "model": name}, hidden=("name", *FINGERPRINTS)
-        )
-        weights = network.weights
-        if weights is not None and weights not in _NO_FILE:
-            weights = str(root / weights)
-        networks.append(replace(network, weights=weights, data_root=network.data_root or data_root).with_weights())
+        defaults = {"name": name, "model": name, "data_root": data_root}
+        network = from_mapping(Network, row, f"networks.{name}", defaults=defaults, hidden=("name", *FINGERPRINTS))
+        if network.weights is not None and network.weights not in (*RANDOM, PRETRAINED):
+            network = replace(network, weights=str(root / network.weights))
+        networks.append(network.with_weights())
     return _study({"title": path.stem, **values}, path.name, networks)
 
 

@@ -154,7 +154,7 @@ def kept_widths(lines: Sequence[Line], base: Mapping[str, Any], described: Mappi
             settings[replace(line.setting, arm="")].setdefault(line.criterion, line)
     pictures = []
     for setting in _nearest_to_half(settings):
-        names = {*described["cut"], *(described.get("streams", ()) if setting.prunes_streams else ())}
+        names = setting.layers(described["cut"], described.get("streams", ()))
         prunable = [i for i, name in enumerate(layers) if name in names]
         uniform = settings.get(replace(setting, scheme=_UNIFORM), {})
         rows = {_UNIFORM: next(iter(uniform.values()))} if uniform else {}

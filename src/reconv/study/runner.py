@@ -66,7 +66,7 @@ def run_study(
     Args:
         study: what is compared. folder: an earlier study's, of these or other settings, or a new one.
         jobs: processes at a time. executor: a name in `EXECUTORS`. device: where cells are computed.
-        log: is told what happens. command: by which the study was started, for the report.
+        log: shows what happens. command: by which the study was started, for the report.
 
     Returns:
         What became of it. Interrupted and called again, it continues where it was; the outcome of a cell does not

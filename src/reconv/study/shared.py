@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -37,10 +37,9 @@ class Shared:
         """As text behind a scheme; "" for what is usual."""
         return ", residual streams too" * self.coupled
 
-    @property
-    def prunes_streams(self) -> bool:
-        """Whether residual streams are pruned."""
-        return self.coupled
+    def layers(self, within_blocks: Collection[str], of_streams: Collection[str]) -> set[str]:
+        """Those whose output channels may go."""
+        return {*within_blocks, *(of_streams if self.coupled else ())}
 
 
 def shared_options(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -168,18 +168,19 @@ def summarize(records: Sequence[Record], reference: str) -> Summary:
         cell = record["cell"]
         setting = Setting(record["name"], record["arm"], cell["scheme"], cell["budget"], **shared_options(cell))
         groups[setting, cell["criterion"]].append(record)
+    groups = dict(sorted(groups.items(), key=lambda item: item[0]))
     replicates = _replicates(cut)
     lines, parts = [], defaultdict(list)
-    for members in groups.values():  # all of them first, since seeds are paired by their place
+    for members in groups.values():  # all of them first, since seeds are paired by their order
         members.sort(key=lambda record: int(record["cell"]["seed"]))
-    for (setting, criterion), members in sorted(groups.items(), key=lambda item: item[0]):
-        drawn = replicates[members[0]["name"]]
+    for (setting, criterion), members in groups.items():
+        resampled = replicates[setting.network]
         keys = tuple(str(record["key"]) for record in members)
-        found: tuple[float, Floats] | None = None
+        difference: tuple[float, Floats] | None = None
         other = groups.get((setting, reference))
         if other and criterion != reference:
-            found = _difference(drawn, members, other)
-            parts[setting.network, setting.arm, criterion].append(found)
+            difference = _difference(resampled, members, other)
+            parts[setting.network, setting.arm, criterion].append(difference)
         outcomes = [record["outcome"] for record in members]
         lines.append(
             Line(
@@ -187,49 +188,49 @@ def summarize(records: Sequence[Record], reference: str) -> Summary:
                 criterion,
                 keys,
                 tuple(int(record["cell"]["seed"]) for record in members),
-                drawn.accuracy(keys),
+                resampled.accuracy(keys),
                 spread([outcome["accuracy"] for outcome in outcomes]),
-                None if found is None else interval(*found),
+                None if difference is None else interval(*difference),
                 _mean(outcome["macs"][1] / outcome["macs"][0] for outcome in outcomes),
                 _mean(outcome["parameters"][1] / outcome["parameters"][0] for outcome in outcomes),
                 tuple(outcomes[0]["widths"]),
             )
         )
     pooled = []
-    for (network, arm, criterion), found_ones in parts.items():
-        singles = [interval(*part) for part in found_ones]
-        wins, losses = sum(one.low > 0 for one in singles), sum(one.high < 0 for one in singles)
-        pooled.append(Pooled(network, arm, criterion, mean_interval(found_ones), len(singles), wins, losses))
+    for of_line, differences in parts.items():
+        intervals = [interval(*difference) for difference in differences]
+        wins, losses = sum(one.low > 0 for one in intervals), sum(one.high < 0 for one in intervals)
+        pooled.append(Pooled(*of_line, mean_interval(differences), len(intervals), wins, losses))
     return Summary(tuple(lines), tuple(pooled), base, tuple(_controls(groups, replicates)))
 
 
 def _controls(groups: Groups, replicates: Mapping[str, Replicates]) -> Iterator[Control]:
     """Every line beside each control of the same network, scheme and budget: its own criterion's, if there is one."""
-    fresh: dict[Setting, dict[str, Sequence[Record]]] = defaultdict(dict)
-    for (setting, criterion), members in sorted(groups.items(), key=lambda item: item[0]):
+    controls: dict[Setting, dict[str, Sequence[Record]]] = defaultdict(dict)
+    for (setting, criterion), members in groups.items():
         if _is_control(members):
-            fresh[setting][criterion] = members
-    for (setting, criterion), members in sorted(groups.items(), key=lambda item: item[0]):
-        for of_control, by_criterion in fresh.items():
+            controls[setting][criterion] = members
+    for (setting, criterion), members in groups.items():
+        for of_control, by_criterion in controls.items():
             if not _is_control(members) and replace(setting, arm=of_control.arm) == of_control:
                 control = by_criterion.get(criterion) or next(iter(by_criterion.values()))
-                drawn = replicates[setting.network]
-                accuracy = drawn.accuracy([str(record["key"]) for record in control])
-                found = interval(*_difference(drawn, members, control))
-                yield Control(setting, criterion, of_control.arm, accuracy, found)
+                resampled = replicates[setting.network]
+                accuracy = resampled.accuracy([str(record["key"]) for record in control])
+                difference = interval(*_difference(resampled, members, control))
+                yield Control(setting, criterion, of_control.arm, accuracy, difference)
 
 
 def _is_control(members: Sequence[Record]) -> bool:
     return bool(members[0]["cell"]["arm"]["fresh"])
 
 
-def _difference(drawn: Replicates, a: Sequence[Record], b: Sequence[Record]) -> tuple[float, Floats]:
+def _difference(resampled: Replicates, a: Sequence[Record], b: Sequence[Record]) -> tuple[float, Floats]:
     """Over the seeds that both have, if they have several in common; otherwise over all of both, which are no pairs."""
     one, other = ({record["cell"]["seed"]: str(record["key"]) for record in side} for side in (a, b))
     common = sorted(one.keys() & other.keys())
     if len(common) > 1:
-        return drawn.difference([one[seed] for seed in common], [other[seed] for seed in common])
-    return drawn.difference(list(one.values()), list(other.values()), paired=one.keys() == other.keys())
+        return resampled.difference([one[seed] for seed in common], [other[seed] for seed in common])
+    return resampled.difference(list(one.values()), list(other.values()), paired=one.keys() == other.keys())
 
 
 def _replicates(records: Sequence[Record]) -> dict[str, Replicates]:
@@ -248,7 +249,7 @@ def _mean(values: Iterable[float]) -> float:
 
 def summary_json(summary: Summary) -> dict[str, Any]:
     """As a JSON object; fractions, not percent."""
-    lines = [{key: value for key, value in asdict(line).items() if key not in ("cells",)} for line in summary.lines]
+    lines = [{key: value for key, value in asdict(line).items() if key != "cells"} for line in summary.lines]
     base = {
         name: {"accuracy": record["outcome"]["accuracy"], "macs": record["outcome"]["macs"][0]}
         for name, record in summary.base.items()
