@@ -135,7 +135,7 @@ class Budget:
         return self.limits
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={_shown(name, value)}" for name, value in self.limits.items())
+        return ", ".join(f"{name}={_text(name, value)}" for name, value in self.limits.items())
 
     def describe(self) -> str:
         """In words: "at most 50 % of the MACs"."""
@@ -145,7 +145,7 @@ class Budget:
 BUILT_IN = tuple(field.name for field in fields(Budget) if field.name != "others")
 
 
-def _shown(name: str, value: float) -> str:
+def _text(name: str, value: float) -> str:
     in_units = value >= 1 and Cost.registry[name].unit.shown_in
     return Cost.registry[name].unit.text(value) if in_units else f"{value:g}"
 

@@ -62,8 +62,8 @@ class Limits:
 
     def least(self, layer: str, channels: int) -> int:
         """How many of its channels a layer keeps at least."""
-        found = self._pattern(layer)
-        share = 1.0 if found is None else self.most[found]
+        pattern = self._pattern(layer)
+        share = 1.0 if pattern is None else self.most[pattern]
         return min(channels, max(self.minimum, math.ceil(channels * (1 - share) - 1e-9)))
 
     def why(self, widths: Mapping[str, int], narrower: Mapping[str, int]) -> str:

@@ -37,7 +37,7 @@ def file_size(graph: ChannelGraph, keep: Mask | None = None) -> int:
 
 
 def _edits(graph: ChannelGraph, keep: Mask) -> dict[str, Edits]:
-    """The attributes that a cut sets, by module, found on stand-ins that have shapes and no data."""
+    """The attributes that a cut sets, by module, computed on stand-ins that have shapes and no data."""
     edits = {}
     for path, module in graph.model.named_modules():
         sizes = {a: f"{path}.{a}" if path else a for a in (*module._parameters, *module._buffers)}
@@ -47,11 +47,11 @@ def _edits(graph: ChannelGraph, keep: Mask) -> dict[str, Edits]:
         for store in ("_parameters", "_buffers"):
             tensors = {}
             for attribute, tensor in getattr(module, store).items():
-                known = tensor is not None and sizes[attribute] in graph.parameters
-                shape = graph.shape(sizes[attribute], keep) if known else () if tensor is None else tensor.shape
+                is_parameter = tensor is not None and sizes[attribute] in graph.parameters
+                shape = graph.shape(sizes[attribute], keep) if is_parameter else () if tensor is None else tensor.shape
                 tensors[attribute] = None if tensor is None else torch.empty(shape, device="meta")
             stand_in.__dict__[store] = tensors
-        found = follow_sizes(stand_in, path, graph, keep)
-        if found:
-            edits[path] = found
+        sizes_set = follow_sizes(stand_in, path, graph, keep)
+        if sizes_set:
+            edits[path] = sizes_set
     return edits

@@ -58,7 +58,7 @@ def best_of_block(tables: Tables, taken: Plane, groups: Sequence[int], weights: 
     at_hand = np.array([taken[i] for i in groups])
     best = min((sum_of(lost, steps), k) for k, steps in enumerate((at_hand, *within)))
     start = (at_hand, *within)[best[1]]
-    ends, exact = _combined(lost, costs, slack, prices, best[0] - bound)
+    ends, exact = _combine(lost, costs, slack, prices, best[0] - bound)
     for steps in (*ends, *([start] if start is not at_hand else [])):
         result = taken.copy()
         result[list(groups)] = steps
@@ -94,7 +94,7 @@ def _dual(lost: list[Values], costs: list[Values], slack: Values, near: Values) 
     return prices, bound, within
 
 
-def _combined(
+def _combine(
     lost: list[Values], costs: list[Values], slack: Values, prices: Values, gap: float
 ) -> tuple[list[Plane], bool]:
     """Choices that lose less than the gap allows, the best first, and whether all were compared."""
@@ -117,14 +117,14 @@ def _combined(
         losses = (losses[:, None] + own).ravel()
         spent = (spent[:, :, None] + cost[:, None, :]).reshape(len(slack), -1)
         alive = np.flatnonzero((regrets < gap) & (spent + rest[:, None] <= slack[:, None] + _EQUAL).all(0))
-        alive, whole = _undominated(alive, regrets[alive], losses[alive], spent[:, alive])
+        alive, whole = _drop_dominated(alive, regrets[alive], losses[alive], spent[:, alive])
         exact = exact and whole
         trail.append((alive // len(where), where[alive % len(where)]))
         regrets, losses, spent = regrets[alive], losses[alive], spent[:, alive]
-    return _followed(trail, order, losses), exact
+    return _follow(trail, order, losses), exact
 
 
-def _undominated(alive: Plane, regrets: Values, losses: Values, spent: Values) -> tuple[Plane, bool]:
+def _drop_dominated(alive: Plane, regrets: Values, losses: Values, spent: Values) -> tuple[Plane, bool]:
     """Partial plans worth following, and whether no other was."""
     whole = len(alive) <= 4 * _MOST
     if not whole:
@@ -146,7 +146,7 @@ def _undominated(alive: Plane, regrets: Values, losses: Values, spent: Values) -
     return alive[kept], whole
 
 
-def _followed(trail: list[tuple[Plane, Plane]], order: list[int], losses: Values) -> list[Plane]:
+def _follow(trail: list[tuple[Plane, Plane]], order: list[int], losses: Values) -> list[Plane]:
     """The steps of complete plans, the best three first."""
     result = []
     for state in np.argsort(losses, kind="stable")[:3]:

@@ -22,7 +22,7 @@ from reconv.plan.curves import ErrorCurves
 from reconv.plan.knapsack import Solution, least_lost
 from reconv.plan.latency import measure_layers, measured_plan
 from reconv.plan.plans import Plan, finish_plan, planned_row
-from reconv.plan.queues import Queue, equal_keys, left_alone, masked, queue_of, why_kept
+from reconv.plan.queues import Queue, equal_keys, mask_after, queue_of, unpruned_queue, why_kept
 from reconv.plan.rankings import RESCALINGS, Ranking, Rankings, rankings_of
 from reconv.plan.spending import TOLERANCE, Spending
 from reconv.saliency import Saliency
@@ -172,7 +172,7 @@ def _predicted_plan(problem: _Problem, budget: Budget, latency: LatencyModel | N
         notes.append(_gap_of_error(solution) if rankings.curves else _gap_of_score(solution, queues))
     else:
         removed, key = _shortest_prefix(queues, spending)
-    keep = masked(graph.classes, queues, removed)
+    keep = mask_after(graph.classes, queues, removed)
     rows = []
     for group in graph.groups:
         queue, kept = queues[group.name], keep[group.units]
@@ -205,7 +205,7 @@ def _spending(problem: _Problem, budget: Budget, latency: LatencyModel | None) -
 
 def _smallest(graph: ChannelGraph, queues: Mapping[str, Queue]) -> Mask:
     """What stays when all that may go is gone."""
-    return masked(graph.classes, queues, {name: len(queue.ends) for name, queue in queues.items()})
+    return mask_after(graph.classes, queues, {name: len(queue.ends) for name, queue in queues.items()})
 
 
 def _check_options(scheme: str, rescale: str) -> None:
@@ -227,7 +227,7 @@ def _queues(
     for group in graph.groups:
         ranking = rankings.of.get(group.name)
         if ranking is None:
-            queues[group.name] = left_alone(group, coupled, rankings.missing)
+            queues[group.name] = unpruned_queue(group, coupled, rankings.missing)
         else:
             queues[group.name] = queue_of(graph, group, ranking, limits, coupled=coupled, equal_shares=equal_shares)
     return queues

@@ -120,14 +120,14 @@ def _separate(groups: int, joined: set[Pair]) -> list[list[int]]:
     for a, b in joined:
         near[a].add(b)
         near[b].add(a)
-    left, result = set(range(groups)), []
-    while left:
+    remaining, result = set(range(groups)), []
+    while remaining:
         block: list[int] = []
         # Those that are in no set yet come first.
-        for i in sorted(range(groups), key=lambda i: (i not in left, len(near[i]), i)):
+        for i in sorted(range(groups), key=lambda i: (i not in remaining, len(near[i]), i)):
             if not near[i].intersection(block):
                 block.append(i)
-        left.difference_update(block)
+        remaining.difference_update(block)
         result.append(sorted(block))
     return result
 

@@ -137,7 +137,7 @@ def candidates(graph: ChannelGraph, multiple: int = 1) -> list[Mask]:
     generator = np.random.default_rng(0)
     limits = Limits(multiple=multiple)
     queues = [
-        queue_of(graph, group, _shuffled(group.size, generator), limits, coupled=True, equal_shares=True)
+        queue_of(graph, group, _shuffle(group.size, generator), limits, coupled=True, equal_shares=True)
         for group in graph.groups
     ]
     columns = _columns(graph)
@@ -156,7 +156,7 @@ def candidates(graph: ChannelGraph, multiple: int = 1) -> list[Mask]:
     return keeps
 
 
-def _shuffled(size: int, generator: np.random.Generator) -> Ranking:
+def _shuffle(size: int, generator: np.random.Generator) -> Ranking:
     return Ranking(generator.random(size).argsort(kind="stable"), np.zeros(size))
 
 

@@ -100,7 +100,7 @@ def queue_of(
     )
 
 
-def left_alone(group: ChannelGroup, coupled: bool, otherwise: str) -> Queue:
+def unpruned_queue(group: ChannelGroup, coupled: bool, otherwise: str) -> Queue:
     """The queue of a group that nothing is known of: it stays as it is, for its own reason or else for this one."""
     return Queue(group, why=group.reason or (STREAM if group.stream and not coupled else otherwise))
 
@@ -140,7 +140,7 @@ def _keys(steps: Plane, costs: npt.NDArray[np.float64] | None) -> npt.NDArray[np
     return np.maximum.accumulate(costs[steps].mean(1))
 
 
-def masked(classes: int, queues: Mapping[str, Queue], removed: Mapping[str, int]) -> Mask:
+def mask_after(classes: int, queues: Mapping[str, Queue], removed: Mapping[str, int]) -> Mask:
     """Which classes stay when so many steps of every queue are taken."""
     keep = np.ones(classes, dtype=np.bool_)
     for name, queue in queues.items():

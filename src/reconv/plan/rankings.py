@@ -84,7 +84,7 @@ def removal_order(scores: Values, reverse: bool) -> Plane:
     return np.argsort(-scores if reverse else scores, kind="stable")
 
 
-def described(saliency: Saliency, reverse: bool) -> str:
+def criterion_text(saliency: Saliency, reverse: bool) -> str:
     """The criterion in words."""
     words = [saliency.criterion]
     words += ["backward"] if saliency.direction == "backward" else []
@@ -137,11 +137,11 @@ def rankings_of(graph: ChannelGraph, saliency: Saliency | ErrorCurves, rescale: 
     """
     if isinstance(saliency, Saliency):
         scores, scale = unit_scores(graph, saliency), RESCALINGS[rescale]
-        found = {
+        rankings = {
             name: Ranking(removal_order(values, reverse), (-1.0 if reverse else 1.0) * scale.function(values))
             for name, values in scores.items()
         }
-        return Rankings(found, described(saliency, reverse), f"scores {scale.words}", NO_SCORE, scores, False)
+        return Rankings(rankings, criterion_text(saliency, reverse), f"scores {scale.words}", NO_SCORE, scores, False)
     if reverse or rescale != "mean":
         name = "reverse" if reverse else f"rescale={rescale!r}"
         raise ConfigError(
@@ -149,8 +149,8 @@ def rankings_of(graph: ChannelGraph, saliency: Saliency | ErrorCurves, rescale: 
         )
     saliency.check(graph)
     groups = [group for group in graph.groups if group.name in saliency]
-    found = {group.name: _of_curve(saliency[group.name], group.size) for group in groups}
-    return Rankings(found, saliency.criterion, "by rise of error", NO_CURVE, {}, True)
+    rankings = {group.name: _of_curve(saliency[group.name], group.size) for group in groups}
+    return Rankings(rankings, saliency.criterion, "by rise of error", NO_CURVE, {}, True)
 
 
 def _of_curve(curve: Curve, size: int) -> Ranking:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from reconv.cost.terms import Values
 from reconv.graph.labels import Plane
-from reconv.plan.queues import Queue, masked
+from reconv.plan.queues import Queue, mask_after
 from reconv.plan.spending import Spending
 
 
@@ -69,7 +69,9 @@ class Tables:
         return counts
 
     def mask(self, taken: Plane) -> npt.NDArray[np.bool_]:
-        return masked(self.spending.graph.classes, self.queues, dict(zip(self.queues, map(int, taken), strict=True)))
+        return mask_after(
+            self.spending.graph.classes, self.queues, dict(zip(self.queues, map(int, taken), strict=True))
+        )
 
     def lost(self, taken: Plane) -> float:
         return float(sum(group.lost[n] for group, n in zip(self.groups, taken, strict=True)))

@@ -9,7 +9,7 @@ import numpy as np
 from reconv.errors import BudgetError, ConfigError, check_kind, unknown_name
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 from reconv.plan.plans import Plan, finish_plan, planned_row
-from reconv.plan.rankings import Scores, described, removal_order, unit_scores
+from reconv.plan.rankings import Scores, criterion_text, removal_order, unit_scores
 from reconv.saliency import Saliency
 
 
@@ -59,15 +59,15 @@ def choose_widths(graph: ChannelGraph, saliency: Saliency, widths: Mapping[str, 
         keep = np.ones(group.size, dtype=np.bool_)
         removed = group.size - requested.get(group.name, group.size)
         if removed:
-            rows.append(planned_row(group, _narrowed(group, scores, removed, reverse), scores, ""))
+            rows.append(planned_row(group, _narrow(group, scores, removed, reverse), scores, ""))
         else:
             rows.append(
                 planned_row(group, keep, scores, "" if group.name in requested else group.reason or "not in the recipe")
             )
-    return finish_plan(graph, rows, f"{len(widths)} widths", described(saliency, reverse), "recipe")
+    return finish_plan(graph, rows, f"{len(widths)} widths", criterion_text(saliency, reverse), "recipe")
 
 
-def _narrowed(group: ChannelGroup, scores: Scores, removed: int, reverse: bool) -> Mask:
+def _narrow(group: ChannelGroup, scores: Scores, removed: int, reverse: bool) -> Mask:
     if group.name not in scores:
         raise BudgetError(f"{group.name}: the criterion gives it no score; choose another criterion")
     steps = group.steps(removal_order(scores[group.name], reverse))

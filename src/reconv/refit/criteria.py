@@ -18,7 +18,7 @@ from torch import Tensor
 from reconv.errors import check_kind
 from reconv.graph.channels import ChannelGraph
 from reconv.plan import ErrorCurves
-from reconv.plan.rankings import described, removal_order, unit_scores
+from reconv.plan.rankings import criterion_text, removal_order, unit_scores
 from reconv.refit.elimination import eliminate, error_curves, reads
 from reconv.registry import register
 from reconv.saliency import Criterion, GroupContext, Moments, Saliency
@@ -52,7 +52,7 @@ def curves_of(
     check_kind("curves_of: graph", graph, ChannelGraph)
     check_kind("curves_of: saliency", saliency, Saliency)
     orders = {name: removal_order(scores, reverse) for name, scores in unit_scores(graph, saliency).items()}
-    return error_curves(graph, moments, orders=orders, coupled=coupled, criterion=described(saliency, reverse))
+    return error_curves(graph, moments, orders=orders, coupled=coupled, criterion=criterion_text(saliency, reverse))
 
 
 def _reconstruction(context: GroupContext) -> Tensor | None:

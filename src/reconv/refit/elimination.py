@@ -71,26 +71,26 @@ def reads(
     Yields:
         The layer's moments, which of its groups, and its inputs by the group's units.
     """
-    place = {int(unit): i for i, unit in enumerate(group.units)}
+    position = {int(unit): i for i, unit in enumerate(group.units)}
     for name in group.consumers:
         layer = graph.layer(name)
-        found = moments.get(name)
-        if found is None or (layer.groups > 1 and layer.inputs.shape[1] == 1 and name in group.producers):
+        own = moments.get(name)
+        if own is None or (layer.groups > 1 and layer.inputs.shape[1] == 1 and name in group.producers):
             continue  # a depthwise layer goes with its channels; what reads it next pays
         for g, row in enumerate(layer.inputs):
             blocks: list[list[int]] = [[] for _ in group.units]
             for column, unit in enumerate(row.tolist()):
-                if unit in place:
-                    blocks[place[unit]] += range(column * found.taps, (column + 1) * found.taps)
+                if unit in position:
+                    blocks[position[unit]] += range(column * own.taps, (column + 1) * own.taps)
             if any(blocks):
-                yield found, g, blocks
+                yield own, g, blocks
 
 
 def _readers(graph: ChannelGraph, group: ChannelGroup, moments: Mapping[str, Moments], ridge: float) -> list[_Reader]:
     readers = []
-    for found, g, blocks in reads(graph, group, moments):
-        gram, _ = damped(found.gram[g : g + 1], ridge, found.constant)
-        readers.append(_Reader(gram[0], found.matrix[g], blocks, found.energy))
+    for own, g, blocks in reads(graph, group, moments):
+        gram, _ = damped(own.gram[g : g + 1], ridge, own.constant)
+        readers.append(_Reader(gram[0], own.matrix[g], blocks, own.energy))
     return readers
 
 
@@ -112,20 +112,20 @@ def eliminate(
 
     Returns:
         The curve, its errors shares of the signal's energy, summed over the layers that read the group; None where no
-        layer that reads it was seen.
+        layer that reads it has moments.
     """
     readers = _readers(graph, group, moments, ridge)
     if not readers:
         return None
     alive = group.free.copy()
     cells = group.cells
-    left = {int(cell): int((alive & (cells == cell)).sum()) for cell in np.unique(cells)}
-    rounds = min(left.values())
+    counts = {int(cell): int((alive & (cells == cell)).sum()) for cell in np.unique(cells)}
+    rounds = min(counts.values())
     sequence: list[int] = []
     errors = [0.0]
     given = [step.tolist() for step in group.steps(order)] if order is not None else None
     for turn in range(rounds):
-        todo = list(left) if given is None else given[turn]
+        todo = list(counts) if given is None else given[turn]
         total = errors[-1]
         for entry in todo:
             costs = sum((reader.costs(alive) for reader in readers), np.zeros(group.size))
