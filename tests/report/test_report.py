@@ -189,7 +189,7 @@ def test_labels_of_lines_that_end_together_do_not_overlap() -> None:
 def test_labels_of_lines_stay_beside_the_picture(ends: tuple[float, ...]) -> None:
     values = {str(i): (float(i % 2) * 5, float(end)) for i, end in enumerate(ends)}
     drawn = training.line_chart(Curve("t", "u", values))
-    assert all(0 <= line.label_y <= drawn.height for line in drawn.lines)
+    assert all(0 <= line.label_y <= drawn.y.start for line in drawn.lines)
 
 
 def test_a_value_far_above_the_others_does_not_flatten_them() -> None:

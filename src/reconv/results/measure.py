@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,19 +79,11 @@ def measure_pair(
             stage.note = f"{counted(len(getattr(data, split)), f'{split} image')}, once"
     with log.stage("measure latency") as stage:
         device = device_of(models[0])
-        latencies = measured_latencies(models, size, device)
+        rows = [timed_interleaved(models, size, batch, device, seconds=LATENCY_SECONDS) for batch in BATCHES]
+        latencies = tuple(row[0] for row in rows), tuple(row[1] for row in rows)
         before, after = layer_latencies(models, layers, random_images(size, LAYER_BATCH, device))
         stage.note = f"batches of {' and '.join(map(str, BATCHES))}, the two networks interleaved"
     return Pair(split, both, found, latencies, (before, after))
-
-
-def measured_latencies(
-    models: Sequence[nn.Module], size: Sequence[int], device: torch.device
-) -> tuple[tuple[Latency, ...], tuple[Latency, ...]]:
-    """For each network one entry per batch size; as many passes as the time allows."""
-    rows = [timed_interleaved(models, size, batch, device, seconds=LATENCY_SECONDS) for batch in BATCHES]
-    before, after = zip(*rows, strict=True)
-    return before, after
 
 
 def timed_interleaved(
@@ -181,9 +174,7 @@ def compare(
     order = dict.fromkeys([*layers[0], *layers[1]])
     pair = measure_pair(models, order, Quality(data), data.input_size, log, split)
     assert pair.predictions is not None  # Quality without a metric counts right answers
-    correct = [one.correct.numpy() for one in pair.predictions]
-    only_a, only_b, p_value = mcnemar(*correct)
-    replicates = Replicates(dict(zip("ab", correct, strict=True)))
+    only_a, only_b, p_value, difference = _paired(*pair.predictions)
     a, b = (
         Side(
             names[i],
@@ -195,34 +186,38 @@ def compare(
         )
         for i in (0, 1)
     )
-    pairs = []
-    for name in order:
-        one, other = (rows.get(name) for rows in layers)
-        seconds = [times[name].median if name in times else None for times in pair.layers]
-        pairs.append(
-            LayerPair(
-                name,
-                (one.out_channels if one else None, other.out_channels if other else None),
-                (one.macs if one else None, other.macs if other else None),
-                (seconds[0], seconds[1]),
-            )
-        )
+
+    def both(name: str, rows: Sequence[Mapping[str, Any]], figure: str) -> tuple[Any, Any]:
+        a, b = (getattr(row[name], figure) if name in row else None for row in rows)
+        return a, b
+
     return Comparison(
         a=a,
         b=b,
         split=split,
         images=len(pair.predictions[0].labels),
-        difference=interval(*replicates.difference(["b"], ["a"])),
+        difference=difference,
         only_a=only_a,
         only_b=only_b,
         p_value=p_value,
-        layers=tuple(pairs),
+        layers=tuple(
+            LayerPair(
+                name, both(name, layers, "out_channels"), both(name, layers, "macs"), both(name, pair.layers, "median")
+            )
+            for name in order
+        ),
         layer_batch=LAYER_BATCH,
         data_set=data.name,
         device=device_name(device),
         threads=torch.get_num_threads(),
         versions=versions(),
     )
+
+
+def _paired(a: Predictions, b: Predictions) -> tuple[int, int, float, Interval]:
+    """Images that only one got right, McNemar's p, and the accuracy of b less that of a."""
+    right = {"a": a.correct.numpy(), "b": b.correct.numpy()}
+    return *mcnemar(*right.values()), interval(*Replicates(right).difference(["b"], ["a"]))
 
 
 # --- answers of classifiers, for a report ----------------------------------------------------------------------
@@ -255,9 +250,7 @@ def tested(
         split: its name. names: of the classes.
         pictures: uint8 `[C, H, W]` of the images that are shown, by their index in the split, in the order shown.
     """
-    right = {"before": before.correct.numpy(), "after": after.correct.numpy()}
-    only_before, only_after, p_value = mcnemar(*right.values())
-    gain = interval(*Replicates(right).difference(["after"], ["before"]))
+    only_before, only_after, p_value, gain = _paired(before, after)
     few = len(names) <= _MOST_CLASSES
     pairs = _pairs(before, after, names)
     if not few:

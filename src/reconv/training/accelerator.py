@@ -91,12 +91,10 @@ class Trackers(Listener):
         self._accelerator, self._title, self._protocol = accelerator, title, protocol
 
     def start(self, outline: Outline) -> None:
-        """Begin a run of theirs, with the protocol as its configuration."""
         settings = {key: value for key, value in self._protocol.to_json().items() if not isinstance(value, list)}
         self._accelerator.init_trackers(self._title.replace(" ", "-"), config=settings)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Log the figures at the step."""
         figures = {"loss": record.loss, "top1": record.top1, "learning_rate": record.learning_rate}
         figures["images_per_second"] = record.images_per_second
         if record.validation:
@@ -104,6 +102,5 @@ class Trackers(Listener):
         self._accelerator.log(figures, step=record.step)
 
     def stop(self) -> None:
-        """End their runs."""
         for tracker in self._accelerator.trackers:
             tracker.finish()

@@ -35,14 +35,12 @@ class Bar(Listener):
         self._validation = ""
 
     def start(self, outline: Outline) -> None:
-        """Show the bar."""
         self._images = outline.images_per_step
         total = outline.epochs * outline.steps_per_epoch
         self._progress.update(self._task, total=total, completed=outline.first_step)
         self._progress.start()
 
     def step(self, record: StepRecord) -> None:
-        """Move on by a step."""
         keep = self._MEMORY
         self._loss = keep * self._loss + (1 - keep) * record.loss
         self._top1 = keep * self._top1 + (1 - keep) * record.top1
@@ -54,16 +52,13 @@ class Bar(Listener):
         self._progress.update(self._task, advance=1, figures=figures + self._validation)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Show the validation's figure from now on."""
         if record.validation:
             self._validation = f"  validation {record.validation.quality_text}"
 
     def note(self, text: str) -> None:
-        """Print above the bar."""
         self._progress.console.print(text, highlight=False, markup=False)
 
     def stop(self) -> None:
-        """Leave the bar as it is."""
         self._progress.stop()
 
 
@@ -75,11 +70,9 @@ class Lines(Listener):
         self._console, self._title, self._epochs = console, title, 0
 
     def start(self, outline: Outline) -> None:
-        """Remember how many epochs there are."""
         self._epochs = outline.epochs
 
     def epoch(self, record: EpochRecord) -> None:
-        """Print the epoch's line."""
         validation = f", validation {record.validation.quality_text}" if record.validation else ""
         top1 = "" if math.isnan(record.top1) else f", top-1 {record.top1:.2%}"
         self.note(
@@ -88,7 +81,6 @@ class Lines(Listener):
         )
 
     def note(self, text: str) -> None:
-        """Print a line."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -99,14 +91,10 @@ class JsonLines(Listener):
         """Begin the file with the epochs done before."""
         self._path = path
         self._lines = [_line(record) for record in history]
-        self._write()
+        write_atomically(path, "".join(self._lines))
 
     def epoch(self, record: EpochRecord) -> None:
-        """Add the epoch's line."""
         self._lines.append(_line(record))
-        self._write()
-
-    def _write(self) -> None:
         write_atomically(self._path, "".join(self._lines))
 
 

@@ -90,11 +90,9 @@ class Protocol:
         for name, hint in _hints().items():
             value = read_value(hint, getattr(self, name), f"protocol {self.name}: {name}")
             object.__setattr__(self, name, value)
-        for expected, holds, names in _RANGES:
-            for name in names:
-                value = getattr(self, name)
-                if not holds(value):
-                    raise ConfigError(f"protocol {self.name}: {name} = {value!r}; give {expected}")
+            expected, holds = _RANGES.get(name, ("", None))
+            if holds is not None and not holds(value):
+                raise ConfigError(f"protocol {self.name}: {name} = {value!r}; give {expected}")
 
     @property
     def augmentation(self) -> Augmentation:
@@ -121,27 +119,27 @@ def _hints() -> dict[str, Any]:
     return get_type_hints(Protocol)
 
 
-# What a value has to be, how that is checked, and the keys that it holds for.
-_RANGES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
-    (
-        "a finite number, 0 or more",
-        lambda value: 0 <= value < math.inf,
-        ("epochs", "weight_decay", "warmup_epochs", "clip_norm", "mixup", "cutmix", "padding"),
-    ),
-    ("a number of 1 or more", lambda value: value >= 1, ("batch_size", "accumulate")),
-    (
-        "a finite number of more than 0",
-        lambda value: 0 < value < math.inf,
-        ("learning_rate", "gamma", "temperature"),
-    ),
-    ("a fraction in [0, 1)", lambda value: 0 <= value < 1, ("momentum", "label_smoothing", "ema")),
-    ("a fraction in [0, 1]", lambda value: 0 <= value <= 1, ("distillation", "erasing")),
-    (
-        "increasing numbers of epochs",
-        lambda value: all(number > 0 for number in value) and list(value) == sorted(set(value)),
-        ("milestones",),
-    ),
+_Range = tuple[str, Callable[[Any], bool]]
+_NOT_NEGATIVE: _Range = ("a finite number, 0 or more", lambda value: 0 <= value < math.inf)
+_POSITIVE: _Range = ("a finite number of more than 0", lambda value: 0 < value < math.inf)
+_AT_LEAST_ONE: _Range = ("a number of 1 or more", lambda value: value >= 1)
+_BELOW_ONE: _Range = ("a fraction in [0, 1)", lambda value: 0 <= value < 1)
+_FRACTION: _Range = ("a fraction in [0, 1]", lambda value: 0 <= value <= 1)
+_INCREASING: _Range = (
+    "increasing numbers of epochs",
+    lambda value: all(number > 0 for number in value) and list(value) == sorted(set(value)),
 )
+# What a key's value has to be, and how that is checked.
+_RANGES: dict[str, _Range] = {
+    **dict.fromkeys(
+        ("epochs", "weight_decay", "warmup_epochs", "clip_norm", "mixup", "cutmix", "padding"), _NOT_NEGATIVE
+    ),
+    **dict.fromkeys(("learning_rate", "gamma", "temperature"), _POSITIVE),
+    **dict.fromkeys(("batch_size", "accumulate"), _AT_LEAST_ONE),
+    **dict.fromkeys(("momentum", "label_smoothing", "ema"), _BELOW_ONE),
+    **dict.fromkeys(("distillation", "erasing"), _FRACTION),
+    "milestones": _INCREASING,
+}
 
 
 def _read(values: Mapping[str, Any], name: str) -> Protocol:

@@ -6,28 +6,9 @@ processes there are. PyTorch's own layer does this on accelerators only; the one
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-
-
-class _Total(torch.autograd.Function):
-    """The sum over all processes; its gradient is the sum of theirs, since every process's loss sees it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone(memory_format=torch.contiguous_format)
-        torch.distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _Total.forward(ctx, gradient)
-
-
-def _total(x: Tensor) -> Tensor:
-    return _Total.apply(x)  # type: ignore[no-any-return]
+from torch.distributed.nn.functional import all_reduce
 
 
 class _Synchronized(nn.Module):
@@ -45,24 +26,19 @@ class _Synchronized(nn.Module):
         axes = [axis for axis in range(x.ndim) if axis != 1]
         n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
         shape = [1, -1] + [1] * (x.ndim - 2)
-        mean = _total(x.sum(axes)) / n
+        mean = all_reduce(x.sum(axes)) / n
         centered = x - mean.view(shape)
-        variance = _total(centered.square().sum(axes)) / n
-        _update(layer, mean.detach(), variance.detach() * (n / (n - 1)))
+        variance = all_reduce(centered.square().sum(axes)) / n
+        if layer.running_mean is not None and layer.running_var is not None and layer.num_batches_tracked is not None:
+            layer.num_batches_tracked += 1
+            momentum = layer.momentum if layer.momentum is not None else 1.0 / float(layer.num_batches_tracked)
+            with torch.no_grad():
+                layer.running_mean.lerp_(mean, momentum)
+                layer.running_var.lerp_(variance * (n / (n - 1)), momentum)
         y: Tensor = centered * torch.rsqrt(variance + layer.eps).view(shape)
         if layer.affine:
             y = y * layer.weight.view(shape) + layer.bias.view(shape)
         return y
-
-
-def _update(layer: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor) -> None:
-    if layer.running_mean is None or layer.running_var is None or layer.num_batches_tracked is None:
-        return
-    layer.num_batches_tracked += 1
-    momentum = layer.momentum if layer.momentum is not None else 1.0 / float(layer.num_batches_tracked)
-    with torch.no_grad():
-        layer.running_mean.lerp_(mean, momentum)
-        layer.running_var.lerp_(variance, momentum)
 
 
 _KINDS: dict[type[nn.Module], type[nn.Module]] = {

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from reconv.report.facts import Curve, RunFacts
 from reconv.report.figure import Figure, Picture
-from reconv.report.numbers import ticks
 from reconv.report.page import markup
+from reconv.report.plots import Axis
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over epochs, with positions and labels of the axes' ticks; `cut_off`: some values are above the picture."""
+    """Lines over epochs, and their axes; `cut_off`: some values are above the picture."""
 
     lines: list[Line]
-    y_ticks: list[tuple[float, str]]
-    x_ticks: list[tuple[float, str]]
-    width: float
-    height: float
+    x: Axis
+    y: Axis
     cut_off: bool
 
 
@@ -46,14 +44,7 @@ def line_chart(curve: Curve, width: float = 310, height: float = 180) -> Chart:
         high = low + 2 * (most - low)
     if high == low:
         low, high = low - 0.5, high + 0.5
-    epochs = curve.epochs
-
-    def x(epoch: float) -> float:
-        return width * (epoch - 1) / max(epochs - 1, 1)
-
-    def y(value: float) -> float:
-        return height * (high - min(value, high)) / (high - low)
-
+    x, y = Axis(1, max(curve.epochs, 2), 0, width), Axis(low, high, height, 0)
     lines: list[Line] = []
     for name, line in curve.values.items():
         points = [(x(i), y(v), v) for i, v in enumerate(line, start=1) if math.isfinite(v)]
@@ -61,14 +52,7 @@ def line_chart(curve: Curve, width: float = 310, height: float = 180) -> Chart:
             path = " ".join(f"{px:.1f},{py:.1f}" for px, py, _ in points)
             label_y = _free_position(points[-1][1], [other.label_y for other in lines], height)
             lines.append(Line(name, path, *points[-1], label_y))
-    return Chart(
-        lines,
-        [(y(t), f"{t:g}") for t in ticks(low, high)],
-        [(x(t), f"{t:g}") for t in ticks(1, epochs, 6) if t == int(t)] or [(0.0, "1")],
-        width,
-        height,
-        cut_off,
-    )
+    return Chart(lines, x, y, cut_off)
 
 
 def _free_position(wanted: float, taken: list[float], height: float, line_height: float = 22) -> float:
@@ -80,12 +64,13 @@ def _free_position(wanted: float, taken: list[float], height: float, line_height
 
 DRAWING = """
 {% set colors = ["kept", "gone", "still"] %}
-<svg class="plot" viewBox="-52 -14 {{ chart.width + 302 }} {{ chart.height + 48 }}" role="img" aria-label="{{ curve.title }}">
-{% for y, text in chart.y_ticks %}
-<line class="grid" x1="0" x2="{{ chart.width }}" y1="{{ y | round(1) }}" y2="{{ y | round(1) }}"/><text x="-8" y="{{ (y + 4) | round(1) }}" text-anchor="end">{{ text }}</text>
+{% set width, height = chart.x.end, chart.y.start %}
+<svg class="plot" viewBox="-52 -14 {{ width + 302 }} {{ height + 48 }}" role="img" aria-label="{{ curve.title }}">
+{% for t in chart.y.ticks(4) %}{% set y = chart.y(t) %}
+<line class="grid" x1="0" x2="{{ width }}" y1="{{ y | round(1) }}" y2="{{ y | round(1) }}"/><text x="-8" y="{{ (y + 4) | round(1) }}" text-anchor="end">{{ "%g" | format(t) }}</text>
 {% endfor %}
-{% for x, text in chart.x_ticks %}
-<text x="{{ x | round(1) }}" y="{{ chart.height + 28 }}" text-anchor="middle">{{ text }}</text>
+{% for t in chart.x.ticks(6) if t == t | int %}
+<text x="{{ chart.x(t) | round(1) }}" y="{{ height + 28 }}" text-anchor="middle">{{ "%g" | format(t) }}</text>
 {% endfor %}
 {% for line in chart.lines %}
 <polyline class="curve {{ colors[loop.index0 % 3] }}" fill="none" style="fill:none" points="{{ line.points }}"/>
