@@ -25,8 +25,6 @@ _NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FL
 _BYTES = ("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8")
 _TEXTS = ("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
 _LITERALS = frozenset((*_NUMBERS, *_BYTES, *_TEXTS))
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_IGNORED = frozenset(("PROTO", "FRAME", "STOP"))
 _ARRAY_PARTS = {
     "numpy.core.multiarray _reconstruct": "reconstruct",
     "numpy._core.multiarray _reconstruct": "reconstruct",
@@ -60,11 +58,54 @@ class _Type:
 
 @dataclass
 class _Machine:
-    """The stack, the memo, and one method for each opcode that takes from them."""
+    """The stack, the memo of values that occur again, and what each opcode does to them."""
 
     position: int = 0
     stack: list[Any] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
+
+    def step(self, opcode: str, argument: Any) -> None:
+        push, pop = self.stack.append, self.stack.pop
+        match opcode:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case _ if opcode in _LITERALS:
+                push(argument)
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                push({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
+            case "MARK":
+                push(_MARK)
+            case "EMPTY_LIST" | "EMPTY_DICT" | "EMPTY_TUPLE":
+                push({"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}[opcode]())
+            case "LIST":
+                push(self.until_mark())
+            case "TUPLE":
+                push(tuple(self.until_mark()))
+            case "DICT":
+                push(_pairs(self.until_mark()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                push(tuple([pop() for _ in range(int(opcode[-1]))][::-1]))
+            case "APPEND" | "APPENDS":
+                items = [pop()] if opcode == "APPEND" else self.until_mark()
+                self.top(list).extend(items)
+            case "SETITEM" | "SETITEMS":
+                items = [pop(), pop()][::-1] if opcode == "SETITEM" else self.until_mark()
+                self.top(dict).update(_pairs(items))
+            case "PUT" | "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+                self.memo[len(self.memo) if opcode == "MEMOIZE" else argument] = self.stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                push(self.memo[argument])
+            case "GLOBAL":
+                push(_name(argument))
+            case "STACK_GLOBAL":
+                name, module = pop(), pop()
+                push(_name(f"{module} {name}"))
+            case "REDUCE":
+                self.reduce()
+            case "BUILD":
+                self.build()
+            case _:
+                raise ValueError(f"the operation {opcode}")
 
     def until_mark(self) -> list[Any]:
         items = []
@@ -72,99 +113,12 @@ class _Machine:
             items.append(item)
         return items[::-1]
 
-    def step(self, opcode: str, argument: Any) -> None:
-        if opcode in _LITERALS:
-            self.stack.append(argument)
-        elif opcode in _CONSTANTS:
-            self.stack.append(_CONSTANTS[opcode])
-        elif opcode not in _IGNORED:
-            method = getattr(self, f"op_{opcode.lower()}", None)
-            if method is None:
-                raise ValueError(f"the operation {opcode}")
-            method(argument)
-
-    # Containers.
-    def op_mark(self, _: Any) -> None:
-        self.stack.append(_MARK)
-
-    def op_empty_list(self, _: Any) -> None:
-        self.stack.append([])
-
-    def op_empty_dict(self, _: Any) -> None:
-        self.stack.append({})
-
-    def op_empty_tuple(self, _: Any) -> None:
-        self.stack.append(())
-
-    def op_list(self, _: Any) -> None:
-        self.stack.append(self.until_mark())
-
-    def op_tuple(self, _: Any) -> None:
-        self.stack.append(tuple(self.until_mark()))
-
-    def op_dict(self, _: Any) -> None:
-        items = self.until_mark()
-        self.stack.append(dict(zip(items[::2], items[1::2])))
-
-    def op_tuple1(self, _: Any) -> None:
-        self._tuple(1)
-
-    def op_tuple2(self, _: Any) -> None:
-        self._tuple(2)
-
-    def op_tuple3(self, _: Any) -> None:
-        self._tuple(3)
-
-    def _tuple(self, length: int) -> None:
-        items = [self.stack.pop() for _ in range(length)]
-        self.stack.append(tuple(items[::-1]))
-
-    def op_append(self, _: Any) -> None:
-        item = self.stack.pop()
-        self._top(list).append(item)
-
-    def op_appends(self, _: Any) -> None:
-        items = self.until_mark()
-        self._top(list).extend(items)
-
-    def op_setitem(self, _: Any) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._top(dict)[key] = value
-
-    def op_setitems(self, _: Any) -> None:
-        items = self.until_mark()
-        self._top(dict).update(zip(items[::2], items[1::2]))
-
-    def _top(self, kind: type) -> Any:
+    def top(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):
             raise ValueError(f"an item put into a {type(self.stack[-1]).__name__}")
         return self.stack[-1]
 
-    # The memo: values that occur again.
-    def op_put(self, key: int) -> None:
-        self.memo[key] = self.stack[-1]
-
-    op_binput = op_long_binput = op_put
-
-    def op_memoize(self, _: Any) -> None:
-        self.memo[len(self.memo)] = self.stack[-1]
-
-    def op_get(self, key: int) -> None:
-        self.stack.append(self.memo[key])
-
-    op_binget = op_long_binget = op_get
-
-    # Arrays.
-    def op_global(self, name: str) -> None:
-        if name not in _ARRAY_PARTS:
-            raise ValueError(f"the name {name.replace(' ', '.')}")
-        self.stack.append(_Name(_ARRAY_PARTS[name]))
-
-    def op_stack_global(self, _: Any) -> None:
-        name, module = self.stack.pop(), self.stack.pop()
-        self.op_global(f"{module} {name}")
-
-    def op_reduce(self, _: Any) -> None:
+    def reduce(self) -> None:
         arguments, called = self.stack.pop(), self.stack.pop()
         role = called.role if isinstance(called, _Name) else None
         if role == "reconstruct":
@@ -176,7 +130,7 @@ class _Machine:
         else:
             raise ValueError("a call other than those that build arrays of integers")
 
-    def op_build(self, _: Any) -> None:
+    def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, _Array):
             _, shape, kind, columns_first, content = state
@@ -185,6 +139,16 @@ class _Machine:
             target.value = flat.reshape(shape[::-1]).T if columns_first else flat.reshape(shape)
         elif not isinstance(target, _Type) or state[1] not in ("|", "<", "="):
             raise ValueError("a state set on something that is no array of little-endian integers")
+
+
+def _pairs(items: list[Any]) -> dict[Any, Any]:
+    return dict(zip(items[::2], items[1::2]))
+
+
+def _name(text: str) -> _Name:
+    if text not in _ARRAY_PARTS:
+        raise ValueError(f"the name {text.replace(' ', '.')}")
+    return _Name(_ARRAY_PARTS[text])
 
 
 def read_pickled(path: Path) -> dict[str, Any]:
