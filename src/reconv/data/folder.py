@@ -83,7 +83,7 @@ class FolderSplit:
         """
         pinned = device.type == "cuda"
         loader: Iterable[Any] = DataLoader(
-            _Decoder(self.root, self.names, self.side, self.resize, seed),
+            _Decoder(self, seed),
             batch_sampler=[batch.tolist() for batch in batches],
             num_workers=workers,
             prefetch_factor=4 if workers else None,
@@ -103,25 +103,22 @@ class FolderSplit:
 class _Decoder(Dataset[Any]):
     """Index -> uint8 image `[3, side, side]`, or the text of what is wrong with it."""
 
-    root: Path
-    names: tuple[str, ...]
-    side: int
-    resize: int
+    split: FolderSplit
     crop_seed: int | None
 
     def __getitem__(self, index: int) -> Tensor | str:
-        v2 = transforms()
-        path = self.root / self.names[index]
+        v2, side = transforms(), self.split.side
+        path = self.split.root / self.split.names[index]
         try:
             image = decode(path)
         except UNREADABLE as error:
             return fault_text(path, error)
         if self.crop_seed is None:
-            image = v2.functional.resize(image, [self.resize], antialias=True)
-            center: Tensor = v2.functional.center_crop(image, [self.side, self.side])
+            image = v2.functional.resize(image, [self.split.resize], antialias=True)
+            center: Tensor = v2.functional.center_crop(image, [side, side])
             return center
         with seeded(self.crop_seed, index):
-            cropped: Tensor = v2.RandomResizedCrop(self.side, antialias=True)(image)
+            cropped: Tensor = v2.RandomResizedCrop(side, antialias=True)(image)
         return cropped
 
 

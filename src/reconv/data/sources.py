@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -170,25 +171,19 @@ def _digits(options: LoadOptions) -> DataSet:
     return load_digits(options.validation, options.seed)
 
 
-def _cifar(number: int) -> Callable[[LoadOptions], DataSet]:
-    def load(options: LoadOptions) -> DataSet:
-        from reconv.data import cifar
+def _cifar(classes: int, options: LoadOptions) -> DataSet:
+    from reconv.data import cifar
 
-        kind = cifar.KINDS[number]
-        if options.download:
-            cifar.download_if_missing(kind, options.path)
-        return cifar.load_cifar(kind, options.path, options.validation, options.seed)
-
-    return load
+    kind = cifar.KINDS[classes]
+    if options.download:
+        cifar.download_if_missing(kind, options.path)
+    return cifar.load_cifar(kind, options.path, options.validation, options.seed)
 
 
-def _is_cifar(number: int) -> Callable[[Path], bool]:
-    def recognizes(path: Path) -> bool:
-        from reconv.data import cifar
+def _is_cifar(classes: int, path: Path) -> bool:
+    from reconv.data import cifar
 
-        return cifar.is_cifar(path) is cifar.KINDS[number]
-
-    return recognizes
+    return cifar.is_cifar(path) is cifar.KINDS[classes]
 
 
 def _imagenet(options: LoadOptions) -> DataSet:
@@ -206,8 +201,8 @@ def _folder(options: LoadOptions) -> DataSet:
 FOLDER = DataSource("folder", "a path: folder with train/ and val/, one folder per class", _folder)
 for _source in (
     DataSource("digits", "8x8 images of handwritten digits, of scikit-learn", _digits, (), (1, 8, 8), 10),
-    DataSource("cifar10", "32x32 photographs", _cifar(10), (), (3, 32, 32), 10, _is_cifar(10)),
-    DataSource("cifar100", "32x32 photographs", _cifar(100), (), (3, 32, 32), 100, _is_cifar(100)),
+    DataSource("cifar10", "32x32 photographs", partial(_cifar, 10), (), (3, 32, 32), 10, partial(_is_cifar, 10)),
+    DataSource("cifar100", "32x32 photographs", partial(_cifar, 100), (), (3, 32, 32), 100, partial(_is_cifar, 100)),
     DataSource("imagenet", "photographs, ILSVRC 2012", _imagenet, (), (3, 224, 224), 1000),
     FOLDER,
 ):

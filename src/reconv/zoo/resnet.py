@@ -67,11 +67,7 @@ def _conv(in_channels: int, channels: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride=2, bias=False), nn.BatchNorm2d(channels))
 
 
-SHORTCUTS: dict[str, Callable[[int, int], nn.Module]] = {
-    "average": _average,
-    "stride": _stride,
-    "conv": _conv,
-}
+SHORTCUTS: dict[str, Callable[[int, int], nn.Module]] = {"average": _average, "stride": _stride, "conv": _conv}
 
 
 class BasicBlock(nn.Module):

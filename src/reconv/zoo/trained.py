@@ -7,7 +7,6 @@ measured and how it was made. All were trained by reconv itself, by the command 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -54,7 +53,15 @@ class TrainedNet:
 @cache
 def trained_nets(folder: Path = FOLDER) -> tuple[TrainedNet, ...]:
     """The trained networks that come with reconv, by name."""
-    return tuple(_nets(folder))
+    nets = []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            nets.append(TrainedNet(weights=path.with_suffix(".safetensors"), **read_toml(path)))
+        except TypeError as error:
+            raise ArtifactError(
+                f"{path}: does not describe a trained network ({error}); install reconv again."
+            ) from None
+    return tuple(nets)
 
 
 def find_trained(model: str, data_set: str, folder: Path | None = None) -> TrainedNet | None:
@@ -71,17 +78,6 @@ def find_trained(model: str, data_set: str, folder: Path | None = None) -> Train
         return None
     key = spelling(data_set)
     return next((net for net in trained_nets(folder or FOLDER) if (net.model, net.data_set) == (name, key)), None)
-
-
-def _nets(folder: Path) -> Iterator[TrainedNet]:
-    for path in sorted(folder.glob("*.toml")):
-        values = read_toml(path)
-        try:
-            yield TrainedNet(weights=path.with_suffix(".safetensors"), **values)
-        except TypeError as error:
-            raise ArtifactError(
-                f"{path}: does not describe a trained network ({error}); install reconv again."
-            ) from None
 
 
 def write_trained(net: TrainedNet, source: PathLike) -> float:
