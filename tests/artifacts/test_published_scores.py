@@ -101,7 +101,7 @@ REFUSED = {
     "a hidden call": (
         "nucs2=[tensor(1.0)]\nnucs4=[__import__('os').system('touch pwned')]",
         2,
-        "is not a list of scores",
+        "is not a number",
     ),
     "a call in a call": ("nucs2=[tensor(open('pwned', 'w'))]", 1, "is not a number"),
     "a call as device": ("nucs2=[tensor(1.0, device=open('pwned', 'w'))]", 1, "is not a number"),
