@@ -146,7 +146,11 @@ def _check_choice(compression: Compression) -> None:
         for name, clashes, why in (
             ("budget", compression.budget is not None, "says the widths; give one of them"),
             ("limits", compression.limits != Limits(), "says the widths; give a budget, or leave them out"),
-            ("scheme", compression.scheme != "uniform", "says the widths; give a budget, or leave the scheme out"),
+            (
+                f"scheme {compression.scheme}",
+                compression.scheme != "uniform",
+                "says the widths; give a budget, or leave the scheme out",
+            ),
             ("coupled", compression.coupled, "leaves residual streams unpruned; give a budget, or leave it out"),
             ("rounds", compression.rounds > 1, "says the widths of one cut; give a budget such as macs=0.5"),
         ):

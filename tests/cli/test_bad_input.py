@@ -44,7 +44,7 @@ def _made(folder: Path) -> set[str]:
         (["--budget", "macs=half"], ["half", "macs=0.5"]),
         (["--budget", "mac=0.5"], ["mac", "macs"]),
         (["--budget", "0.5"], ["budget", "macs"]),
-        (["--budget", "macs=0.001"], ["macs=0.001", "coupled"]),
+        (["--budget", "macs=0.03"], ["macs=0.03", "coupled"]),
         (["--budget", "macs=0.5", "--prune-cfg", "1"], ["budget", "recipe 1", "one of them"]),
         (["--prune-cfg", "1"], ["resnet56 1, 2, 3"]),
         (["--model", "resnet56", "--prune-cfg", "9"], ["9", "resnet56 1, 2, 3"]),

@@ -39,7 +39,7 @@ def test_inspect_with_a_budget_says_asked_given_and_why(reconv: Call) -> None:
     text = answer.out
     assert re.search(r"MACs +40,\d{3},\d{3} -> +2\d,\d{3},\d{3}", text)
     assert re.search(r"memory +\d[\d,]+ -> +\d[\d,]+ bytes", text)
-    assert re.search(r"layer2\.0\.conv1: 32 -> 32 \(asked \d+\)  excluded \(layer2\.\*\)", text)
+    assert re.search(r"layer2\.0\.conv1: 32 -> 32 \(requested \d+\)  excluded \(layer2\.\*\)", text)
     assert "network output (classifier)" in text
     assert "residual stream" in text
 
