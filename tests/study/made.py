@@ -16,7 +16,7 @@ WHOLE_WIDTHS, CUT_WIDTHS = [16, 32, 10], [16, 8, 10]
 IMAGES = 400
 
 
-def asked(*criteria: str, **changes: Any) -> Study:
+def study_of(*criteria: str, **changes: Any) -> Study:
     """One network, these criteria, one budget, as cut, unless said otherwise."""
     settings: dict[str, Any] = {"budgets": ("macs=0.5",), "arms": ("pruned only",)} | changes
     return Study("t", (NETWORK,), (Grid(("net",), criteria, **settings),))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made import NETWORK, asked, record, stored
+from made import NETWORK, record, stored, study_of
 from PIL import Image
 
 from reconv.errors import ConfigError
@@ -38,7 +38,7 @@ def _identified(data_set: Path) -> Network:
 
 
 def test_a_folder_of_other_pictures_is_another_data_set(tmp_path: Path) -> None:
-    one, other = (_identified(_pictures(tmp_path / place / "set", shade)) for place, shade in (("a", 0), ("b", 200)))
+    one, other = (_identified(_pictures(tmp_path / folder / "set", shade)) for folder, shade in (("a", 0), ("b", 200)))
     again = _identified(_pictures(tmp_path / "c" / "set", 0))
     assert one.images == other.images
     assert one.labels == again.labels != other.labels
@@ -62,8 +62,10 @@ def test_other_names_of_the_same_are_computed_once_and_shown_each(tmp_path: Path
 
 
 def test_what_is_missing_is_missing_under_each_name() -> None:
-    study = replace(asked("l1"), arms=(Arm("mine", (Recalibrate(),)),))
-    study = replace(study, grids=(*asked("l1", arms=("recalibrated",)).grids, replace(study.grids[0], arms=("mine",))))
+    study = replace(study_of("l1"), arms=(Arm("mine", (Recalibrate(),)),))
+    study = replace(
+        study, grids=(*study_of("l1", arms=("recalibrated",)).grids, replace(study.grids[0], arms=("mine",)))
+    )
     missing = missing_of(study.cells(), [], {})
     assert [text.split(":")[0] for text in missing] == ["net, unpruned", "net, recalibrated", "net, mine"]
 
@@ -76,13 +78,13 @@ def test_arms_of_different_names_are_different_arms(one: str, other: str) -> Non
 
 def test_arms_that_a_command_line_cannot_tell_apart_are_refused() -> None:
     with pytest.raises(ConfigError, match="'my arm' and 'my-arm' differ in punctuation only"):
-        replace(asked("l1"), arms=(Arm("my arm"), Arm("my-arm")))
+        replace(study_of("l1"), arms=(Arm("my arm"), Arm("my-arm")))
     assert arm_named("papers-protocol").name == "paper's protocol"
     assert arm_named("repaired-short_fine-tune").name == "repaired, short fine-tune"
 
 
 def test_images_that_are_told_are_those_that_there_were() -> None:
-    study = asked("l1", arms=("recalibrated",))
+    study = study_of("l1", arms=("recalibrated",))
     rows = [record(cell, 0.5) for cell in study.cells()]
     assert "BatchNorm statistics of 1,000 training" in arms_of(study, rows, summarize(rows, "l1"))["recalibrated"]
     for row in rows:
@@ -100,7 +102,7 @@ def test_no_more_images_are_counted_than_there_are(tmp_path: Path, network: Netw
 
 
 def test_a_peer_is_left_out_of_budgets_that_it_does_not_know() -> None:
-    study = asked("l1", "torch-pruning:l1", budgets=("macs=0.5", "params=0.5", "macs=1000000", "cfg1"))
+    study = study_of("l1", "torch-pruning:l1", budgets=("macs=0.5", "params=0.5", "macs=1000000", "cfg1"))
     budgets = {cell.budget for cell in study.cells() if cell.criterion.startswith("torch-pruning")}
     assert budgets == {"macs=0.5"}
     assert any("torch-pruning:l1: 3 combinations left out" in text for text in study.left_out())
@@ -123,7 +125,7 @@ def test_kept_widths_are_pictured_whatever_the_scheme(tmp_path: Path) -> None:
             ),
         )
     ):
-        store = stored(asked("l1", "l2", **changes), tmp_path / str(number))
+        store = stored(study_of("l1", "l2", **changes), tmp_path / str(number))
         write_json(store.path / NETWORKS, {NETWORK.fingerprint: entry})
         facts = study_facts(store)[0]
         assert [(picture.title, picture.layers) for picture in facts.sections[0].widths] == titles

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from made import asked, stored
+from made import stored, study_of
 
 import reconv
 from reconv.cli.app import main
@@ -32,7 +32,7 @@ def test_what_cannot_be_resolved_leaves_no_trace(network: Network, tmp_path: Pat
         _study(network), arms=(Arm("mine", (Finetune("nosuch"),)),), grids=_study(network, arms=("recalibrated",)).grids
     )
     bad = replace(bad, grids=(replace(bad.grids[0], arms=("mine",)),))
-    store = stored(asked("l1"), tmp_path / "old")
+    store = stored(study_of("l1"), tmp_path / "old")
     before = store.study
     for folder in (store.path, tmp_path / "new"):
         with pytest.raises(ReconvError, match="nosuch"):
@@ -52,11 +52,11 @@ def test_a_network_for_other_classes_is_refused_first(tmp_path: Path) -> None:
 def test_a_study_without_one_result_is_an_error_that_says_why(
     budget: str, network: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*_COMMAND, "--weights", str(network.weights), "-c", "l1", "-c", "l2", "-b", budget]
-    assert main([*words, "-o", str(tmp_path / "some")]) == 0  # those of the other budget are there
-    words.remove("macs=0.5")
-    words.remove("-b")
-    assert main([*words, "-o", str(tmp_path / "s")]) == 2
+    arguments = [*_COMMAND, "--weights", str(network.weights), "-c", "l1", "-c", "l2", "-b", budget]
+    assert main([*arguments, "-o", str(tmp_path / "some")]) == 0  # those of the other budget are there
+    arguments.remove("macs=0.5")
+    arguments.remove("-b")
+    assert main([*arguments, "-o", str(tmp_path / "s")]) == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error"))
     assert "none can be computed of 2 cells" in line
     assert budget.removeprefix("cfg") in line
@@ -93,11 +93,11 @@ def test_a_file_says_weights_as_the_command_line_does(tmp_path: Path) -> None:
 
 
 def test_what_a_product_leaves_out_is_told(tmp_path: Path) -> None:
-    mixed = asked("l1", "torch-pruning:l1", schemes=("uniform", "global"))
+    mixed = study_of("l1", "torch-pruning:l1", schemes=("uniform", "global"))
     (text,) = mixed.left_out()
     assert "torch-pruning:l1: 1 combination left out, such as macs=0.5 global, pruned only: the peer" in text
     assert text in study_facts(stored(mixed, tmp_path / "s"))[0].missing
-    assert asked("l1", "torch-pruning:l1").left_out() == []
+    assert study_of("l1", "torch-pruning:l1").left_out() == []
 
 
 def test_a_study_of_which_all_is_left_out_is_refused(network: Network, tmp_path: Path) -> None:
@@ -120,26 +120,26 @@ def test_where_a_saved_model_lies_is_no_setting(tmp_path: Path, monkeypatch: pyt
     reconv.save(model, tmp_path / "base")
     shutil.copytree(tmp_path / "base", tmp_path / "elsewhere" / "other")
     monkeypatch.chdir(tmp_path)
-    places = ("base", str(tmp_path / "base"), str(tmp_path / "elsewhere" / "other"))
-    known = [identify(_study(Network("n", place, data_set="digits"))) for place in places]
-    assert len({study.cells()[1].key for study in known}) == 1
-    assert str(tmp_path) not in str(known[1].to_json())
+    folders = ("base", str(tmp_path / "base"), str(tmp_path / "elsewhere" / "other"))
+    identified = [identify(_study(Network("n", folder, data_set="digits"))) for folder in folders]
+    assert len({study.cells()[1].key for study in identified}) == 1
+    assert str(tmp_path) not in str(identified[1].to_json())
     reconv.save(reconv.load_model("resnet20", in_channels=1, shortcut="stride"), tmp_path / "stride")
     other = identify(_study(Network("n", "stride", data_set="digits")))
-    assert other.networks[0].architecture != known[0].networks[0].architecture
+    assert other.networks[0].architecture != identified[0].networks[0].architecture
 
 
 def test_a_report_made_again_keeps_the_command(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, pack = tmp_path / "s", tmp_path / "pack"
-    words = [*_COMMAND, "--weights", str(network.weights), "-c", "l1", "-o", str(folder)]
+    arguments = [*_COMMAND, "--weights", str(network.weights), "-c", "l1", "-o", str(folder)]
 
-    def call(*words: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["reconv", *words])
-        assert main(words) == 0
+    def call(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["reconv", *arguments])
+        assert main(arguments) == 0
 
-    call(*words, "--pack", str(pack))
+    call(*arguments, "--pack", str(pack))
     for again in (["report", str(folder)], ["study", "--tables", "-o", str(folder)], ["report", str(pack)]):
         call(*again)
         assert "reconv study --model resnet20 --data-set digits -b macs=0.5 --arm pruned-only" in (
@@ -151,9 +151,9 @@ def test_the_same_command_twice_computes_once(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for told in ("0 cells cached, 2 computed", "2 cells cached, 0 computed"):
+    for messages in ("0 cells cached, 2 computed", "2 cells cached, 0 computed"):
         assert main([*_COMMAND, "--weights", str(network.weights), "-c", "l1"]) == 0
-        assert told in capsys.readouterr().out
+        assert messages in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["study-resnet20"]
 
 

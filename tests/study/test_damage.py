@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import asked, record, stored
+from made import record, stored, study_of
 
 from reconv.cli.app import main
 from reconv.errors import ArtifactError
@@ -44,7 +44,7 @@ _DAMAGES: list[tuple[Damage, str]] = [
 def test_a_damaged_cell_is_named(
     damage: Damage, text: str, packed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = asked("l1", "l2")
+    study = study_of("l1", "l2")
     store = stored(study, tmp_path / "s")
     file = store.path / "cells" / f"{study.cells()[-1].key}.json"
     broken = json.loads(file.read_text())
@@ -69,7 +69,7 @@ def test_a_description_that_is_none_is_named(text: str, tmp_path: Path, capsys: 
 
 
 def test_a_cell_under_another_name_is_told_of(tmp_path: Path) -> None:
-    study = asked("l1")
+    study = study_of("l1")
     store = stored(study, tmp_path / "s")
     (store.path / "cells" / f"{'a' * 64}.json").write_text(json.dumps(record(study.cells()[0], 0.9)))
     with pytest.raises(ArtifactError, match="another cell"):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from made import asked
+from made import study_of
 
 from reconv.steps import Finetune
 from reconv.study import Arm, Grid, Network, Study, StudyLog, epochs, run_study
@@ -21,24 +21,24 @@ def _write(folder: Path, key: str, *numbers: int, more: str = "") -> None:
 
 def test_the_latest_whole_epoch_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epochs, "SECONDS", 1000)
-    cells = {cell.key: cell for cell in asked("l1", "l2", arms=("short fine-tune",)).cells() if not cell.is_unpruned}
+    cells = {cell.key: cell for cell in study_of("l1", "l2", arms=("short fine-tune",)).cells() if not cell.is_unpruned}
     one, other = cells
-    told: list[str] = []
+    messages: list[str] = []
     _write(tmp_path, one, 1)
     _write(tmp_path, "of another study", 7)
-    with watch_epochs(cells, tmp_path, told.append) as look:
+    with watch_epochs(cells, tmp_path, messages.append) as look:
         look()
-        assert told == []  # an earlier try's
+        assert messages == []  # an earlier try's
         _write(tmp_path, one, 1, 2, more='{"epoch": 3, "lo')
         _write(tmp_path, other, more='{"epoch"')
         look()
         look()
-        assert [line.strip() for line in told] == [f"{cells[one]}: epoch 2 of 2, training loss 0.5"]
+        assert [line.strip() for line in messages] == [f"{cells[one]}: epoch 2 of 2, training loss 0.5"]
         _write(tmp_path, other, 1)
         (tmp_path / one / "metrics.jsonl").unlink()
         look()
-        assert len(told) == 2
-        assert str(cells[other]) in told[1]
+        assert len(messages) == 2
+        assert str(cells[other]) in messages[1]
 
 
 class _Notes(StudyLog):

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from made import asked
+from made import study_of
 
 from reconv.errors import ConfigError, ReconvError
 from reconv.study import Cell, executors
@@ -19,24 +19,24 @@ from reconv.study.compute import ComputeOptions
 from reconv.training import Interrupted
 from reconv.training.interrupt import stop_request
 
-_CELLS = asked("l1", "l2").cells()
+_CELLS = study_of("l1", "l2").cells()
 
 
-def _sleeps(cell: Cell, place: ComputeOptions) -> dict[str, Any]:
+def _sleeps(cell: Cell, options: ComputeOptions) -> dict[str, Any]:
     """The whole network at once; any other keeps its process busy."""
     if not cell.is_unpruned:
-        assert place.folder is not None
-        (place.folder / str(os.getpid())).touch()
+        assert options.folder is not None
+        (options.folder / str(os.getpid())).touch()
         time.sleep(300)
     return {}
 
 
-def _listens(cell: Cell, place: ComputeOptions) -> dict[str, Any]:
+def _listens(cell: Cell, options: ComputeOptions) -> dict[str, Any]:
     """The whole network at once; any other notices that it is told to stop, as a training does."""
     if not cell.is_unpruned:
-        assert place.folder is not None
+        assert options.folder is not None
         with stop_request() as stop:
-            (place.folder / f"{cell.criterion} {os.getpid()}").touch()
+            (options.folder / f"{cell.criterion} {os.getpid()}").touch()
             while not stop.received:
                 time.sleep(0.05)
             raise Interrupted("kept")
@@ -72,7 +72,7 @@ def test_a_training_that_is_told_to_stop_is_followed_by_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executors, "_attempt", _listens)
-    cells = asked("l1", "l2", "spectral", "nuclear", "frobenius", "fpgm").cells()
+    cells = study_of("l1", "l2", "spectral", "nuclear", "frobenius", "fpgm").cells()
     results = executors.in_processes(cells, ComputeOptions("cpu", tmp_path), 2)
     assert next(results)[0].is_unpruned
     _wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
@@ -85,9 +85,9 @@ def test_a_training_that_is_told_to_stop_is_followed_by_no_other(
 
 
 def test_workers_may_die_as_long_as_cells_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = asked("random", seeds=10).cells()
+    cells = study_of("random", seeds=10).cells()
 
-    def one_and_dies(cells: Any, place: ComputeOptions, jobs: int) -> Any:
+    def one_and_dies(cells: Any, options: ComputeOptions, jobs: int) -> Any:
         yield cells[0], {}
         if len(cells) > 1:
             raise BrokenProcessPool
@@ -99,7 +99,7 @@ def test_workers_may_die_as_long_as_cells_are_done(monkeypatch: pytest.MonkeyPat
 def test_workers_that_only_die_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
-    def dies(cells: Any, place: ComputeOptions, jobs: int) -> Any:
+    def dies(cells: Any, options: ComputeOptions, jobs: int) -> Any:
         started.append(jobs)
         raise BrokenProcessPool
         yield
@@ -133,7 +133,7 @@ class _Ray:
         return {"CPU": 1}
 
     def remote(self, function: Any) -> Any:
-        task = SimpleNamespace(remote=lambda cell, place: cell)
+        task = SimpleNamespace(remote=lambda cell, options: cell)
         return SimpleNamespace(options=lambda **_: task)
 
     def wait(self, waiting: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
@@ -147,11 +147,11 @@ class _Ray:
 
 def test_a_cell_whose_workers_die_on_ray_is_its_own_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_ray", lambda: _Ray(_RayError("The worker died.\nThe whole log.")))
-    found = {cell.criterion: result for cell, result in executors.on_ray(_CELLS, ComputeOptions(), 1)}
-    assert isinstance(found["l1"], ReconvError)
-    assert "The worker died." in str(found["l1"])
-    assert "\n" not in str(found["l1"])
-    assert found["l2"] == found[""] == {}
+    by_criterion = {cell.criterion: result for cell, result in executors.on_ray(_CELLS, ComputeOptions(), 1)}
+    assert isinstance(by_criterion["l1"], ReconvError)
+    assert "The worker died." in str(by_criterion["l1"])
+    assert "\n" not in str(by_criterion["l1"])
+    assert by_criterion["l2"] == by_criterion[""] == {}
 
 
 def test_a_fault_of_ours_keeps_its_traceback_on_ray(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,11 +35,11 @@ def cluster() -> Iterator[Any]:
 def _own_workers() -> list[int]:
     """Ray's worker processes that descend from this one."""
     parents, names = {}, {}
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
             with contextlib.suppress(OSError, ValueError):
-                parents[int(place.name)] = int((place / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                names[int(place.name)] = (place / "cmdline").read_bytes()
+                parents[int(process.name)] = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                names[int(process.name)] = (process / "cmdline").read_bytes()
 
     def descends(pid: int) -> bool:
         return pid == os.getpid() or (pid in parents and descends(parents[pid]))

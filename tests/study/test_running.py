@@ -63,10 +63,10 @@ def test_a_grown_study_computes_only_what_is_new(study: Study, finished: Store, 
 
 
 def test_sharing_work_does_not_change_results(study: Study, finished: Store) -> None:
-    known = finished.records()
+    identified = finished.records()
     for cell in identify(study).cells()[:-4:-1]:
         _context.cache_clear()
-        assert compute(cell)["outcome"] == known[cell.key]["outcome"]
+        assert compute(cell)["outcome"] == identified[cell.key]["outcome"]
 
 
 @pytest.mark.slow
@@ -84,9 +84,9 @@ def test_what_cannot_be_is_told_and_the_rest_goes_on(study: Study, tmp_path: Pat
 
 
 def test_files_that_are_not_the_studys_are_refused(network: Network) -> None:
-    known = identify(_one(network)).networks[0]
+    identified = identify(_one(network)).networks[0]
     with pytest.raises(ReconvError, match="not those of the study"):
-        compute(Cell(replace(known, fingerprint="0" * 64)))
+        compute(Cell(replace(identified, fingerprint="0" * 64)))
 
 
 def test_ctrl_c_says_the_same_command(
@@ -96,11 +96,11 @@ def test_ctrl_c_says_the_same_command(
     from reconv.cli.app import main
 
     monkeypatch.setattr(study_out, "Lines", lambda: _StopAfter(1))
-    words = ["study", "--model", "resnet20", "--weights", str(network.weights), "--data-set", "digits", "-c", "l1"]
-    assert main([*words, "--save-path", str(tmp_path / "s")]) == 130
-    told = capsys.readouterr().err
-    assert f"--save-path {tmp_path / 's'}" in told
-    assert "--resume" not in told
+    arguments = ["study", "--model", "resnet20", "--weights", str(network.weights), "--data-set", "digits", "-c", "l1"]
+    assert main([*arguments, "--save-path", str(tmp_path / "s")]) == 130
+    messages = capsys.readouterr().err
+    assert f"--save-path {tmp_path / 's'}" in messages
+    assert "--resume" not in messages
 
 
 def test_a_folder_of_something_else_is_refused(study: Study, tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_every_arm(arm: str, network: Network) -> None:
     short = Finetune("digits-finetune", 1)
     steps = tuple(short if isinstance(step, Finetune) else step for step in ARMS[arm].after)
     changed = replace(ARMS[arm], images=32, after=steps)
-    known = identify(_one(network))
+    identified = identify(_one(network))
     criterion = "activation" if arm == "repaired" else "nuclear"
-    cell = Cell(known.networks[0], criterion, "macs=0.5", "allocated", changed)
+    cell = Cell(identified.networks[0], criterion, "macs=0.5", "allocated", changed)
     outcome = compute(cell)["outcome"]
     assert outcome["macs"][1] <= 0.5 * outcome["macs"][0]
     assert len(outcome["history"]) == (1 if changed.training else 0)
@@ -142,9 +142,11 @@ def test_every_arm(arm: str, network: Network) -> None:
 @pytest.mark.slow
 def test_the_peer_meets_the_budget_by_our_count(network: Network) -> None:
     pytest.importorskip("torch_pruning")
-    known = identify(_one(network))
+    identified = identify(_one(network))
     for criterion in ("torch-pruning:l1", "torch-pruning:random"):
-        outcome = compute(Cell(known.networks[0], criterion, "macs=0.5", "uniform", ARMS["pruned only"]))["outcome"]
+        outcome = compute(Cell(identified.networks[0], criterion, "macs=0.5", "uniform", ARMS["pruned only"]))[
+            "outcome"
+        ]
         assert outcome["macs"][1] <= 0.5 * outcome["macs"][0]
         assert outcome["images"] == 360
 
@@ -177,11 +179,11 @@ def test_all_that_was_done_without_training_stands_in_one_table(finished: Store)
     (title, entries), *others = first.rows
     assert (title, others, first.columns) == ("−50 % MACs, uniform", [], ("l1", "random"))
     for criterion, entry in zip(first.columns, entries, strict=True):
-        found = {row["arm"]: [] for row in tidy(records)}
+        result = {row["arm"]: [] for row in tidy(records)}
         for row in tidy(records):
             if row["criterion"] == criterion:
-                found[row["arm"]].append(100 * row["accuracy"])
-        means = [sum(found[arm]) / len(found[arm]) for arm in ("pruned only", "recalibrated")]
+                result[row["arm"]].append(100 * row["accuracy"])
+        means = [sum(result[arm]) / len(result[arm]) for arm in ("pruned only", "recalibrated")]
         assert [float(text) for text in entry.text.split(" / ")] == pytest.approx(means, abs=0.051)
 
 
@@ -212,30 +214,30 @@ def test_a_latency_is_known_by_the_device_whatever_it_was_called(
     monkeypatch.setattr(measures, "_SECONDS", 0.01)
     device = str(device_named("auto"))
     timed, grid = replace(study, latency=True), replace(study.grids[0], criteria=("l1",), arms=("pruned only",))
-    found = []
+    result = []
     for name in (device, "auto"):
         run_study(replace(timed, grids=(grid,)), tmp_path, device=name)
-        found.append(Store(tmp_path).read(measures.LATENCY))
-    assert found[0] == found[1]
-    assert [entry["device"] for entry in found[0].values()] == [device_named("auto").type]
+        result.append(Store(tmp_path).read(measures.LATENCY))
+    assert result[0] == result[1]
+    assert [entry["device"] for entry in result[0].values()] == [device_named("auto").type]
 
 
 def test_random_weights_are_told(study: Study, tmp_path: Path) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     progress = StudyLog()
-    progress.note = told.append  # type: ignore[method-assign]
+    progress.note = messages.append  # type: ignore[method-assign]
     untrained = replace(study.networks[0], weights=None)
     grid = replace(study.grids[0], criteria=("l1",), arms=("pruned only",))
     for network in (study.networks[0], untrained):
-        run_study(replace(study, networks=(network,), grids=(grid,)), tmp_path / str(len(told)), log=progress)
-    assert len(told) == 1
-    assert "random" in told[0]
+        run_study(replace(study, networks=(network,), grids=(grid,)), tmp_path / str(len(messages)), log=progress)
+    assert len(messages) == 1
+    assert "random" in messages[0]
 
 
 def test_the_report_says_what_a_reviewer_asks_for(finished: Store) -> None:
     facts, _, _ = study_facts(finished)
-    asked = {"base accuracy", "MACs", "split", "seeds", "intervals", "within noise", "model selection"}
-    assert asked <= set(facts.review)
+    required = {"base accuracy", "MACs", "split", "seeds", "intervals", "within noise", "model selection"}
+    assert required <= set(facts.review)
     assert "test" in facts.review["split"]
     assert facts.sections[0].agreement is not None
     assert facts.sections[0].agreement.values[0][0] == pytest.approx(1)
@@ -246,8 +248,8 @@ def test_the_command_writes_tables_and_report(
 ) -> None:
     from reconv.cli.app import main
 
-    words: list[Any] = ["study", "--model", "resnet20", "--weights", network.weights, "--data-set", "digits"]
-    words += [
+    arguments: list[Any] = ["study", "--model", "resnet20", "--weights", network.weights, "--data-set", "digits"]
+    arguments += [
         "-c",
         "nuc",
         "-c",
@@ -260,7 +262,7 @@ def test_the_command_writes_tables_and_report(
         "--save-path",
         tmp_path / "s",
     ]
-    assert main([*map(str, words), "--pack", str(tmp_path / "packed")]) == 0
+    assert main([*map(str, arguments), "--pack", str(tmp_path / "packed")]) == 0
     out = capsys.readouterr().out
     for text in ("pruned only: pruned weights; 1 seed", "base accuracy", "within noise", "report"):
         assert text in out
@@ -323,7 +325,7 @@ def test_a_network_by_name_starts_where_a_run_starts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "text"),
+    ("arguments", "text"),
     [
         (["study"], "TOML file"),
         (["study", "missing.toml"], "missing.toml"),
@@ -340,10 +342,10 @@ def test_a_network_by_name_starts_where_a_run_starts() -> None:
         (["compare", "resnet20", "resnet57", "-d", "digits"], "resnet57"),
     ],
 )
-def test_bad_words_are_one_line(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_words_are_one_line(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     from reconv.cli.app import main
 
-    assert main(words) == 2
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert len(told) == 1
-    assert text in told[0]
+    assert main(arguments) == 2
+    messages = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(messages) == 1
+    assert text in messages[0]

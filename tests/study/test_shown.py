@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import CUT_WIDTHS, NETWORK, WHOLE_WIDTHS, accuracy_by_seed, asked, record, stored
+from made import CUT_WIDTHS, NETWORK, WHOLE_WIDTHS, accuracy_by_seed, record, stored, study_of
 
 from reconv.errors import ReconvError
 from reconv.files import write_json
@@ -35,7 +35,7 @@ def _renamed(study: Study) -> Study:
 
 def test_other_names_lose_no_cell(tmp_path: Path) -> None:
     study = replace(
-        asked("l1", "l2"), arms=(MINE,), grids=(Grid(("net",), ("l1", "l2"), ("macs=0.5",), arms=("mine",)),)
+        study_of("l1", "l2"), arms=(MINE,), grids=(Grid(("net",), ("l1", "l2"), ("macs=0.5",), arms=("mine",)),)
     )
     store = stored(study, tmp_path / "s")
     store.begin(_renamed(study).to_json())
@@ -50,7 +50,7 @@ def test_other_names_lose_no_cell(tmp_path: Path) -> None:
     "change", [{"fingerprint": "0" * 64}, {"labels": "0" * 64}, {"arguments": {"shortcut": "conv"}}]
 )
 def test_results_of_another_network_or_data_set_are_not_shown(change: dict[str, Any]) -> None:
-    study = asked("l1")
+    study = study_of("l1")
     records = {cell.key: record(cell, 0.5) for cell in study.cells()}
     other = replace(study, networks=(replace(NETWORK, **change),))
     assert current(records, other.cells()) == []
@@ -58,7 +58,7 @@ def test_results_of_another_network_or_data_set_are_not_shown(change: dict[str, 
 
 @pytest.mark.parametrize("criterion", ["bn_scale", "random"])  # before and after the reference by name
 def test_seeds_are_paired_whatever_the_order_of_records(criterion: str) -> None:
-    study = asked(criterion, "l1", arms=("recalibrated",), seeds=3)
+    study = study_of(criterion, "l1", arms=("recalibrated",), seeds=3)
     rows = [record(cell, accuracy_by_seed(cell)) for cell in study.cells()]
     for order in (rows, rows[::-1]):
         line = next(line for line in summarize(order, "l1").lines if line.criterion == criterion)
@@ -68,12 +68,12 @@ def test_seeds_are_paired_whatever_the_order_of_records(criterion: str) -> None:
 
 
 def test_rows_go_by_the_number_of_the_seed() -> None:
-    rows = tidy([record(cell, 0.5) for cell in asked("random", seeds=11).cells()])
+    rows = tidy([record(cell, 0.5) for cell in study_of("random", seeds=11).cells()])
     assert [row["seed"] for row in rows if row["criterion"]] == list(range(11))
 
 
 def test_kept_channels_are_shares_of_the_whole_networks(tmp_path: Path) -> None:
-    store = stored(asked("l1", schemes=("uniform", "allocated"), budgets=("macs=0.5", "macs=0.55")), tmp_path / "s")
+    store = stored(study_of("l1", schemes=("uniform", "allocated"), budgets=("macs=0.5", "macs=0.55")), tmp_path / "s")
     entry = {"layers": ["a", "b", "fc"], "cut": ["a", "b"], "criteria": [], "tau": []}
     write_json(store.path / NETWORKS, {NETWORK.fingerprint: entry})
     (picture,) = study_facts(store)[0].sections[0].widths
@@ -91,7 +91,7 @@ def test_every_criterion_has_a_marker_of_its_own() -> None:
 
 
 def test_a_peer_looks_like_what_it_imitates_but_hollow(tmp_path: Path) -> None:
-    store = stored(asked("l1", "torch-pruning:l1", budgets=("macs=0.5", "macs=0.6")), tmp_path / "s")
+    store = stored(study_of("l1", "torch-pruning:l1", budgets=("macs=0.5", "macs=0.6")), tmp_path / "s")
     facts = study_facts(store)[0]
     series = {row.name: row for row in facts.sections[0].plots[0].series}
     ours, peers = series["l1"], series["torch-pruning:l1"]
@@ -111,15 +111,15 @@ def _entry(seconds: float, **device: str) -> dict[str, Any]:
 
 
 def test_latency_is_shown_of_the_device_that_it_was_measured_on(tmp_path: Path) -> None:
-    store = stored(asked("l1", "l2"), tmp_path / "s")
+    store = stored(study_of("l1", "l2"), tmp_path / "s")
     of_cpu = {latency_key(NETWORK, CUT_WIDTHS, "cpu"): _entry(0.5)}  # the first ones named no device
     of_gpu = {latency_key(NETWORK, CUT_WIDTHS, "cuda"): _entry(0.8, device="cuda")}
-    for known, shown in (
+    for latencies, shown in (
         (of_cpu, {"EPYC": 50.0}),
         (of_gpu, {"H100": 80.0}),
         (of_cpu | of_gpu, {"EPYC": 50, "H100": 80}),
     ):
-        write_json(store.path / LATENCY, known)
+        write_json(store.path / LATENCY, latencies)
         plots = study_facts(store)[0].sections[0].speed
         assert len(plots) == len(shown)
         for plot, (machine, share) in zip(plots, shown.items(), strict=True):
@@ -128,16 +128,16 @@ def test_latency_is_shown_of_the_device_that_it_was_measured_on(tmp_path: Path) 
 
 
 def test_as_cut_is_timed_only_where_nothing_else_is(tmp_path: Path) -> None:
-    known = {latency_key(NETWORK, CUT_WIDTHS, "cpu"): _entry(0.5)}
+    latencies = {latency_key(NETWORK, CUT_WIDTHS, "cpu"): _entry(0.5)}
     for arms in (("pruned only",), ("pruned only", "recalibrated")):
-        store = stored(asked("l1", "l2", arms=arms), tmp_path / arms[-1])
-        write_json(store.path / LATENCY, known)
+        store = stored(study_of("l1", "l2", arms=arms), tmp_path / arms[-1])
+        write_json(store.path / LATENCY, latencies)
         assert [plot.title.split(";")[0] for plot in study_facts(store)[0].sections[0].speed] == [arms[-1]]
 
 
 def test_pictures_and_a_runs_series_come_in_the_same_order(tmp_path: Path) -> None:
     arms, schemes = ("repaired", "pruned only"), ("allocated", "uniform")
-    store = stored(asked("l1", "l2", arms=arms, schemes=schemes), tmp_path / "s")
+    store = stored(study_of("l1", "l2", arms=arms, schemes=schemes), tmp_path / "s")
     titles = [plot.title for plot in study_facts(store)[0].sections[0].plots]
     assert titles == [panel_title(Setting("", arm, scheme, "")) for arm in arms[::-1] for scheme in schemes[::-1]]
     assert titles == [series.name for series in points_of_network(store, NETWORK.fingerprint)]
@@ -160,14 +160,14 @@ def test_a_difference_is_called_alike_everywhere() -> None:
 def test_random_is_random_whoever_draws() -> None:
     cells = [Cell(NETWORK, name, "macs=0.5", "uniform") for name in ("random", "torch-pruning:random", "l1")]
     assert [cell.is_random for cell in cells] == [True, True, False]
-    study = asked("torch-pruning:random", random_seeds=3)
+    study = study_of("torch-pruning:random", random_seeds=3)
     records = [record(cell, 0.5) for cell in study.cells()]
     assert arms_of(study, records, summarize(records, "l1")) == {"pruned only": "pruned weights; random scores 3 seeds"}
 
 
 @pytest.mark.parametrize("criterion", ["l1", "random"])
 def test_one_cell_has_its_table_though_no_picture(criterion: str, tmp_path: Path) -> None:
-    facts = study_facts(stored(asked(criterion), tmp_path / "s"))[0]
+    facts = study_facts(stored(study_of(criterion), tmp_path / "s"))[0]
     (section,) = facts.sections
     assert not section.plots
     assert [entry.text for _, entries in section.tables[-1].rows for entry in entries] == ["80.00"]
@@ -175,16 +175,16 @@ def test_one_cell_has_its_table_though_no_picture(criterion: str, tmp_path: Path
 
 
 def test_a_reference_that_is_not_there_is_told(tmp_path: Path) -> None:
-    facts = study_facts(stored(asked("nuclear", "fpgm"), tmp_path / "s"))[0]
+    facts = study_facts(stored(study_of("nuclear", "fpgm"), tmp_path / "s"))[0]
     assert "l1, the reference, is not among" in facts.review["within noise"]
     assert "--reference" in facts.review["within noise"]
     assert not any("l1" in table.caption for table in facts.sections[0].tables)
-    together = study_facts(stored(asked("nuclear", "l1"), tmp_path / "t"))[0]
+    together = study_facts(stored(study_of("nuclear", "l1"), tmp_path / "t"))[0]
     assert together.review["within noise"] == "1 of 1 differences to l1"
 
 
 def test_kept_channels_are_pictured_of_the_budget_nearest_to_half_of_the_macs(tmp_path: Path) -> None:
-    study = asked("l1", schemes=("global", "allocated"), budgets=("macs=0.2", "macs=0.35", "params=0.9"))
+    study = study_of("l1", schemes=("global", "allocated"), budgets=("macs=0.2", "macs=0.35", "params=0.9"))
     store = stored(study, tmp_path / "s")
     for cell in study.cells():
         row = record(cell, 0.5)
@@ -198,7 +198,7 @@ def test_kept_channels_are_pictured_of_the_budget_nearest_to_half_of_the_macs(tm
 
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_pictures_say_whose_images_they_are_of(split: str, tmp_path: Path) -> None:
-    store = stored(replace(asked("l1", "l2"), split=split), tmp_path / "s")
+    store = stored(replace(study_of("l1", "l2"), split=split), tmp_path / "s")
     write_json(store.path / LATENCY, {latency_key(NETWORK, CUT_WIDTHS, "cpu"): _entry(0.5)})
     (section,) = study_facts(store)[0].sections
     assert len({plot.y_label for plot in (*section.plots, *section.speed)}) == 1
@@ -207,7 +207,7 @@ def test_pictures_say_whose_images_they_are_of(split: str, tmp_path: Path) -> No
 
 
 def test_points_of_other_images_are_not_drawn_among_a_runs(tmp_path: Path) -> None:
-    store = stored(replace(asked("l1", "l2"), split="validation"), tmp_path / "s")
+    store = stored(replace(study_of("l1", "l2"), split="validation"), tmp_path / "s")
     with pytest.raises(ReconvError, match="validation images"):
         points_of_network(store, NETWORK.fingerprint)
 
@@ -220,12 +220,12 @@ def test_epochs_are_counted_in_words() -> None:
 
 def test_seeds_that_are_not_the_same_are_no_pairs() -> None:
     def interval_with(seeds: range) -> Interval:
-        cells = asked("l2", "l1", arms=("recalibrated",), seeds=9).cells()
+        cells = study_of("l2", "l1", arms=("recalibrated",), seeds=9).cells()
         rows = [record(cell, 0.9 - 0.1 * (cell.seed % 3)) for cell in cells if cell.criterion == "l1" and cell.seed < 3]
         rows += [record(c, 0.9 - 0.1 * (c.seed % 3)) for c in cells if c.criterion == "l2" and c.seed in seeds]
-        found = next(line for line in summarize(rows, "l1").lines if line.criterion == "l2").difference
-        assert found is not None
-        return found
+        result = next(line for line in summarize(rows, "l1").lines if line.criterion == "l2").difference
+        assert result is not None
+        return result
 
     assert interval_with(range(3)) == Interval(0, 0, 0)
     others = interval_with(range(3, 6))  # right on the same images, but seeds of their own
@@ -250,7 +250,7 @@ def test_findings_name_every_criterion_best_first_and_none_that_was_not_tried() 
             ("recalibrated", "nuclear"): _BETTER,
         }
     )
-    claim, lead, *texts = findings(summary, asked("l1"))
+    claim, lead, *texts = findings(summary, study_of("l1"))
     assert claim == (
         "In 2 of 2 combinations of network and arm, the paper's norm that was tried (nuclear) beats L1 beyond noise."
     )
@@ -260,25 +260,25 @@ def test_findings_name_every_criterion_best_first_and_none_that_was_not_tried() 
         "net, recalibrated: nuclear +2.00 [+1.00, +3.00] above l1; "
         "mine +0.10 [−6.00, +6.00] within noise of l1; random −4.00 [−5.00, −3.00] below l1.",
     ]
-    other = findings(summary, replace(asked("l2"), reference="l2"))
+    other = findings(summary, replace(study_of("l2"), reference="l2"))
     assert [text.replace(" l2", " l1") for text in other] == [
         lead,
         *texts,
     ]  # the paper's claim is about l1
-    assert len(findings(_pooled({("repaired", "l2"): _BETTER}), asked("l1"))) == 2
+    assert len(findings(_pooled({("repaired", "l2"): _BETTER}), study_of("l1"))) == 2
 
 
 def test_the_papers_claim_is_counted() -> None:
     arms = {"a": (_BETTER, _BETTER), "b": (_BETTER, _WORSE), "c": (_NOISE, _WORSE)}
     rows = {(arm, name): row for arm, pair in arms.items() for name, row in zip(("spectral", "nuclear"), pair)}
-    assert findings(_pooled(rows), asked("l1"))[0] == (
+    assert findings(_pooled(rows), study_of("l1"))[0] == (
         "In 1 of 3 combinations of network and arm, each of the paper's norms that were tried there (spectral and "
         "nuclear) beats L1 beyond noise; in 1 some do, in 1 none does."
     )
 
 
 @pytest.mark.parametrize(
-    ("budgets", "told"),
+    ("budgets", "messages"),
     [
         ((), ""),
         (("macs=0.5",), ", and are not corrected for 1 comparison"),
@@ -288,15 +288,15 @@ def test_the_papers_claim_is_counted() -> None:
         ),
     ],
 )
-def test_what_chance_would_bring_is_told(budgets: tuple[str, ...], told: str) -> None:
-    study = asked("l1", "l2", budgets=budgets) if budgets else asked("l1")
+def test_what_chance_would_bring_is_told(budgets: tuple[str, ...], messages: str) -> None:
+    study = study_of("l1", "l2", budgets=budgets) if budgets else study_of("l1")
     records = [record(cell, 0.5) for cell in study.cells()]
-    words = review_of(study, records, summarize(records, "l1"))["intervals"]
-    assert words.endswith("other trained networks or data sets" + told)
+    arguments = review_of(study, records, summarize(records, "l1"))["intervals"]
+    assert arguments.endswith("other trained networks or data sets" + messages)
 
 
 def test_an_arm_is_told_with_its_epochs_and_seeds() -> None:
-    study = asked("l1", "random", arms=("short fine-tune", "pruned only"), seeds=2, random_seeds=3)
+    study = study_of("l1", "random", arms=("short fine-tune", "pruned only"), seeds=2, random_seeds=3)
     records = [record(cell, 0.5) for cell in study.cells()]
     assert arms_of(study, records, summarize(records, "l1")) == {
         "pruned only": "pruned weights; 1 seed, random scores 3 seeds",
@@ -310,7 +310,7 @@ def test_panels_of_one_budget_are_pictured_only_where_no_other_has_more(tmp_path
             Grid(("net",), ("l1", "l2"), ("macs=0.5", *budgets), arms=("pruned only",)),
             Grid(("net",), ("l1", "l2"), ("macs=0.5",), arms=("repaired",)),
         )
-        store = stored(replace(asked("l1"), grids=grids), tmp_path / str(len(budgets)))
+        store = stored(replace(study_of("l1"), grids=grids), tmp_path / str(len(budgets)))
         plots = study_facts(store)[0].sections[0].plots
         assert [plot.title.split(";")[0] for plot in plots] == titles
 
@@ -321,23 +321,23 @@ def test_every_line_stands_beside_the_control_of_its_own_setting(tmp_path: Path)
         Grid(("net",), ("l1", "l2"), ("macs=0.5", "macs=0.6"), arms=("pruned only", "recalibrated")),
         Grid(("net",), ("l1",), ("macs=0.5",), arms=("control",), seeds=2),
     )
-    study = replace(asked("l1"), grids=grids, arms=(control,))
+    study = replace(study_of("l1"), grids=grids, arms=(control,))
     accuracies = {"unpruned": 0.95, "pruned only": 0.5, "recalibrated": 0.9, "control": 0.8}
     store = stored(study, tmp_path / "s", lambda cell: accuracies[cell.arm.name])
     facts, summary, _ = study_facts(store)
-    found = {(row.setting.budget, row.setting.arm, row.criterion): row for row in summary.controls}
-    assert set(found) == {("macs=0.5", arm, name) for arm in ("pruned only", "recalibrated") for name in ("l1", "l2")}
-    for (_, arm, _), row in found.items():
+    result = {(row.setting.budget, row.setting.arm, row.criterion): row for row in summary.controls}
+    assert set(result) == {("macs=0.5", arm, name) for arm in ("pruned only", "recalibrated") for name in ("l1", "l2")}
+    for (_, arm, _), row in result.items():
         assert (row.arm, row.accuracy.value) == ("control", pytest.approx(0.8))
         assert row.difference.value == pytest.approx(accuracies[arm] - 0.8)
         # All are right on the first images: between the two, every image is one way or the other.
         assert row.difference.low < row.difference.value < row.difference.high
         assert row.difference.excludes_zero
-    told = facts.findings[-1]
-    assert told.startswith(
+    messages = facts.findings[-1]
+    assert messages.startswith(
         "net, −50 % MACs, uniform, the control: control comes to 80.00 %; against it, l1 pruned only −30.00 ["
     )
-    assert "recalibrated +10.00 [" in told
+    assert "recalibrated +10.00 [" in messages
     table = next(table for table in facts.sections[0].tables if "difference to control" in table.title)
     assert (table.columns, [name for name, _ in table.rows]) == (("pruned only", "recalibrated"), ["l1", "l2"])
     assert [entry.kind for entry in table.rows[0][1]] == ["worse", "better"]
@@ -351,7 +351,7 @@ def test_a_line_stands_beside_its_own_criterions_control_if_there_is_one(tmp_pat
     )
     by_name = {"l1": 0.8, "l2": 0.7, "fpgm": 0.0, "": 0.9}
     store = stored(
-        replace(asked("l1"), grids=grids, arms=(control,)),
+        replace(study_of("l1"), grids=grids, arms=(control,)),
         tmp_path / "s",
         lambda cell: by_name[cell.criterion] if cell.arm is control or cell.is_unpruned else 0.5,
     )
@@ -364,14 +364,14 @@ def test_a_line_stands_beside_its_own_criterions_control_if_there_is_one(tmp_pat
 
 
 def test_without_a_control_none_is_told_of(tmp_path: Path) -> None:
-    facts, summary, _ = study_facts(stored(asked("l1", "l2"), tmp_path / "s"))
+    facts, summary, _ = study_facts(stored(study_of("l1", "l2"), tmp_path / "s"))
     assert summary.controls == ()
     assert not any("control" in text for text in facts.findings)
 
 
 def test_a_claim_is_pictured_arm_by_arm_with_the_table_s_numbers(tmp_path: Path) -> None:
     by_name = {"l1": 0.7, "l2": 0.65, "nuclear": 0.75, "": 0.9}
-    study = asked("l1", "nuclear", "l2", arms=("pruned only", "recalibrated"))
+    study = study_of("l1", "nuclear", "l2", arms=("pruned only", "recalibrated"))
     (claim,) = study_facts(stored(study, tmp_path / "s", lambda cell: by_name[cell.criterion]))[0].claims
     assert tuple(picture.title for picture in claim.pictures) == claim.table.columns == ("pruned only", "recalibrated")
     for picture in claim.pictures:

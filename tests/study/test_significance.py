@@ -15,18 +15,18 @@ _C = _RNG.random(2000) < 0.9
 
 
 def test_an_accuracys_interval_is_the_binomials() -> None:
-    found = Replicates({"a": _A}).accuracy(["a"])
+    result = Replicates({"a": _A}).accuracy(["a"])
     p = _A.mean()
     expected = 1.96 * np.sqrt(p * (1 - p) / len(_A))
-    assert found.value == pytest.approx(p)
-    assert (found.high - found.low) / 2 == pytest.approx(expected, rel=0.1)
+    assert result.value == pytest.approx(p)
+    assert (result.high - result.low) / 2 == pytest.approx(expected, rel=0.1)
 
 
 def test_a_difference_to_oneself_is_nothing() -> None:
     replicates = Replicates({"a": _A, "again": _A.copy()})
-    found = interval(*replicates.difference(["a"], ["again"]))
-    assert (found.value, found.low, found.high) == (0, 0, 0)
-    assert not found.excludes_zero
+    result = interval(*replicates.difference(["a"], ["again"]))
+    assert (result.value, result.low, result.high) == (0, 0, 0)
+    assert not result.excludes_zero
 
 
 def test_pairing_by_images_narrows_the_interval() -> None:
@@ -52,8 +52,8 @@ def test_seeds_widen_the_interval() -> None:
     several = replicates.accuracy(["low", "high"])
     assert several.high - several.low > 2 * (one.high - one.low)
     # Seeds that both sides have are drawn together, so they cancel.
-    found = interval(*replicates.difference(["low", "high"], ["low", "high"]))
-    assert (found.low, found.high) == (0, 0)
+    result = interval(*replicates.difference(["low", "high"], ["low", "high"]))
+    assert (result.low, result.high) == (0, 0)
 
 
 def test_a_mean_of_differences_that_were_resampled_together() -> None:

@@ -53,8 +53,8 @@ def test_sigterm_says_how_to_go_on(
     monkeypatch.setattr(study_out, "Lines", _Terminates)
     before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("SIGTERM was left to others"))
     try:
-        words = ["study", "--model", "resnet20", "--weights", str(network.weights), "-d", "digits", "-c", "l1"]
-        assert main([*words, "--save-path", str(tmp_path / "s")]) == 130
+        arguments = ["study", "--model", "resnet20", "--weights", str(network.weights), "-d", "digits", "-c", "l1"]
+        assert main([*arguments, "--save-path", str(tmp_path / "s")]) == 130
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     finally:
         signal.signal(signal.SIGTERM, before)
