@@ -65,7 +65,7 @@ def _made(folder: Path) -> set[str]:
         (["--resume"], ["--save-path"]),
         (["--data-set", "CIFAR10", "--data-root", "."], ["cifar10"]),
         (["--data-set", "imagenet", "--data-root", "."], ["imagenet", "train"]),
-        (["--scores", "s.safetensors"], ["scores", "--weights"]),
+        (["--scores", "s.safetensors"], ["scores", "give weights"]),
         (["--set", "epoch=3"], ["epoch", "epochs"]),
         (["--set", "schedule=linear"], ["schedule", "cosine"]),
         (["--base-set", "epochs"], ["--base-set", "epochs", "name=value"]),
