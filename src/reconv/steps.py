@@ -103,17 +103,19 @@ class Repair(Step):
 
     Args:
         images: number of calibration images of its own; None: as many as for criteria.
+        ridge: of the least squares, relative to the mean squared input of a layer.
 
     Example:
         >>> import reconv
         >>> reconv.Compression(after=(reconv.Repair(images=500),)).after
-        (Repair(images=500),)
+        (Repair(images=500, ridge=0.0001),)
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"images"})
     in_each_round: ClassVar[bool] = True
 
     images: int | None = None
+    ridge: float = 1e-4
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 2:
@@ -125,7 +127,8 @@ class Repair(Step):
         from reconv.report.numbers import counted
 
         with context.log.stage("repair") as stage:
-            images, settings = context.calibration.images(self.images), Settings(seed=context.seed)
+            images = context.calibration.images(self.images)
+            settings = Settings(seed=context.seed, ridge=self.ridge)
             reference = plan.graph.model
             model, report = repair_with_report(model, plan=plan, reference=reference, images=images, settings=settings)
             source = f"{len(images):,} {context.calibration}, labels unread"
