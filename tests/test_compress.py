@@ -56,7 +56,7 @@ def own() -> Own:
 
 
 def _digits(number: int = 200) -> tuple[Tensor, Tensor]:
-    images, labels = next(load_data("digits").train.stream([torch.arange(number)], torch.device("cpu")))
+    images, labels = next(load_data("digits").train.stream([torch.arange(number)]))
     return images.float() / 8 - 1, labels
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from reconv.data import Augmentation, DataWarning, FolderSplit, TrainingBatches, calibration_images, load_data
+from reconv.data import Augmentation, DataWarning, FolderSplit, Reading, TrainingBatches, calibration_images, load_data
 from reconv.data import folder as folder_module
 from reconv.errors import DataError, UnknownNameError
 from reconv.provenance import Normalization, Provenance, attach
@@ -40,7 +40,7 @@ def test_images_come_with_their_labels(tmp_path: Path) -> None:
     assert (len(data.train), len(data.validation), len(data.test)) == (15, 3, 18)
     assert data.validation.labels.tolist() == [0, 1, 2]
     for split in (data.train, data.validation, data.test):
-        for images, _ in split.stream([torch.arange(len(split))], torch.device("cpu")):
+        for images, _ in split.stream([torch.arange(len(split))]):
             assert images.shape == (len(split), 3, 16, 16)
             assert images.dtype == torch.uint8
             # Blue is channel 2 and label 0.
@@ -74,7 +74,7 @@ def test_random_crops_depend_on_the_seed_alone(tmp_path: Path) -> None:
     parts = list(torch.arange(18).split(6))
 
     def read(seed: int | None, workers: int = 0) -> torch.Tensor:
-        return torch.cat([images for images, _ in split.stream(parts, torch.device("cpu"), seed=seed, workers=workers)])
+        return torch.cat([images for images, _ in split.stream(parts, Reading(seed=seed, workers=workers))])
 
     assert torch.equal(read(1), read(1, workers=2))
     assert not torch.equal(read(1), read(2))
@@ -174,7 +174,7 @@ def test_an_image_that_goes_bad_later_is_named(tmp_path: Path, workers: int) -> 
     split = load_data(str(tree(tmp_path)), image_size=16).test
     (tmp_path / "val" / "red" / "0.jpg").write_bytes(b"gone")
     with pytest.raises(DataError, match=r"red/0.jpg \(cannot identify"):
-        list(split.stream([torch.arange(len(split))], torch.device("cpu"), workers=workers))
+        list(split.stream([torch.arange(len(split))], Reading(workers=workers)))
 
 
 def test_names_that_are_none_are_refused(tmp_path: Path) -> None:
@@ -198,10 +198,10 @@ def test_an_image_that_breaks_later_is_named_and_left_blank_in_training_only(tmp
     assert len(images) == len(labels) == 18
     assert (images.flatten(1).std(1) < 0.5).sum() == 1  # the blank one; colors differ by channel
     with pytest.raises(DataError, match=r"green/3.jpg .* cannot be read; replace or remove it"):
-        list(data.test.stream([torch.arange(18)], torch.device("cpu")))
+        list(data.test.stream([torch.arange(18)]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
-        alone = list(data.train.stream([torch.tensor([9])], torch.device("cpu"), blank_faults=True))
+        alone = list(data.train.stream([torch.tensor([9])], Reading(blank_faults=True)))
     assert alone[0][0].shape == (1, 3, 16, 16)
     assert not alone[0][0].any()
 
@@ -215,7 +215,7 @@ def test_evaluation_scales_the_shorter_side_to_256_of_224_and_cuts_the_center(tm
             columns = np.tile(np.arange(640) * 255 // 639, (512, 1)).astype(np.uint8)
             Image.fromarray(np.stack([columns] * 3, 2)).save(folder / "0.png")
     data = load_data(str(tmp_path), validation=0)
-    image = next(data.test.stream([torch.tensor([0])], torch.device("cpu")))[0][0, 0]
+    image = next(data.test.stream([torch.tensor([0])]))[0][0, 0]
     assert image.shape == (224, 224)
     # 512 -> 256 halves the picture to 256 x 320; columns 48 to 272 of these are cut out, 96 to 544 of the original.
     left, right = 96 * 255 / 639, 544 * 255 / 639

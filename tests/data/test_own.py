@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
 
-from reconv.data import DataSet, as_data_set, calibration_images, load_data
+from reconv.data import DataSet, Reading, as_data_set, calibration_images, load_data
 from reconv.errors import DataError
 from reconv.provenance import Normalization
 from reconv.results.fingerprints import images_fingerprint
@@ -44,7 +44,7 @@ class Stream(IterableDataset[Any]):
 def contents(data: DataSet, split: str) -> dict[int, int]:
     """Number of the image -> its label, of one split."""
     part = getattr(data, split)
-    pairs = part.stream(torch.arange(len(part)).split(7), torch.device("cpu"))
+    pairs = part.stream(torch.arange(len(part)).split(7))
     return {int(x[0, 0, 0]): int(y) for images, labels in pairs for x, y in zip(images, labels)}
 
 
@@ -108,9 +108,9 @@ def test_images_alone_serve_calibration(images: Any) -> None:
 
 def test_random_transforms_are_decided_by_the_seed() -> None:
     split = as_data_set(Items(noise=1.0)).train
-    batches, cpu = [torch.tensor([3, 1])], torch.device("cpu")
+    batches = [torch.tensor([3, 1])]
     state = torch.random.get_rng_state()
-    one, same, other = (next(split.stream(batches, cpu, seed=seed))[0] for seed in (1, 1, 2))
+    one, same, other = (next(split.stream(batches, Reading(seed=seed)))[0] for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert torch.equal(state, torch.random.get_rng_state())

@@ -15,7 +15,7 @@ from reconv.data.sources import (
     find_source,
     load_data,
 )
-from reconv.data.splits import Split, TensorSplit, hold_out, sample
+from reconv.data.splits import Reading, Split, TensorSplit, hold_out, sample
 
 __all__ = [
     "Augmentation",
@@ -24,6 +24,7 @@ __all__ = [
     "DataWarning",
     "FolderSplit",
     "LoadOptions",
+    "Reading",
     "Share",
     "Split",
     "SplitName",

@@ -24,7 +24,7 @@ from reconv.data.augmentation import transforms
 from reconv.data.dataset import DataSet
 from reconv.data.randomness import seeded
 from reconv.data.sources import LoadOptions
-from reconv.data.splits import hold_out
+from reconv.data.splits import PLAIN, Reading, hold_out
 from reconv.errors import DataError
 from reconv.optional import optional
 from reconv.provenance import IMAGENET
@@ -67,32 +67,25 @@ class FolderSplit:
         chosen = tuple(self.names[index] for index in indices.tolist())
         return replace(self, names=chosen, labels=self.labels[indices])
 
-    def stream(
-        self,
-        batches: Sequence[Tensor],
-        device: torch.device,
-        *,
-        seed: int | None = None,
-        workers: int = 0,
-        blank_faults: bool = False,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images at each batch of indices, decoded by `workers` processes ahead of need (see `Split`).
+    def stream(self, batches: Sequence[Tensor], reading: Reading = PLAIN) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images at each batch of indices, decoded by processes ahead of need (see `Split`).
 
         Raises:
             DataError: a file that cannot be decoded, by name, unless such ones are to be blank.
         """
+        device = reading.device
         pinned = device.type == "cuda"
         loader: Iterable[Any] = DataLoader(
-            _Decoder(self, seed),
+            _Decoder(self, reading.seed),
             batch_sampler=[batch.tolist() for batch in batches],
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
+            num_workers=reading.workers,
+            prefetch_factor=4 if reading.workers else None,
             pin_memory=pinned,
             collate_fn=partial(_stack, side=self.side),
             generator=torch.Generator(),  # else it draws a seed from the global one
         )
         for (images, faults), indices in zip(loader, batches):
-            if faults and not blank_faults:
+            if faults and not reading.blank_faults:
                 raise DataError(f"{faults[0]}: cannot be read; replace or remove it.")
             for fault in faults:
                 warnings.warn(f"{fault}: cannot be read; it is left blank, replace it.", DataWarning, stacklevel=2)

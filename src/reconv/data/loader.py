@@ -14,11 +14,9 @@ from reconv.data.augmentation import NONE, WHOLE, Augmentation, Share, augment, 
 from reconv.data.folder import FolderSplit
 from reconv.data.own import DatasetSplit, as_data_set
 from reconv.data.randomness import derive_seed, generator
-from reconv.data.splits import Split, sample
+from reconv.data.splits import CPU, Reading, Split, sample
 from reconv.errors import DataError
 from reconv.provenance import Normalization
-
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +78,8 @@ class TrainingBatches:
         batches = list(wholes.chunk(self.share.world, dim=1)[self.share.rank])
         random = self.augmentation.resized_crop or isinstance(self.split, DatasetSplit)
         seed = derive_seed(self.seed, "crop", epoch) if random else None
-        workers = worker_count(self.split)
-        stream = self.split.stream(batches, self.device, seed=seed, workers=workers, blank_faults=True)
-        for step, (images, labels) in enumerate(stream, start):
+        reading = Reading(self.device, seed, worker_count(self.split), blank_faults=True)
+        for step, (images, labels) in enumerate(self.split.stream(batches, reading), start):
             yield self._finish(images, (epoch, step)), labels
 
     def _finish(self, images: Tensor, position: tuple[int, int]) -> Tensor:
@@ -110,8 +107,7 @@ def evaluation_batches(
     if len(split) == 0:
         return
     batches = torch.arange(len(split)).split(batch_size)[share.rank :: share.world]
-    stream = split.stream(batches, device, workers=worker_count(split))
-    for images, labels in stream:
+    for images, labels in split.stream(batches, Reading(device, workers=worker_count(split))):
         yield normalize(images, normalization), labels
 
 
@@ -143,5 +139,5 @@ def calibration_images(data: Any, n: int, seed: int = 0, *, normalization: Norma
     data = as_data_set(data, only="train", seed=seed)
     chosen = sample(data.train, n, seed)
     parts = torch.arange(len(chosen)).split(256)
-    images = torch.cat([images for images, _ in chosen.stream(parts, CPU, workers=worker_count(chosen))])
+    images = torch.cat([images for images, _ in chosen.stream(parts, Reading(workers=worker_count(chosen)))])
     return normalize(images, normalization or data.normalization)

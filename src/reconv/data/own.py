@@ -28,7 +28,7 @@ from torch.utils.data import (
 
 from reconv.data.dataset import DataSet
 from reconv.data.randomness import seeded
-from reconv.data.splits import Split, TensorSplit, hold_out
+from reconv.data.splits import PLAIN, Reading, Split, TensorSplit, hold_out
 from reconv.errors import DataError
 from reconv.provenance import Normalization
 
@@ -68,7 +68,7 @@ class DatasetSplit:
         if self.targets is not None:
             return self.targets[self.indices]
         batches = torch.arange(len(self)).split(256)
-        return torch.cat([targets for _, targets in self.stream(batches, torch.device("cpu"))])
+        return torch.cat([targets for _, targets in self.stream(batches)])
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -76,24 +76,17 @@ class DatasetSplit:
     def subset(self, indices: Tensor) -> DatasetSplit:
         return replace(self, indices=self.indices[indices])
 
-    def stream(
-        self,
-        batches: Sequence[Tensor],
-        device: torch.device,
-        *,
-        seed: int | None = None,
-        workers: int = 0,
-        blank_faults: bool = False,
-    ) -> Iterator[tuple[Tensor, Any]]:
-        """The items at each batch of indices; what the dataset draws from torch's generator is decided by `seed` and
+    def stream(self, batches: Sequence[Tensor], reading: Reading = PLAIN) -> Iterator[tuple[Tensor, Any]]:
+        """The items at each batch of indices; what the dataset draws from torch's generator is decided by the seed and
         the index (see `Split`)."""
+        device, seed = reading.device, reading.seed or 0
         loader: Iterable[Any] = DataLoader(
-            _Seeded(self.dataset, seed or 0),  # type: ignore[arg-type]
+            _Seeded(self.dataset, seed),  # type: ignore[arg-type]
             batch_sampler=[self.indices[batch].tolist() for batch in batches],
-            num_workers=max(workers, self.workers),
+            num_workers=max(reading.workers, self.workers),
             collate_fn=self.collate,
             pin_memory=device.type == "cuda",
-            generator=torch.Generator().manual_seed(seed or 0),
+            generator=torch.Generator().manual_seed(seed),
         )
         try:
             for batch in loader:
@@ -164,7 +157,7 @@ def as_data_set(
         return data
     parts = {name: _split(part, seed) for name, part in _named_parts(data, only).items()}
     source = parts.get("train") or next(iter(parts.values()))
-    inputs, targets = next(source.stream([torch.arange(min(2, len(source)))], torch.device("cpu")))
+    inputs, targets = next(source.stream([torch.arange(min(2, len(source)))]))
     _check_inputs(inputs, normalization, example)
     labelled = not (isinstance(targets, Tensor) and targets.dtype == torch.long and bool((targets == NO_LABEL).all()))
     if "train" in parts and only is None and labelled:

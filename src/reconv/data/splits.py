@@ -12,6 +12,29 @@ from torch import Tensor
 from reconv.data.randomness import generator
 from reconv.errors import DataError
 
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a split's images are read.
+
+    Attributes:
+        device: where they are wanted.
+        seed: of random reading, such as random crops of images on disk; None cuts the center.
+        workers: processes that read ahead, for images on disk.
+        blank_faults: an image that cannot be read is named in a warning and comes as zeros, instead of ending a
+            training that has run for hours.
+    """
+
+    device: torch.device = CPU
+    seed: int | None = None
+    workers: int = 0
+    blank_faults: bool = False
+
+
+PLAIN = Reading()
+
 
 class Split(Protocol):
     """Images and their labels that can be read in any order, in memory or on disk."""
@@ -26,25 +49,9 @@ class Split(Protocol):
     def subset(self, indices: Tensor) -> Split:
         """The images at these indices, in this order."""
 
-    def stream(
-        self,
-        batches: Sequence[Tensor],
-        device: torch.device,
-        *,
-        seed: int | None = None,
-        workers: int = 0,
-        blank_faults: bool = False,
-    ) -> Iterator[tuple[Tensor, Any]]:
-        """The images at each batch of indices, and their labels, on `device`: uint8 `[b, C, H, W]`, or float where they
-        come prepared for the network.
-
-        Args:
-            batches: indices, int64 `[b]` each, on the CPU.
-            device: where the images are wanted.
-            seed: of random reading, such as random crops of images on disk; None cuts the center.
-            workers: processes that read ahead, for images on disk.
-            blank_faults: an image that cannot be read is named in a warning and comes as zeros, instead of ending a
-                training that has run for hours.
+    def stream(self, batches: Sequence[Tensor], reading: Reading = PLAIN) -> Iterator[tuple[Tensor, Any]]:
+        """The images at each batch of indices, int64 `[b]` on the CPU, and their labels, on the device: uint8
+        `[b, C, H, W]`, or float where they come prepared for the network.
         """
 
 
@@ -66,16 +73,9 @@ class TensorSplit:
     def subset(self, indices: Tensor) -> TensorSplit:
         return TensorSplit(self.images[indices], self.labels[indices])
 
-    def stream(
-        self,
-        batches: Sequence[Tensor],
-        device: torch.device,
-        *,
-        seed: int | None = None,
-        workers: int = 0,
-        blank_faults: bool = False,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images at each batch of indices; the whole split is moved to `device` once (see `Split`)."""
+    def stream(self, batches: Sequence[Tensor], reading: Reading = PLAIN) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images at each batch of indices; the whole split is moved to the device once (see `Split`)."""
+        device = reading.device
         images = self.images.to(device)
         for indices in batches:
             yield images[indices.to(device)], self.labels[indices].to(device)

@@ -16,10 +16,10 @@ from torch.nn import functional
 from reconv.data.augmentation import normalize
 from reconv.data.cifar import is_cifar
 from reconv.data.folder import IMAGE_ENDINGS, UNREADABLE, decode, fault_text
-from reconv.data.loader import CPU, worker_count
+from reconv.data.loader import worker_count
 from reconv.data.randomness import generator
 from reconv.data.sources import load_data
-from reconv.data.splits import sample
+from reconv.data.splits import Reading, sample
 from reconv.errors import DataError
 from reconv.provenance import Normalization
 
@@ -58,7 +58,7 @@ def unlabelled_images(
     else:
         chosen = sample(load_data(where, root, seed=seed, image_size=size[1]).train, n, seed)
         parts = torch.arange(len(chosen)).split(256)
-        pixels = torch.cat([fitted(p, size) for p, _ in chosen.stream(parts, CPU, workers=worker_count(chosen))])
+        pixels = torch.cat([fitted(p, size) for p, _ in chosen.stream(parts, Reading(workers=worker_count(chosen)))])
     return normalize(pixels, normalization)
 
 

@@ -36,7 +36,7 @@ def images_fingerprint(data: DataSet) -> tuple[str, str]:
 def _items(name: str, split: DatasetSplit) -> dict[str, Tensor]:
     """Which items of a dataset a split holds, and some of them, as their owner prepares them for one seed."""
     some = torch.arange(0, len(split), -(-max(len(split), 1) // _ITEMS)).split(64)
-    inputs = [images for images, _ in split.stream(some, torch.device("cpu"))]
+    inputs = [images for images, _ in split.stream(some)]
     return {f"{name} indices": split.indices, f"{name} items": torch.cat(inputs) if inputs else torch.empty(0)}
 
 

@@ -227,7 +227,7 @@ def compare_predictions(before: Predictions, after: Predictions, data: DataSet, 
     """What two networks answered to the same images of a split, with pictures of those that changed most."""
     shown = _PICTURES if len(data.input_size) == 3 else 0
     changed = most_changed(before.probabilities, after.probabilities, shown)
-    stream = getattr(data, split).stream([torch.tensor([index]) for index in changed], torch.device("cpu"))
+    stream = getattr(data, split).stream([torch.tensor([index]) for index in changed])
     pictures = {index: _pixels(batch[0].cpu()) for index, (batch, _) in zip(changed, stream, strict=True)}
     names = data.class_names or tuple(map(str, range(before.probabilities.shape[1])))
     return tested(split, before, after, names, pictures)
