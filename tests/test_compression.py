@@ -21,7 +21,10 @@ def test_a_budget_is_half_the_macs_where_nothing_is_said() -> None:
     [
         ({"recipe": 1, "budget": Budget(macs=0.5)}, "give one of them"),
         ({"recipe": 1, "limits": Limits(minimum=2)}, "limits"),
-        *(({"recipe": 1, "scheme": scheme}, "scheme: the paper's") for scheme in ("global", "knapsack", "allocated")),
+        *(
+            ({"recipe": 1, "scheme": scheme}, f"scheme {scheme}: the paper")
+            for scheme in ("global", "knapsack", "allocated")
+        ),
         ({"recipe": 1, "coupled": True}, "coupled"),
         ({"recipe": 1, "rounds": 2}, "rounds"),
         ({"rounds": 0}, "rounds: 0"),
