@@ -73,13 +73,13 @@ def test_a_report_made_again_is_the_same(run: Path, tmp_path: Path) -> None:
 def test_a_report_tells_things_in_this_order(run: Path) -> None:
     page = (run / "report.html").read_text()
     titles = [
-        "What was asked, and what came out",
+        "Settings and results",
         "The network, layer by layer",
-        "Left alone, and why",
+        "Unpruned layers, and why",
         "Accuracy against MACs",
         "Training",
         "Latency",
-        "Answers that changed",
+        "Predictions that changed",
         "How to reproduce",
     ]
     positions = [page.index(f"<h2>{title}</h2>") for title in titles]
