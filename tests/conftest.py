@@ -1,4 +1,4 @@
-"""Fixtures that every room shares: where real data is, and a fixed seed for every test."""
+"""Fixtures that all tests share: where real data is, and a fixed seed for every test."""
 
 from __future__ import annotations
 

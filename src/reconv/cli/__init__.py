@@ -1,1 +1,1 @@
-"""The command line: a file a subcommand; nothing imports this room."""
+"""The command line: one file per subcommand; nothing imports this package."""
