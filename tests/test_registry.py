@@ -53,7 +53,7 @@ def test_an_item_of_the_same_name_replaces_and_another_of_that_name_is_refused()
 
 
 def test_what_is_of_no_kind_is_refused_with_the_kinds() -> None:
-    with pytest.raises(ConfigError, match="register: got 3; give an instance of Criterion, DataSource"):
+    with pytest.raises(ConfigError, match="register: got 3; give an instance of Cost, Criterion"):
         reconv.register(3)  # type: ignore[type-var]
 
 

@@ -258,7 +258,7 @@ def test_weights_that_are_not_finite_are_refused_by_layer(
 ) -> None:
     with torch.no_grad():
         model.get_parameter("grouped.weight")[1, 0, 0, 2] = bad
-    with pytest.raises(WeightsError, match=r"^grouped: its weights hold NaN or infinity; load a sound checkpoint"):
+    with pytest.raises(WeightsError, match=r"^grouped: its weights hold NaN or infinity; load a valid checkpoint"):
         score(graph, name)
 
 

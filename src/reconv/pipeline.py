@@ -160,7 +160,7 @@ def usable_steps(compression: Compression, data: DataSet | None, log: RunLog) ->
             log.note(f"{tag_of(type(step))} is left out: there are no {lacking[0]}.")
         elif not step.is_idle:
             usable.append(step)
-    for step in (*usable, compression.between) if compression.rounds > 1 else usable:
+    for step in (*usable, compression.between):
         step.check("" if data is None else data.name)
     return tuple(usable)
 

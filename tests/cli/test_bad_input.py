@@ -227,7 +227,7 @@ def test_a_run_is_resumed_with_the_same_options_only(weights: Path, reconv: Call
     _check(reconv(*words, "--budget", "macs=0.5"), "out", "--overwrite")
     _check(reconv(*words, "--budget", "macs=0.5", "--resume"), "out", "finished")
     (tmp_path / "out" / "metrics.json").unlink()
-    _check(reconv(*words, "--budget", "macs=0.6", "--resume"), "cut", "0.5", "0.6")
+    _check(reconv(*words, "--budget", "macs=0.6", "--resume"), "compression.budget", "0.5", "0.6")
     assert reconv(*words, "--budget", "macs=0.5", "--resume").code == 0
     (tmp_path / "out" / "metrics.json").unlink()
     (tmp_path / "out" / "config.json").write_text('{"model": ')

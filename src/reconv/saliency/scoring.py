@@ -172,7 +172,7 @@ def score_all(
     if not all(row.norm for row in rows):  # norms look themselves
         for layer, weight in weights.items():
             if not is_finite(weight):
-                raise WeightsError(f"{layer.name}: its weights hold NaN or infinity; load a sound checkpoint")
+                raise WeightsError(f"{layer.name}: its weights hold NaN or infinity; load a valid checkpoint")
     scored = ScoredWeights.of(graph.model)
     norms = sorted({row.norm for row in rows if row.norm})
     by_layer = _norms(weights, tuple(norms), direction, exact, tol) if norms else {}
