@@ -59,7 +59,7 @@ def test_short_forms() -> None:
         ({"after": "repair"}, ("f.toml: after = 'repair'", "a list")),
         ({"after": ["repare"]}, ("f.toml: after[0]: step", "did you mean repair")),
         ({"after": ["repair", {"images": 3}]}, ("f.toml: after[1] = {'images': 3}", "step = one of", '"finetune"')),
-        ({"after": [{"step": "repair", "imges": 3}]}, ("f.toml: after[0]: key", "did you mean images?")),
+        ({"after": [{"step": "repair", "imges": 3}]}, ("f.toml: after[0]: key", "did you mean images")),
         ({"after": [{"step": "repair", "images": "x"}]}, ("f.toml: after[0].images = 'x'", "a whole number")),
         ({"limits": {"most": {"a.*": "x"}}}, ("f.toml: limits.most.a.* = 'x'", "a number")),
         ([1], ("f.toml = [1]", "a table")),
