@@ -114,7 +114,7 @@ def test_it_fits_a_terminal_of_80_columns_and_says_which_is_less(reconv: Call) -
     assert answer.code == 0, answer.err
     for line in answer.out.splitlines():
         assert len(line.rstrip()) <= 80 or line.startswith(("A: ", "B: ", "Latency", "Accuracy")), line
-    macs = next(line for line in answer.out.splitlines() if "MACs an image" in line)
+    macs = next(line for line in answer.out.splitlines() if "MACs per image" in line)
     assert macs.rstrip().endswith("× more")
 
 

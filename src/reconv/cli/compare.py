@@ -60,12 +60,12 @@ def command(
 
     where = device_named(machine.device)
     names = (first, second)
-    asked = [_model_and_weights(name) for name in names]
+    models = [_model_and_weights(name) for name in names]
     progress = console.Progress()
     images, root = _images(names, data_set, data_root, progress.note)
     networks: list[Any] = []
     data = None
-    for letter, name, (model, weights) in zip("AB", names, asked, strict=True):
+    for letter, name, (model, weights) in zip("AB", names, models, strict=True):
         how = Compression(seed=machine.seed)
         config = RunConfig(model=model, weights=weights, data_set=images, data_root=root, compression=how)
         data = data or load_images(config)
@@ -76,10 +76,10 @@ def command(
         except ConfigError as error:
             raise ConfigError(f"{letter}, {name}: {error}") from error
     assert data is not None  # there are two names
-    found = compare((networks[0], networks[1]), names, data, where, progress, split)
-    _show(found)
+    comparison = compare((networks[0], networks[1]), names, data, where, progress, split)
+    _show(comparison)
     if json_file is not None:
-        write_json(Path(json_file), asdict(found))
+        write_json(Path(json_file), asdict(comparison))
 
 
 def _model_and_weights(name: str) -> tuple[str, str | None]:
@@ -122,30 +122,30 @@ def _images(
         if saved is not None and (folder := RunFolder(saved.parent)).is_begun
     }
     theirs = " and ".join(f"{letter} is of a run on {config.data_set}" for letter, config in runs.items())
-    asked = {config.data_set.lower() for config in runs.values()}
+    data_sets = {config.data_set.lower() for config in runs.values()}
     if data_set is not None:
-        if asked - {data_set.lower()}:
+        if data_sets - {data_set.lower()}:
             note(f"compared on {data_set}, although {theirs}.")
         return data_set, root
     if not runs:
         raise ConfigError("reconv compare: on which images? Neither is a run with a saved network; give --data-set")
-    if len(asked) > 1:
+    if len(data_sets) > 1:
         raise ConfigError(f"reconv compare: on which images? {theirs}; give --data-set")
     first = next(iter(runs.values()))
     return first.data_set, root or first.data_root
 
 
-def _show(found: Comparison) -> None:
+def _show(comparison: Comparison) -> None:
     from reconv.cli import console
     from reconv.report import numbers
     from reconv.study import labels
 
-    out, a, b = console.stdout(), found.a, found.b
+    out, a, b = console.stdout(), comparison.a, comparison.b
     count, counted, percent, duration = numbers.count, numbers.counted, numbers.percent, numbers.duration
     times = numbers.times
     rows = [
-        (f"top-1, {found.images:,} {found.split} images", percent(a.accuracy), percent(b.accuracy), ""),
-        ("MACs an image", count(a.macs), count(b.macs), times(a.macs, b.macs, "fewer", "more")),
+        (f"top-1, {comparison.images:,} {comparison.split} images", percent(a.accuracy), percent(b.accuracy), ""),
+        ("MACs per image", count(a.macs), count(b.macs), times(a.macs, b.macs, "fewer", "more")),
         (
             "parameters",
             count(a.parameters),
@@ -154,25 +154,27 @@ def _show(found: Comparison) -> None:
         ),
     ]
     for one, other in zip(a.latency, b.latency, strict=True):
-        told = "within noise" if one.overlaps(other) else times(one.median, other.median, "faster", "slower")
-        rows.append((f"latency, batch {one.batch}", duration(one.median), duration(other.median), told))
+        change = "within noise" if one.overlaps(other) else times(one.median, other.median, "faster", "slower")
+        rows.append((f"latency, batch {one.batch}", duration(one.median), duration(other.median), change))
         rows.append(("  its quartiles", _quartiles(one), _quartiles(other), ""))
     for letter, side in (("A", a), ("B", b)):
         out.print(f"{letter}: {side.name}", markup=False, soft_wrap=True)
     out.print(console.table("", ("", "A", "B", "B is"), rows))
     runs = " and ".join(dict.fromkeys(f"{one.runs:,}" for one in a.latency))
     out.print(
-        f"Latency: median and quartiles of {runs} passes in turns, on {found.device} with "
-        f"{counted(found.threads, 'thread')}, PyTorch {found.versions['torch']}; within noise where quartiles overlap.",
+        f"Latency: median and quartiles of {runs} interleaved passes, on {comparison.device} with "
+        f"{counted(comparison.threads, 'thread')}, PyTorch {comparison.versions['torch']}; "
+        "within noise where quartiles overlap.",
         soft_wrap=True,
         markup=False,
     )
-    d = found.difference
+    d = comparison.difference
     verdict = {"better": "B is better, beyond noise", "worse": "B is worse, beyond noise", "noise": "within noise"}
     out.print(
         f"Accuracy of B less that of A: {numbers.in_points(d.value)} points {labels.bounds(d)}, a 95 % interval by the "
-        f"paired bootstrap: {verdict[labels.verdict(d)]}. Only A was right on {counted(found.only_a, 'image')}, only B "
-        f"on {found.only_b:,}; McNemar's exact test: p = {found.p_value:.2g}.",
+        f"paired bootstrap: {verdict[labels.verdict(d)]}. Only A was right on "
+        f"{counted(comparison.only_a, 'image')}, only B on {comparison.only_b:,}; "
+        f"McNemar's exact test: p = {comparison.p_value:.2g}.",
         soft_wrap=True,
         markup=False,
     )
@@ -183,9 +185,9 @@ def _show(found: Comparison) -> None:
             *(("" if n is None else numbers.count(n)) for n in row.macs),
             *(("" if s is None else duration(s)) for s in row.seconds),
         )
-        for row in found.layers
+        for row in comparison.layers
     ]
-    title = f"Layer by layer; time: of {counted(found.layer_batch, 'image')}, within a pass"
+    title = f"Layer by layer; time: of {counted(comparison.layer_batch, 'image')}, within a pass"
     columns = ("layer", "channels A", "B", "MACs A", "B", "time A", "B")
     out.print(console.table(title, columns, layers))
 

@@ -19,7 +19,7 @@ from reconv.report import LayerFacts, numbers, render_scores
 from reconv.saliency import Direction, Saliency, criterion_named, score_all
 from reconv.select import read_scores
 
-TOLERANCE = 1e-5  # asked of each value; what could not meet it is named
+TOLERANCE = 1e-5  # requested of each value; layers that miss it are named
 
 
 def criteria(names: Sequence[str]) -> list[str]:
@@ -50,7 +50,7 @@ def compute(
     progress.begin("score channels", has_own_bar=False)
     try:
         start = time.perf_counter()
-        found = score_all(
+        scores = score_all(
             graph,
             wanted,
             direction=direction,
@@ -58,17 +58,17 @@ def compute(
             tol=TOLERANCE,
             seed=seed,
         )
-        return found, time.perf_counter() - start
+        return scores, time.perf_counter() - start
     finally:
         progress.end(None)
 
 
-def table(graph: ChannelGraph, found: Sequence[Saliency]) -> Table:
+def table(graph: ChannelGraph, scores: Sequence[Saliency]) -> Table:
     """A row a layer and criterion: geometry, algorithm, smallest, median and largest score, largest error estimate."""
     rows = []
     for layer in graph.layers:
         name, geometry = layer.name, _short(layer)
-        for saliency in found:
+        for saliency in scores:
             values = saliency.values.get(layer.name)
             if values is None:
                 continue
@@ -91,13 +91,13 @@ def _short(layer: Layer) -> str:
     return f"{seen.kernel[0]}x{seen.kernel[1]} on {seen.input_size[0]}x{seen.input_size[1]}{stride}"
 
 
-def summary(graph: ChannelGraph, found: Sequence[Saliency], seconds: float) -> str:
+def summary(graph: ChannelGraph, scores: Sequence[Saliency], seconds: float) -> str:
     """Seconds, and where the tolerance was missed."""
-    channels = sum(len(values) for values in found[0].values.values())
-    lines = [f"{channels:,} channels of {len(found[0].values)} layers in {numbers.duration(seconds)}"]
+    channels = sum(len(values) for values in scores[0].values.values())
+    lines = [f"{channels:,} channels of {len(scores[0].values)} layers in {numbers.duration(seconds)}"]
     missed = [
         f"{name} ({saliency.criterion}, {float(errors.max()):.0e})"
-        for saliency in found
+        for saliency in scores
         for name, errors in saliency.errors.items()
         if float(errors.max()) > TOLERANCE
     ]
@@ -106,7 +106,7 @@ def summary(graph: ChannelGraph, found: Sequence[Saliency], seconds: float) -> s
     return "\n".join(lines)
 
 
-def compare(graph: ChannelGraph, found: Sequence[Saliency], file: Path) -> Table:
+def compare(graph: ChannelGraph, scores: Sequence[Saliency], file: Path) -> Table:
     """Kendall's tau of each layer's scores with those of a file.
 
     Raises:
@@ -114,7 +114,7 @@ def compare(graph: ChannelGraph, found: Sequence[Saliency], file: Path) -> Table
     """
     other = read_scores(file, graph.model)
     criterion = other.criterion
-    ours = next((s for s in found if s.criterion == criterion), found[0] if len(found) == 1 else None)
+    ours = next((s for s in scores if s.criterion == criterion), scores[0] if len(scores) == 1 else None)
     if ours is None:
         raise ConfigError(
             f"{file}: holds {criterion} scores; give --criterion {criterion}, or a single --criterion to compare with"
@@ -136,14 +136,14 @@ def compare(graph: ChannelGraph, found: Sequence[Saliency], file: Path) -> Table
     )
 
 
-def save(found: Sequence[Saliency], folder: Path, overwrite: bool) -> None:
+def save(scores: Sequence[Saliency], folder: Path, overwrite: bool) -> None:
     """One file a criterion, in a folder that appears complete or not at all."""
-    with folder_at_once(folder, overwrite=overwrite) as place:
-        for saliency in found:
-            save_saliency(saliency, place / f"{saliency.criterion}.safetensors")
+    with folder_at_once(folder, overwrite=overwrite) as folder_beside:
+        for saliency in scores:
+            save_saliency(saliency, folder_beside / f"{saliency.criterion}.safetensors")
 
 
-def plot(graph: ChannelGraph, found: Sequence[Saliency], file: Path, title: str) -> None:
+def plot(graph: ChannelGraph, scores: Sequence[Saliency], file: Path, title: str) -> None:
     """Each layer's scores as bars, one HTML file."""
     by_criterion = {
         saliency.criterion: [
@@ -158,6 +158,6 @@ def plot(graph: ChannelGraph, found: Sequence[Saliency], file: Path, title: str)
             for layer in graph.layers
             if layer.name in saliency.values
         ]
-        for saliency in found
+        for saliency in scores
     }
     write_atomically(file, render_scores(title, by_criterion))
