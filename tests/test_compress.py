@@ -208,6 +208,7 @@ def test_own_objects_in_a_run(own: Own, tmp_path: Path) -> None:
         RunConfig(model=own)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_python_command_line_and_study_give_the_same_bits(tmp_path: Path) -> None:
     """One step of each kind, half the MACs, on digits."""
     name = str(tmp_path / "net")

@@ -74,6 +74,7 @@ def test_the_report_and_the_metrics_list_them(whole: RunResult) -> None:
     assert not list(whole.folder.glob("training/*/*.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["round 1", "round 2: choose and prune"])
 def test_interrupted_and_resumed_is_as_uninterrupted(stage: str, whole: RunResult, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -83,6 +84,7 @@ def test_interrupted_and_resumed_is_as_uninterrupted(stage: str, whole: RunResul
     assert resumed.facts.rounds == whole.facts.rounds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "title"), [(Repair(50), "repair"), (Recalibrate(50), "recalibrate BatchNorm")])
 def test_each_round_is_repaired(step: Step, title: str, tmp_path: Path) -> None:
     budget = Budget(params=0.5, channels=0.8)

@@ -288,6 +288,7 @@ def test_resnet56_on_cifar10(data_root: Path, weights_root: Path, tmp_path: Path
     assert facts.after.accuracy > 0.8
 
 
+@pytest.mark.slow
 def test_a_repaired_network_answers_more_like_the_original(tmp_path: Path) -> None:
     data = load_data("digits")
     right = {}

@@ -27,6 +27,7 @@ list(executors.in_processes(test_executors._CELLS, ComputeOptions("cpu", Path(sy
 """
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(Path(__file__).parent), str(tmp_path)])
     _wait_for(lambda: len(list(tmp_path.iterdir())) == 2, 120)

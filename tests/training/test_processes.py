@@ -65,6 +65,7 @@ def two_processes(folder: Path, keys: dict[str, object], how: str = "new") -> su
     )
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path) -> None:
     done = two_processes(tmp_path, KEYS)
     assert done.returncode == 0, done.stderr
