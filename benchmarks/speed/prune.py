@@ -105,7 +105,7 @@ def by_reconv(keep: float, scheme: str) -> Prune:
     def prune(model: nn.Module, example: Tensor) -> tuple[nn.Module, dict[str, float]]:
         clock = Clock()
         graph = clock("trace", lambda: trace(model, example))
-        scores = clock("score", lambda: score(graph, norm="frobenius"))
+        scores = clock("score", lambda: score(graph, "frobenius"))
         budget = Budget(channels=keep)
         plan = clock("choose", lambda: choose(graph, scores, budget, scheme=scheme, coupled=True))
         return clock("prune", lambda: cut(model, plan)), clock.spent
