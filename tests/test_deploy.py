@@ -83,6 +83,37 @@ def test_a_file_that_computes_something_else_is_not_left(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+class BatchOfTwo(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(2, 3, 64).sum(2)
+
+
+class Labels(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1).argmax(1)
+
+
+@pytest.mark.parametrize(
+    ("model", "read", "images"),
+    [
+        (_net(), lambda x: torch.full((len(x), 5), torch.nan), None),
+        (BatchOfTwo(), lambda x: torch.zeros(2, 3), torch.randn(1, 3, 8, 8)),
+        (Labels(), lambda x: x.flatten(1).argmin(1), None),
+        (TwoInputs(), lambda x, scale: {"sum": scale, "product": x}, None),
+    ],
+    ids=["NaN", "too few images", "integers", "other shapes"],
+)
+def test_no_file_passes_unseen(model: nn.Module, read: Any, images: Tensor | None, tmp_path: Path) -> None:
+    exporter = Exporter.registry["torch"]
+    reconv.register(Exporter("unseen", ".unseen", "reads something else", exporter.write, lambda path: read))
+    example: Any = torch.zeros(2, 3, 8, 8)
+    if isinstance(model, TwoInputs):
+        example = {"x": torch.zeros(2, 4), "scale": torch.zeros(2, 3)}
+    with pytest.raises(ExportError, match="would differ"):
+        reconv.export(model, tmp_path / "net.unseen", example=example, images=images)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_exported_is_one_line(tmp_path: Path) -> None:
     class Refuses(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from reconv.cost.timing import random_like
 from reconv.deploy.exporter import Call, Exporter
 from reconv.errors import ConfigError, ExportError, check_kind, unknown_name
 from reconv.files import PathLike, write_atomically
@@ -105,7 +107,7 @@ def export(
                     "try another format, see `reconv list exporters`"
                 ) from error
         compared.append(_compare(model, file, args, kwargs, images))
-        difference, agreement = max(error for error, _ in compared), compared[-1][1]
+        difference, agreement = _largest(error for error, _ in compared), compared[-1][1]
         if not difference <= tolerance:
             raise ExportError(
                 f"export: {path} would differ from the network by {difference:.1e} relative (at most {tolerance:g}); "
@@ -141,33 +143,35 @@ def _compare(
     model: nn.Module, file: Any, args: tuple[Any, ...], kwargs: dict[str, Any], images: Tensor | None
 ) -> tuple[float, float | None]:
     """Relative error of the file's outputs, and the share of identical predictions."""
+    batches: list[tuple[Any, dict[str, Any]]] = [random_like((args, kwargs))]
     if images is not None and len(args) == 1 and not kwargs:
-        batches = [(part,) for part in images.split(len(args[0]))]
-    else:
-        batches = [tree_map(_random_like, args)]
-        kwargs = tree_map(_random_like, kwargs)
-    errors, same = [0.0], []
-    for batch in batches:
-        if images is not None and len(batch[0]) < len(args[0]):
-            continue  # a fixed batch size takes no smaller one
-        expected = [leaf for leaf in tree_leaves(model(*batch, **kwargs)) if isinstance(leaf, Tensor)]
-        outputs = [leaf for leaf in tree_leaves(file(*batch, **kwargs)) if isinstance(leaf, Tensor)]
-        if [tuple(leaf.shape) for leaf in expected] != [tuple(leaf.shape) for leaf in outputs]:
+        parts = [(part,) for part in images.split(len(args[0])) if len(part) == len(args[0])]  # of the size it may need
+        batches = [(part, {}) for part in parts] or batches
+    errors, same = [], []
+    for inputs, keywords in batches:
+        expected, outputs = (
+            [leaf.cpu() for leaf in tree_leaves(run(*inputs, **keywords)) if isinstance(leaf, Tensor)]
+            for run in (model, file)
+        )
+        if [leaf.shape for leaf in expected] != [leaf.shape for leaf in outputs]:
             return float("inf"), None
-        for a, b in zip(expected, outputs, strict=True):
-            if a.numel() and a.is_floating_point():
-                scale = float(a.double().abs().max()) or 1.0
-                errors.append(float((a.double().cpu() - b.double().cpu()).abs().max()) / scale)
+        errors += [_difference(a, b) for a, b in zip(expected, outputs, strict=True) if a.numel()]
         if expected and expected[0].dim() == 2:
-            same.append(expected[0].argmax(1).cpu() == outputs[0].argmax(1).cpu())
-    return max(errors), float(torch.cat(same).double().mean()) if same else None
+            same.append(expected[0].argmax(1) == outputs[0].argmax(1))
+    return _largest(errors), float(torch.cat(same).double().mean()) if same else None
 
 
-def _random_like(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.is_floating_point():
-        generator = torch.Generator().manual_seed(0)
-        return torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
-    return value
+def _difference(expected: Tensor, output: Tensor) -> float:
+    """The largest one, relative to the largest value; of numbers that are not rounded, whether there is one at all."""
+    if not (expected.is_floating_point() or expected.is_complex()):
+        return 0.0 if torch.equal(expected, output) else float("inf")
+    expected, output = expected.to(torch.complex128), output.to(torch.complex128)
+    return float((expected - output).abs().max()) / (float(expected.abs().max()) or 1.0)
+
+
+def _largest(errors: Iterable[float]) -> float:
+    """NaN if one of them is, which Python's `max` would pass over."""
+    return float(torch.tensor([0.0, *errors], dtype=torch.float64).max())
 
 
 def _first_line(error: Exception) -> str:
