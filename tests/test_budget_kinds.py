@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -43,12 +42,11 @@ CURVES = ErrorCurves(
 
 
 @pytest.fixture
-def energy() -> Iterator[Cost]:
+def energy(own_registries: None) -> Cost:
     """As many units as there are MACs."""
-    yield reconv.register(
+    return reconv.register(
         Cost("energy", "what a MAC takes", label="picojoules", products=macs_products, aliases=("pj",))
     )
-    del Cost.registry._items["energy"]
 
 
 def _same_but_for_the_name(plan: Plan, of_macs: Plan) -> None:
@@ -104,15 +102,13 @@ def test_its_budgets_are_read_and_described(energy: Cost) -> None:
         choose(GRAPH, SCORES, Budget(energy=0.0001))
 
 
+@pytest.mark.usefixtures("own_registries")
 def test_a_function_of_what_stays_is_met_too() -> None:
     def square(graph: ChannelGraph, keep: Mask) -> float:
         return float(total_macs(graph.layers, keep)) ** 2
 
     reconv.register(Cost("squared", amount=square, unit=BYTES))
-    try:
-        plan = choose(GRAPH, SCORES, Budget(squared=0.25), scheme="knapsack")
-    finally:
-        del Cost.registry._items["squared"]
+    plan = choose(GRAPH, SCORES, Budget(squared=0.25), scheme="knapsack")
     before, after = plan.costs["squared"]
     assert after <= 0.25 * before
     assert after == plan.macs[1] ** 2

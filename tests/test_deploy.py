@@ -19,6 +19,8 @@ def _net() -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(8, 5))
 
 
+pytestmark = pytest.mark.usefixtures("own_registries")
+
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 FORMATS = [
     "net.pt2",

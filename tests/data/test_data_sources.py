@@ -11,17 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import reconv
 from reconv.data import DataSource, LoadOptions, canonical_data_set, data_set_names, find_source, load_data
 from reconv.errors import ReconvError, UnknownNameError
-from reconv.registry import Registry
 from reconv.training import load_protocol
-
-
-@pytest.fixture
-def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is gone afterwards."""
-    fresh: Registry[DataSource] = Registry("data set")
-    for source in DataSource.registry:
-        fresh.add(source)
-    monkeypatch.setattr(DataSource, "registry", fresh)
 
 
 @pytest.mark.parametrize("spelling", ["cifar10", "CIFAR10", "cifar-10", "CIFAR_10"])
@@ -38,7 +28,7 @@ def test_what_sources_say_of_their_images_is_true() -> None:
         assert (source.input_size, source.num_classes) == (data.input_size, data.num_classes)
 
 
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("own_registries")
 def test_a_users_source_is_loaded_by_name_as_ours_are(tmp_path: Path) -> None:
     def load(options: LoadOptions) -> DataLoader[object]:
         assert (options.seed, options.path) == (3, tmp_path)
@@ -52,7 +42,7 @@ def test_a_users_source_is_loaded_by_name_as_ours_are(tmp_path: Path) -> None:
     assert load_protocol("default-finetune", "two-tone").name == "digits-finetune"  # images as small as these
 
 
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("own_registries")
 def test_a_users_source_recognizes_its_folders(tmp_path: Path) -> None:
     recognizes = lambda path: (path / "mine.txt").is_file()  # noqa: E731
     mine = reconv.register(DataSource("mine", "a folder with mine.txt", lambda options: options, recognizes=recognizes))

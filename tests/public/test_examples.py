@@ -30,12 +30,11 @@ def examples_of(name: str) -> list[doctest.DocTest]:
 
 
 @pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
+def registered(own_registries: None) -> Iterator[None]:
     """What examples register is taken out again."""
-    adapters, criteria = list(SIZES), {item.name: item for item in reconv.Criterion.registry}
+    adapters = list(SIZES)
     yield
     SIZES[:] = adapters
-    reconv.Criterion.registry._items = criteria
 
 
 @pytest.mark.parametrize("name", reconv.__all__)

@@ -465,23 +465,19 @@ def _decoded(address: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(address.split(",")[1])))
 
 
+@pytest.mark.usefixtures("own_registries")
 def test_a_registered_figure_has_its_section_and_replaces_a_built_in_one_of_its_name() -> None:
     def kept(facts: RunFacts) -> Iterator[Picture]:
         yield Picture(f'<svg id="mine"><title>{len(facts.layers)} layers</title></svg>', "Sum < total.")
 
-    built_in = Figure.registry["network"]
-    try:
-        reconv.register(Figure("mine", "Kept channels", kept))
-        reconv.register(Figure("network", "", lambda facts: ()))
-        page = render(run_facts())
-    finally:
-        reconv.register(built_in)
-        reconv.register(Figure("mine", "", lambda facts: ()))
+    assert "One column per layer" in render(run_facts())
+    reconv.register(Figure("mine", "Kept channels", kept))
+    reconv.register(Figure("network", "", lambda facts: ()))
+    page = render(run_facts())
     assert "<h2>Kept channels</h2>" in page
     assert '<svg id="mine"><title>18 layers</title></svg>' in page
     assert "Sum &lt; total." in page
     assert "One column per layer" not in page
-    assert "One column per layer" in render(run_facts())
 
 
 def test_facts_go_through_json() -> None:

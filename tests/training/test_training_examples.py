@@ -13,21 +13,11 @@ import torch
 from torch import nn
 
 import reconv
-from reconv.data import DataSource
-from reconv.registry import Registry
-from reconv.zoo import ModelSource
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.fixture(autouse=True)
-def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an example registers is gone afterwards."""
-    for kind in (DataSource, ModelSource):
-        fresh: Registry[Any] = Registry(kind.registry.kind)
-        for item in kind.registry:
-            fresh.add(item)
-        monkeypatch.setattr(kind, "registry", fresh)
+pytestmark = pytest.mark.usefixtures("own_registries")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 import reconv
 from reconv.errors import ArtifactError, ConfigError, ReconvError
 from reconv.provenance import ModelSpec, provenance_of
-from reconv.registry import Registry
 from reconv.zoo import ModelSource, libraries, load_model, model_names, own_input_size
 
 
@@ -51,12 +50,8 @@ class Stem(nn.Module):
 
 
 @pytest.fixture
-def _mine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source of one's own, gone after the test."""
-    fresh: Registry[ModelSource] = Registry("source of models")
-    for source in ModelSource.registry:
-        fresh.add(source)
-    monkeypatch.setattr(ModelSource, "registry", fresh)
+def _mine(own_registries: None) -> None:
+    """A source of one's own."""
     reconv.register(ModelSource("mine", "of one's own", lambda name, given: Stem(**given), lambda: ["Stem"]))
 
 
