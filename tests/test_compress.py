@@ -8,15 +8,18 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 import reconv
 from reconv import Compression, Finetune, Repair
 from reconv.artifacts import load, save
+from reconv.cache import Cache
 from reconv.compression import AFTER
 from reconv.data import load_data
 from reconv.errors import ConfigError, ReconvError
@@ -231,3 +234,13 @@ def test_python_command_line_and_study_give_the_same_bits(tmp_path: Path) -> Non
     assert tensors_fingerprint(small.state_dict()) == expected
     plan = json.loads((tmp_path / "R" / "plan.json").read_text())
     assert plan == json.loads(json.dumps(result.plan.to_json()))
+
+
+def test_a_cache_keeps_the_gradients_of_each_loss_apart(own: Own) -> None:
+    taylor, data, shared = Compression("taylor", images=50, after=()), _digits(), Cache()
+
+    def scores(loss: Any, cache: Cache) -> Tensor:
+        return reconv.compress(own, data, taylor, loss=loss, cache=cache).scores.values["first"]
+
+    for loss in (functional.cross_entropy, lambda outputs, _: outputs.square().mean()):
+        assert torch.equal(scores(loss, shared), scores(loss, Cache()))

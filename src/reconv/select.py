@@ -69,7 +69,7 @@ def prune_network(
     cache = cache or Cache()
     moments = _moments(graph, calibration, log, cache) if "moments" in compression.needs else None
     gradients = _gradients(graph, calibration, log, cache, loss) if "gradients" in compression.needs else None
-    images = calibration.key if compression.looks_at_images else None
+    images = (calibration.key, loss) if compression.looks_at_images else None
     ranked = (
         compression.criterion,
         compression.direction,
@@ -121,7 +121,7 @@ def _gradients(
             stage.note = f"{counted(len(gradients), 'layer')}, {images} with labels at most"
         return gradients
 
-    return cache.get("gradients", calibration.key, gathered)
+    return cache.get("gradients", (calibration.key, loss), gathered)
 
 
 def _scores(
