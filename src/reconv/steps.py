@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reconv.errors import ConfigError
+from reconv.mappings import tag_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -97,8 +98,21 @@ class Step:
         raise NotImplementedError
 
 
+class CalibratedStep(Step):
+    """A step that looks at calibration images; `images` of its dataclass says how many, None as many as criteria do."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"images"})
+    in_each_round: ClassVar[bool] = True
+
+    images: int | None
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 2:
+            raise ConfigError(f"{tag_of(type(self))}: images={self.images}; give at least 2")
+
+
 @dataclass(frozen=True)
-class Repair(Step):
+class Repair(CalibratedStep):
     """Solve the layers around what was pruned anew by least squares, on images without labels.
 
     Args:
@@ -111,15 +125,8 @@ class Repair(Step):
         (Repair(images=500, ridge=0.0001),)
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"images"})
-    in_each_round: ClassVar[bool] = True
-
     images: int | None = None
     ridge: float = 1e-4
-
-    def __post_init__(self) -> None:
-        if self.images is not None and self.images < 2:
-            raise ConfigError(f"repair: images={self.images}; give at least 2")
 
     def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
         """Repair the layers that the plan touched."""
@@ -144,7 +151,7 @@ class Repair(Step):
 
 
 @dataclass(frozen=True)
-class Recalibrate(Step):
+class Recalibrate(CalibratedStep):
     """Measure the statistics of BatchNorm layers again, on images without labels.
 
     Args:
@@ -156,14 +163,7 @@ class Recalibrate(Step):
         (Recalibrate(images=500),)
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"images"})
-    in_each_round: ClassVar[bool] = True
-
     images: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.images is not None and self.images < 2:
-            raise ConfigError(f"recalibrate: {self.images}; give the number of images, at least 2")
 
     def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
         """Measure the statistics anew."""
