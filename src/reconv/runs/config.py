@@ -11,7 +11,7 @@ from reconv.errors import ConfigError
 from reconv.mappings import from_mapping, to_mapping
 from reconv.steps import TrainConfig
 
-BASE_TRAINING = TrainConfig("default")
+_BASE = TrainConfig()
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RunConfig:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     data_set: str = "digits"
     data_root: str | None = None
-    base: TrainConfig = BASE_TRAINING
+    base: TrainConfig = _BASE
     compression: Compression = field(default_factory=Compression)
     device: str = "auto"
 

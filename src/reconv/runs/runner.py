@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,23 @@ class RunOptions:
     command: str = ""
     trackers: tuple[str, ...] = ()
 
+    def open(self, folder: Path | str, config: RunConfig, settings: Mapping[str, Any]) -> RunFolder:
+        """The folder of a run with these settings; it is not made yet.
+
+        Raises:
+            ConfigError: a tracker that there is not.
+        """
+        store = RunFolder(
+            Path(folder),
+            settings,
+            overwrite=self.overwrite,
+            resume=self.resume,
+            device=config.device,
+            trackers=self.trackers,
+        )
+        check_trackers(self.trackers, store.path)
+        return store
+
 
 def run(
     config: RunConfig,
@@ -111,15 +128,7 @@ def run(
         options.command,
     )
     settings = config.to_mapping() | {"model": naming.network, "data_set": naming.data_set}
-    store = RunFolder(
-        Path(folder),
-        settings,
-        overwrite=options.overwrite,
-        resume=options.resume,
-        device=config.device,
-        trackers=options.trackers,
-    )
-    check_trackers(options.trackers, store.path)
+    store = options.open(folder, config, settings)
     store.check()
     device = device_named(config.device)
     trained = model is not None or is_trained(config)

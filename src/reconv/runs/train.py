@@ -10,14 +10,12 @@ from reconv.files import write_json
 from reconv.quality import Quality
 from reconv.report.numbers import counted, percent
 from reconv.runs.config import RunConfig
-from reconv.runs.folder import RunFolder
 from reconv.runs.inputs import given_network, load_images
 from reconv.runs.runner import RunOptions
 from reconv.steps import BASE, Context
 from reconv.training import (
     Evaluation,
     Trained,
-    check_trackers,
     connected,
     device_named,
     evaluate,
@@ -50,15 +48,7 @@ def train_only(
     if training.teacher == BASE:
         training = replace(training, teacher=str(Path(config.model) / BASE))
     settings = config.to_mapping() | {"compression": {"seed": config.seed}}
-    store = RunFolder(
-        Path(folder),
-        settings,
-        overwrite=options.overwrite,
-        resume=options.resume,
-        device=config.device,
-        trackers=options.trackers,
-    )
-    check_trackers(options.trackers, store.path)
+    store = options.open(folder, config, settings)
     training.check(config.data_set)
     store.check()
     with connected(config.device):
