@@ -83,6 +83,11 @@ _HINTS = {
 }
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, in short: its first line without the full stop, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def check_kind(argument: str, value: object, kind: type | tuple[type, ...], hint: str = "") -> None:
     """Refuse an argument of the wrong kind.
 

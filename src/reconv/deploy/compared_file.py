@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from reconv.cost.timing import random_like
 from reconv.deploy.exporter import Call, Exporter
-from reconv.errors import ConfigError, ExportError, check_kind, unknown_name
+from reconv.errors import ConfigError, ExportError, check_kind, first_line, unknown_name
 from reconv.files import PathLike, write_atomically
 from reconv.graph.tracing import call_arguments
 from reconv.modes import evaluating
@@ -97,13 +97,13 @@ def export(
             hint = f"pip install 'reconv[{exporter.extra}]'" if exporter.extra else f"pip install {error.name}"
             raise ConfigError(f"export: {exporter.name} needs {error.name}; {hint}") from None
         except Exception as error:  # the batch may be fixed in the network; what else is wrong shows again below
-            reason = _first_line(error)
+            reason = first_line(error)
             try:
                 exporter.write(model, Call(args, kwargs, dynamic_batch=False), beside)
                 file, compared = exporter.read(beside), []
             except Exception as error:
                 raise ExportError(
-                    f"export: {type(model).__name__} cannot be written as {exporter.name} ({_first_line(error)}); "
+                    f"export: {type(model).__name__} cannot be written as {exporter.name} ({first_line(error)}); "
                     "try another format, see `reconv list exporters`"
                 ) from error
         compared.append(_compare(model, file, args, kwargs, images))
@@ -172,7 +172,3 @@ def _difference(expected: Tensor, output: Tensor) -> float:
 def _largest(errors: Iterable[float]) -> float:
     """NaN if one of them is, which Python's `max` would pass over."""
     return float(torch.tensor([0.0, *errors], dtype=torch.float64).max())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from reconv.cost import Latency, measure_latency, profile
 from reconv.cost.layer_times import layer_latencies
+from reconv.cost.timing import random_like
 from reconv.data import DataSet, SplitName
 from reconv.files import tensors_fingerprint
 from reconv.graph import trace
@@ -81,7 +82,7 @@ def measure_pair(
         device = device_of(models[0])
         rows = [timed_interleaved(models, size, batch, device, seconds=LATENCY_SECONDS) for batch in BATCHES]
         latencies = tuple(row[0] for row in rows), tuple(row[1] for row in rows)
-        before, after = layer_latencies(models, layers, random_images(size, LAYER_BATCH, device))
+        before, after = layer_latencies(models, layers, random_like(torch.zeros(LAYER_BATCH, *size, device=device)))
         stage.note = f"batches of {' and '.join(map(str, BATCHES))}, the two networks interleaved"
     return Pair(split, both, found, latencies, (before, after))
 
@@ -90,13 +91,7 @@ def timed_interleaved(
     models: Sequence[nn.Module], size: Sequence[int], batch: int, device: torch.device, *, seconds: float
 ) -> list[Latency]:
     """The latency of each model at a batch size: as many passes as the seconds allow, 7 to 51."""
-    return measure_latency(models, random_images(size, batch, device), runs=51, seconds=seconds)
-
-
-def random_images(size: Sequence[int], batch: int, device: torch.device) -> Tensor:
-    """Standard normal images, for timing; zeros would be too easy for some kernels."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(batch, *size, generator=generator).to(device)
+    return measure_latency(models, random_like(torch.zeros(batch, *size, device=device)), runs=51, seconds=seconds)
 
 
 # --- two networks of any kind, for `reconv compare` ----------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from reconv.errors import ConfigError
+from reconv.errors import ConfigError, first_line
 
 
 def device_named(name: str) -> torch.device:
@@ -22,7 +22,7 @@ def device_named(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
+        reason = first_line(error)
         if reason.startswith("Expected one of"):  # PyTorch lists all of its kinds, most of which it was not built for
             reason = "no kind of device"
         raise ConfigError(f"device {name!r}: {reason}; give cpu, cuda, cuda:1, mps, or auto.") from None

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map
 
 from reconv.data import DataSet, DataWarning, Share, Split, SplitName, as_data_set, evaluation_batches
 from reconv.data.own import SPLITS, on_device
-from reconv.errors import ConfigError, DataError, check_kind, unknown_name
+from reconv.errors import ConfigError, DataError, check_kind, first_line, unknown_name
 from reconv.modes import evaluating
 from reconv.provenance import Normalization, provenance_of
 from reconv.threads import map_in_threads
@@ -259,7 +259,7 @@ def check_fits(model: nn.Module, data: DataSet, *, labels: bool = True) -> Any:
             outputs = model(data.example(2).to(device_of(model)))
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"{data.name}: the model does not take its {size} images ({_first_line(error)}); "
+            f"{data.name}: the model does not take its {size} images ({first_line(error)}); "
             "give a model for images of this size and number of channels."
         ) from None
     if labels and data.class_names and getattr(outputs, "shape", None) != (2, data.num_classes):
@@ -274,10 +274,6 @@ def check_fits(model: nn.Module, data: DataSet, *, labels: bool = True) -> Any:
 def describe(value: Any) -> str:
     """A tensor's shape, or the kind of anything else."""
     return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
 
 
 def normalization_for(model: nn.Module, data: DataSet) -> Normalization | None:

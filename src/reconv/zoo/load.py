@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from reconv.errors import ArtifactError, ConfigError, WeightsError, check_kind
+from reconv.errors import ArtifactError, ConfigError, WeightsError, check_kind, first_line
 from reconv.files import PathLike
 from reconv.provenance import ModelSpec, Normalization, attach, provenance_of
 from reconv.zoo.layouts import layout_of
@@ -139,7 +139,7 @@ def _load_published(source: ModelSource, name: str, arguments: Mapping[str, Any]
     try:
         return source.published(name, arguments)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        reason = first_line(error)[:160]
         raise ArtifactError(
             f"{source.name}:{name}: its published weights cannot be loaded ({reason}); download them by other means "
             "and give weights=FILE."
