@@ -146,6 +146,13 @@ def test_products_that_cannot_be(coefficient: Any, planes: Any, said: str) -> No
         reconv.Product(coefficient, planes)
 
 
+@pytest.mark.usefixtures("own_registries")
+def test_two_measured_kinds_are_refused_by_name() -> None:
+    reconv.register(Cost("joules", "what a forward pass takes", source="timer"))
+    with pytest.raises(ConfigError, match=r"limits latency and joules, and one table predicts times"):
+        choose(GRAPH, SCORES, Budget(latency=0.9, joules=0.9))
+
+
 def test_streams_are_named_only_where_they_would_help() -> None:
     class Residual(nn.Module):
         def __init__(self) -> None:

@@ -20,7 +20,7 @@ from torch import nn
 from reconv.budget import Budget, Limits
 from reconv.cost.latency_table import Features, LatencyTable, fit_table
 from reconv.cost.timing import Timer, clock_modules, per_pass, random_like
-from reconv.errors import BudgetError, check_kind
+from reconv.errors import BudgetError, ConfigError, check_kind
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.tracing import call_arguments
 from reconv.plan.plans import Plan, plan_keeping
@@ -86,8 +86,13 @@ def measured_plan(
 
     Raises:
         BudgetError: it cannot be met, as predicted or as measured; says what is possible.
+        ConfigError: a budget of several times.
     """
-    (name,) = budget.measured
+    name, *others = budget.measured
+    if others:
+        raise ConfigError(
+            f"budget: {budget} limits {name} and {others[0]}, and one table predicts times; give one of them"
+        )
     example = random_like(graph.inputs)
     attempts: list[tuple[float, Plan]] = []
     first = 0.0
