@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from reconv.errors import ReconvError
-from reconv.steps import Finetune, Recalibrate, Repair
+from reconv.steps import Export, Finetune, Recalibrate, Repair
 from reconv.study import ARMS, Arm, Cell, Grid, Network, Store, Study, read_study
 from reconv.study.arms import arm_from_mapping
 from reconv.study.design import study_from_json
@@ -212,6 +212,12 @@ images = 300
 [arms.three]
 after = ["reinitialize", { step = "finetune", protocol = "fast" }]
 """
+
+
+def test_an_arm_says_every_step_and_every_option_that_was_changed() -> None:
+    assert str(Arm("a", (Repair(),))) != str(Arm("a", (Repair(ridge=0.1),)))
+    assert "ridge=0.1" in str(Arm("a", (Repair(ridge=0.1),)))
+    assert str(Arm("a", (Repair(), Export("net.pt2")))).endswith(", export net.pt2")
 
 
 def test_arms_as_the_first_studies_wrote_them_are_todays(tmp_path: Path) -> None:

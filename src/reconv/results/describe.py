@@ -43,7 +43,7 @@ def describe(compression: Compression, plan: Plan, data_set: str) -> dict[str, s
         **{name: text for name, text in changes(compression).items() if name not in _IN_WORDS},
         "repair": "none",
         FINETUNING: "none",
-        **{name: text + _others(step) for step, name, text in steps},
+        **{name: text + other_options(step) for step, name, text in steps},
         "proof": "" if compression.verify is None else "asked for" if compression.verify else "left out",
         "seed": str(compression.seed),
     }
@@ -56,7 +56,7 @@ def changes(options: Any) -> dict[str, str]:
     return {name: str(getattr(options, name)) for name in names if getattr(options, name) != getattr(default, name)}
 
 
-def _others(step: Step) -> str:
+def other_options(step: Step) -> str:
     """The options of a step that its own description leaves out."""
     return "".join(f", {name}={text}" for name, text in changes(step).items() if name not in step.described)
 

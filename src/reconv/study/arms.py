@@ -10,6 +10,7 @@ from reconv.compression import Compression
 from reconv.errors import ConfigError, unknown_name
 from reconv.mappings import from_mapping
 from reconv.report.numbers import counted
+from reconv.results.describe import other_options
 from reconv.steps import BASE, Finetune, Recalibrate, Reinitialize, Repair, Step
 
 
@@ -57,7 +58,7 @@ class Arm:
     def __str__(self) -> str:
         """As text, for reports."""
         start = () if self.is_control else ("pruned weights",)
-        return ", ".join((*start, *(_text(step, self.images) for step in self.after)))
+        return ", ".join((*start, *(_text(step, self.images) + other_options(step) for step in self.after)))
 
 
 def _text(step: Step, images: int) -> str:
@@ -65,11 +66,12 @@ def _text(step: Step, images: int) -> str:
         epochs = "its own number of epochs" if step.epochs is None else counted(step.epochs, "epoch")
         teacher = ", distilled from the unpruned network" * (step.teacher == BASE)
         return f"trained by the protocol {step.protocol} for {epochs}{teacher}"
-    return {
+    words: dict[type[Step], str] = {
         Repair: f"layers solved anew by least squares on {images:,} training images without labels",
         Recalibrate: f"BatchNorm statistics of {images:,} training images",
         Reinitialize: "random weights",
-    }[type(step)]
+    }
+    return words.get(type(step), " ".join(step.describe(images, "training", "")))
 
 
 _SHORT = Finetune("short", epochs=2)
