@@ -157,7 +157,7 @@ def figures(options: argparse.Namespace) -> None:
 
 
 def repaired(
-    bench: Bench, plan_of: Callable[[], Plan], images: Tensor | None, seed: int, once: tuple[float, float]
+    bench: Bench, plan_of: Callable[[], Plan], images: Tensor, seed: int, once: tuple[float, float]
 ) -> Cell:
     """One repair: accuracy, seconds, and the most memory that the process has used."""
     clock = Clock()
