@@ -48,6 +48,6 @@ DRAWING = """
 """  # noqa: E501
 
 
-def score_picture(layer: LayerFacts) -> Markup:
+def score_picture(layer: LayerFacts, bars: Bars) -> Markup:
     """The strokes as SVG."""
-    return markup(DRAWING, layer=layer, bars=score_bars(layer))
+    return markup(DRAWING, layer=layer, bars=bars)
