@@ -156,9 +156,7 @@ def figures(options: argparse.Namespace) -> None:
         )
 
 
-def repaired(
-    bench: Bench, plan_of: Callable[[], Plan], images: Tensor, seed: int, once: tuple[float, float]
-) -> Cell:
+def repaired(bench: Bench, plan_of: Callable[[], Plan], images: Tensor, seed: int, once: tuple[float, float]) -> Cell:
     """One repair: accuracy, seconds, and the most memory that the process has used."""
     clock = Clock()
     plan = plan_of()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from cli_call import Call
+
+from reconv.errors import ConfigError
+from reconv.steps import Finetune
 
 
 @pytest.mark.parametrize(
@@ -49,3 +53,21 @@ def test_a_model_is_given_once(reconv: Call) -> None:
     answer = reconv("inspect", "resnet20", "--model", "resnet56")
     assert answer.code == 2
     assert "model: resnet20 and, by --model, resnet56; give one of them" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("data_set", "trains"), [("imagenet", False), ("ImageNet", False), ("image-net", False), ("CIFAR10", True)]
+)
+def test_prune_leaves_the_fine_tuning_of_imagenet_to_its_own_command(
+    data_set: str, trains: bool, reconv: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: list[type] = []
+
+    def caught(request: Any, *_: Any, **__: Any) -> None:
+        kinds.extend(type(step) for step in request.compression.after)
+        raise ConfigError("caught")
+
+    monkeypatch.setattr("reconv.cli.common.run", caught)
+    answer = reconv("prune", "resnet20", "--weights", "W.pth", "--data-set", data_set, "--budget", "macs=0.5")
+    assert "caught" in answer.err
+    assert (Finetune in kinds) is trains

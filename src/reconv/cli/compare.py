@@ -112,6 +112,7 @@ def _images(
     Raises:
         ConfigError: none is given, and neither is of a run, or the two are of runs on different images.
     """
+    from reconv.data import canonical_data_set
     from reconv.errors import ConfigError
     from reconv.networks import saved_model_in
     from reconv.runs.folder import RunFolder
@@ -122,9 +123,9 @@ def _images(
         if saved is not None and (folder := RunFolder(saved.parent)).is_begun
     }
     theirs = " and ".join(f"{letter} is of a run on {config.data_set}" for letter, config in runs.items())
-    data_sets = {config.data_set.lower() for config in runs.values()}
+    data_sets = {canonical_data_set(config.data_set) for config in runs.values()}
     if data_set is not None:
-        if data_sets - {data_set.lower()}:
+        if data_sets - {canonical_data_set(data_set)}:
             note(f"compared on {data_set}, although {theirs}.")
         return data_set, root
     if not runs:

@@ -22,13 +22,14 @@ def command(
 ) -> None:
     """Prune a trained network by its scores; without other options, a CIFAR network is fine-tuned, none is repaired."""
     from reconv.cli import common, console
+    from reconv.data import canonical_data_set
     from reconv.errors import ConfigError
     from reconv.runs import is_trained
 
     common.check_one_process("prune")
     if "--budget" not in compression and "--recipe" not in compression:
         raise ConfigError("reconv prune: how much? Give --budget macs=0.5, or --recipe 1")
-    finetune, repair = data.data_set.lower() != "imagenet", "--calibration" in compression
+    finetune, repair = canonical_data_set(data.data_set) != "imagenet", "--calibration" in compression
     chosen = common.compression_of(compression, data, repair=repair, finetune=finetune)
     request = common.run_config(network, data, machine.device, compression=chosen)
     if not is_trained(request):
