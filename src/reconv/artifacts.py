@@ -12,6 +12,7 @@ import copy
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -32,17 +33,19 @@ from reconv.files import (
     write_tensors,
 )
 from reconv.plan import Plan
-from reconv.provenance import Edit, Provenance, attach, provenance_of
+from reconv.provenance import Edit, ModelSpec, Provenance, attach, provenance_of
 from reconv.registry import register
 from reconv.saliency import Saliency
 from reconv.surgery import SIZES
-from reconv.zoo import ModelSource, build_skeleton, fill
+from reconv.zoo import ModelSource, build_skeleton, fill, find_model
+from reconv.zoo.code import find_in_code, named_code
 from reconv.zoo.weights import weights_metadata
 
 FORMAT = 1
 _MANIFEST, _WEIGHTS = "manifest.json", "weights.safetensors"
 _FORMERLY = "recipe.json"  # the name of the manifest in folders of reconv 0.1
 _SCORES_KEY = "reconv_scores"
+OWN_CODE = ("file", "module")  # sources whose models are of the user's own classes
 
 
 def save(model: nn.Module, path: PathLike, *, plan: Plan | None = None, overwrite: bool = False) -> None:
@@ -106,12 +109,14 @@ def read_manifest(path: PathLike) -> dict[str, Any]:
     return dict(manifest)
 
 
-def load(path: PathLike, *, model: nn.Module | None = None) -> nn.Module:
+def load(path: PathLike, *, model: nn.Module | None = None, code: str | None = None) -> nn.Module:
     """Rebuild a saved model: same bits, on the CPU, in evaluation mode, with its provenance.
 
     Args:
         path: the folder that `save` wrote.
         model: an unpruned instance, for a class that reconv cannot build by name; it is not touched.
+        code: the Python file or module that defines the model's class, which a saved folder never imports by itself:
+            `my_net.py`, `package.module`, or `my_net.py:make` for a function in it.
 
     Raises:
         ArtifactError: anything missing, truncated, corrupt, changed since, or of a newer reconv.
@@ -127,9 +132,13 @@ def load(path: PathLike, *, model: nn.Module | None = None) -> nn.Module:
     """
     check_kind("load: path", path, (str, os.PathLike), "the path of a folder that reconv.save wrote")
     check_kind("load: model", model, (nn.Module, NoneType))
+    check_kind("load: code", code, (str, NoneType), "the path of the Python file that defines the class")
     manifest = read_manifest(path)
     file = _manifest_file(path)
     provenance = Provenance.from_json(manifest, str(file))
+    if model is None:
+        named = (code,) if code is not None else named_code()
+        provenance = replace(provenance, spec=_spec_to_build(provenance.spec, named, manifest, file))
     tensors = read_tensors(Path(path) / _WEIGHTS)
     recorded = manifest["weights"].get("fingerprint") if isinstance(manifest.get("weights"), Mapping) else None
     if tensors_fingerprint(tensors) != recorded:
@@ -137,7 +146,7 @@ def load(path: PathLike, *, model: nn.Module | None = None) -> nn.Module:
             f"{Path(path) / _WEIGHTS}: not the weights that {file.name} belongs to (fingerprints differ); "
             "restore both files, or save the model again."
         )
-    skeleton = _skeleton(provenance, model, manifest, file)
+    skeleton = _skeleton(provenance, model)
     for module_path, edits in provenance.edits.items():
         _apply(skeleton, module_path, edits, file)
     _shrink(skeleton, tensors)
@@ -151,7 +160,7 @@ def _saved_folder(text: str) -> str | None:
     folder = next((folder for folder in (Path(text), Path(text) / "model") if is_saved_model(folder)), None)
     if folder is not None:
         return str(folder)
-    return text if os.sep in text and ":" not in text.partition(os.sep)[0] else None  # a path, which `load` refuses
+    return text if os.sep in text and ":" not in text else None  # a path, which `load` refuses
 
 
 register(
@@ -179,15 +188,45 @@ def _check_header(manifest: Any, kind: str, file: PathLike) -> None:
         )
 
 
-def _skeleton(provenance: Provenance, model: nn.Module | None, manifest: Mapping[str, Any], file: Path) -> nn.Module:
+def _skeleton(provenance: Provenance, model: nn.Module | None) -> nn.Module:
     if model is not None:
         return copy.deepcopy(model)
-    if provenance.spec is None:
-        raise ArtifactError(
-            f"{file}: a {manifest.get('class')}, which reconv cannot build by name; "
-            "make one and give it: reconv.load(path, model=...)."
-        )
+    assert provenance.spec is not None  # see _spec_to_build
     return build_skeleton(provenance.spec)
+
+
+def _spec_to_build(
+    spec: ModelSpec | None, named: tuple[str, ...], manifest: Mapping[str, Any], file: Path
+) -> ModelSpec:
+    """How to build the model, by code that the user has named where that is not reconv's.
+
+    Raises:
+        ArtifactError: it would take code that nobody named.
+    """
+    if spec is None:
+        kind, inside, code, own = (
+            str(manifest.get("class")),
+            str(manifest.get("class")).rpartition(".")[2],
+            "my_net.py",
+            True,
+        )
+    else:
+        source, name = find_model(spec.name)
+        code = "" if source.code is None else source.code(name)
+        if not code or (not (own := source.name in OWN_CODE) and not {code, source.name}.isdisjoint(named)):
+            return spec
+        kind, inside = spec.name, name.rpartition(":")[2]
+    found = find_in_code(inside, named) if own else None
+    if found is None:
+        lacks = f" ({', '.join(named)} has no network of that name)" if own and named else ""
+        which = (
+            "reconv cannot build by name" if spec is None else "takes code that a saved model never imports by itself"
+        )
+        raise ArtifactError(
+            f"{file}: a {kind}, which {which}{lacks}; name the code, --code {code} or "
+            f"reconv.load(path, code={code!r}), or give an unpruned instance: reconv.load(path, model=...)."
+        )
+    return ModelSpec(find_model(found)[0].name + f":{found}", {} if spec is None else spec.arguments)
 
 
 def _apply(model: nn.Module, path: str, edits: Mapping[str, Edit], file: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from reconv.errors import ConfigError
 from reconv.provenance import attach, provenance_of
 from reconv.training.evaluation import device_of
 from reconv.zoo import TrainedNet, find_model, find_trained, load_model
+from reconv.zoo.code import use_code
 
 PRETRAINED, SHIPPED = "pretrained", "shipped"  # in place of a file of weights
 RANDOM = ("none", "scratch")  # the same: ask for random ones
@@ -44,8 +44,9 @@ def load_network(
     """A network by name, or a saved one by path.
 
     Args:
-        name: as `load_model` takes it; or a folder that `save`, or a run, wrote.
-        weights: for a network by name: a file of trained weights, or "pretrained" for published ones.
+        name: as `load_model` takes it.
+        weights: for a network by name: a file of trained weights, or "pretrained" for published ones, or those that a
+            function of one's own loads.
         arguments: of the model.
         channels: of its input images; said to the model only where they are not 3.
         classes: its outputs, where no weights say.
@@ -54,16 +55,18 @@ def load_network(
     Raises:
         ConfigError: weights given for a saved model, or images that the model cannot be built for.
     """
-    saved = saved_model_in(name)
-    if saved is not None or os.sep in name:
+    source, own_name = find_model(name)
+    if source.has_weights:
         if weights is not None:
             raise ConfigError(f"{name}: a saved model brings its weights; leave --weights out, or give a model's name")
-        return load(saved or name)
+        return load_model(name)
+    if source.code is not None:
+        use_code(source.code(own_name))  # the user names it, by the model's name
     given = dict(arguments or {}) | _channel_argument(name, channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if weights is None:
-            return load_model(name, **{"num_classes": classes} | given)
+            return load_model(name, **source.classes_argument(own_name, classes) | given)
         if weights == PRETRAINED:
             return load_model(name, pretrained=True, **given)
         return load_model(name, weights=weights, **given)
@@ -75,8 +78,11 @@ def load_trained(name: str, data_set: str = "") -> nn.Module:
     Raises:
         ConfigError: none comes with reconv.
     """
-    if saved_model_in(name) is not None or os.sep in name:
+    source, _ = find_model(name)
+    if source.has_weights:
         return load_network(name)
+    if source.code is not None:  # a function of the user's, which may load weights
+        return load_network(name, PRETRAINED)
     return load_network(name, str(shipped_net(name, data_set).weights))
 
 
@@ -117,7 +123,7 @@ def with_random_weights(model: nn.Module, seed: int) -> nn.Module:
         raise ConfigError("random weights: of a network that was pruned before; give the unpruned one")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if provenance.spec is not None:
+        if provenance.spec is not None and find_model(provenance.spec.name)[0].code is None:
             fresh = load_model(provenance.spec.name, **provenance.spec.arguments)
         else:
             fresh = copy.deepcopy(model)

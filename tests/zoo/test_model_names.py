@@ -48,7 +48,7 @@ def test_a_bare_name_is_ours_then_torchvisions_then_timms(written: str, canonica
         ("resnt56", "did you mean resnet56"),
         ("torchvision:resnet5O", "did you mean resnet50"),
         ("torchvison:resnet50", "did you mean torchvision"),
-        ("hf-hub:someone/something", "known: reconv, saved, timm, torchvision"),
+        ("keras:someone/something", "known: file, hf, hf-hub, hub, local-dir, module"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(written: str, offered: str) -> None:

@@ -24,6 +24,7 @@ from reconv.saliency import criterion_named
 from reconv.steps import Finetune
 from reconv.training import is_first_process, process_count
 from reconv.zoo import find_trained
+from reconv.zoo.code import use_code
 
 _SMALL_IMAGES = 64  # pixels per side
 
@@ -62,7 +63,7 @@ def repairs_by_default(data: Data) -> bool:
 
 def run_config(network: Network, data: Data, device: str = "auto", **more: Any) -> RunConfig:
     """What a command starts from, with the weights that come with reconv where there are any and none are given."""
-    arguments = model_arguments(network.shortcut)
+    arguments = model_arguments(network)
     return RunConfig(
         model=network.model,
         weights=starting_weights(network.weights, network.model, data.data_set, arguments),
@@ -127,9 +128,10 @@ def given_weights(given: str | None) -> str | None:
     return None if given is None or given.lower() in RANDOM else given
 
 
-def model_arguments(shortcut: str | None) -> dict[str, Any]:
-    """Arguments of the model that options name."""
-    return {} if shortcut is None else {"shortcut": shortcut}
+def model_arguments(network: Network) -> dict[str, Any]:
+    """Arguments of the model; code that the user names for saved models is remembered."""
+    use_code(network.code)
+    return network.arguments
 
 
 def output_path(output: Output, *words: str) -> Path:

@@ -41,6 +41,7 @@ def command(
     data_root: str | None = None,
     split: Literal["validation", "test"] = "test",
     json_file: str | None = None,
+    code: str | None = None,
     machine: SeededMachine = SeededMachine(),
 ) -> None:
     """Accuracy on the same images, MACs, interleaved latency, and layer by layer.
@@ -50,6 +51,7 @@ def command(
         data_root: the folder that holds the data set.
         split: validation or test.
         json_file: write every figure to this file too.
+        code: the Python file that defines the class of a saved network, which is imported only if named here.
     """
     from reconv.cli import console
     from reconv.errors import ConfigError
@@ -57,7 +59,9 @@ def command(
     from reconv.results.measure import compare
     from reconv.runs import RunConfig, given_network, is_trained, load_images
     from reconv.training import device_named
+    from reconv.zoo.code import use_code
 
+    use_code(code)
     where = device_named(machine.device)
     names = (first, second)
     models = [_model_and_weights(name) for name in names]
@@ -92,7 +96,7 @@ def _model_and_weights(name: str) -> tuple[str, str | None]:
         return name, None
     model, has_weights, weights = name.partition("=")
     advice = "give a run's folder, a saved model, or a name that `reconv list models` shows"
-    if os.sep not in model:
+    if os.sep not in model or ":" in model:
         try:
             find_model(model)
             return model, weights or None

@@ -28,6 +28,7 @@ def command(
     refine: Annotated[
         str | None, typer.Option("--model", "-m", help="The same as MODEL; the only argument is DATA then.")
     ] = None,
+    code: str | None = None,
     data: Given[Data] = Given(Data()),
     training: Finetune = Finetune(),
     machine: SeededMachine = SeededMachine(),
@@ -36,10 +37,16 @@ def command(
     """Train a saved network further, with a small learning rate; the last epoch's is kept, and tested once.
 
     Under `torchrun` or `accelerate launch` several processes share every batch.
+
+    Args:
+        code: the Python file that defines the network's class, which is imported only if named here.
     """
     from reconv.cli import common
     from reconv.errors import ConfigError
     from reconv.runs import RunConfig
+    from reconv.zoo.code import use_code
+
+    use_code(code)
 
     if refine is not None:
         model, folder = refine, folder or model

@@ -23,7 +23,7 @@ def traced(network: Network, shape: InputShape, device: str = "cpu", *, trained:
     """
     usual = shape.data_set or _USUAL
     example, classes = example_of(usual, shape.image_size)
-    arguments = common.model_arguments(network.shortcut)
+    arguments = common.model_arguments(network)
     weights = common.given_weights(network.weights)
     if trained:
         weights = common.starting_weights(network.weights, network.model, usual, arguments)

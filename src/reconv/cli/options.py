@@ -5,7 +5,9 @@ Values are plain text and numbers; whether a name is known is for the table that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -13,16 +15,26 @@ class Network:
     """The network that a command starts from.
 
     Args:
-        model: a name of `reconv list models`, or the folder of a saved network or a run; torchvision's and timm's
-            names too.
+        model: a name of `reconv list models`, my_net.py:MyNet, or the folder of a saved network or a run; torchvision's
+            and timm's names too, package.module:factory, and what `reconv list sources` shows.
         weights: file of trained weights (.safetensors, .pth, .th, .tar), "pretrained", or "none"; pretrained: those
-            that torchvision or timm publishes, downloaded; none: random ones, where reconv has trained ones.
+            that are published, downloaded, or that a function of your own loads; none: random ones, where reconv has
+            trained ones.
+        model_arg: an argument of the model, such as width=32 or 'kernel_sizes=[3, 5]'; repeatable.
+        code: the Python file that defines the class of a saved network, which is imported only if named here.
         shortcut: shortcut of a CIFAR ResNet whose weights do not say it: average, stride or conv.
     """
 
     model: str
     weights: str | None = None
+    model_arg: Mapping[str, Any] = field(default_factory=dict)
+    code: str | None = None
     shortcut: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of the model."""
+        return {**self.model_arg, **({} if self.shortcut is None else {"shortcut": self.shortcut})}
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def command(
     request = RunConfig(
         model=network.model,
         weights=common.given_weights(network.weights),
-        arguments=common.model_arguments(network.shortcut),
+        arguments=common.model_arguments(network),
         data_set=data.data_set,
         data_root=data.data_root,
         base=training,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib.util import find_spec
@@ -38,14 +39,34 @@ def _torchvision_names() -> frozenset[str]:
     if find_spec("torchvision") is None:
         return frozenset()
     models = _library("torchvision").models
+    return frozenset(models.list_models(exclude="quantized_*")) - _torchvision_quantized()
+
+
+@cache
+def _torchvision_quantized() -> frozenset[str]:
+    models = _library("torchvision").models
+    return frozenset(models.list_models(module=models.quantization))
+
+
+@cache
+def _torchvision_classifiers() -> frozenset[str]:
+    models = _library("torchvision").models
     return frozenset(models.list_models(module=models))
 
 
 def _build_torchvision(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     if name in ("googlenet", "inception_v3"):  # else they warn of their own future
         arguments = {"init_weights": True, **arguments}
+    if _is_built_on_a_backbone(name):
+        arguments = {"weights_backbone": None, **arguments}  # else it is downloaded
     model: nn.Module = _library("torchvision").models.get_model(name, weights=None, **arguments)
     return model
+
+
+@cache
+def _is_built_on_a_backbone(name: str) -> bool:
+    builder = _library("torchvision").models.get_model_builder(name)
+    return "weights_backbone" in inspect.signature(builder).parameters
 
 
 def _published_by_torchvision(name: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -53,13 +74,15 @@ def _published_by_torchvision(name: str, arguments: Mapping[str, Any]) -> nn.Mod
     tensors = published.get_state_dict(progress=False, check_hash=True, weights_only=True)
     spec = ModelSpec(f"torchvision:{name}", arguments)
     model = fill(build_skeleton(spec), in_our_names(spec.name, tensors), published)
-    return attach(model, Provenance(spec=spec, normalization=IMAGENET))
+    normalization = IMAGENET if name in _torchvision_classifiers() else None  # detectors do it themselves
+    return attach(model, Provenance(spec=spec, normalization=normalization))
 
 
 def _torchvision_input(model: nn.Module, name: str) -> tuple[int, int, int]:
     size = getattr(model, "image_size", None)  # of vision transformers, which take no other
     if not size:
-        (size,) = _library("torchvision").models.get_model_weights(name).DEFAULT.transforms().crop_size
+        transforms = _library("torchvision").models.get_model_weights(name).DEFAULT.transforms()
+        size = (getattr(transforms, "crop_size", None) or getattr(transforms, "resize_size", None) or (224,))[0]
     return 3, size, size
 
 
@@ -109,6 +132,7 @@ register(
         _build_torchvision,
         _torchvision_names,
         published=_published_by_torchvision,
+        fits_classes=lambda name: name in _torchvision_classifiers(),
         input_size=_torchvision_input,
         reserved=frozenset({"weights", "weights_backbone", "progress"}),
     )

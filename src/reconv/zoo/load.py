@@ -35,11 +35,13 @@ def load_model(
     Args:
         name: `resnet20/32/44/56/110` or `vgg16_bn` for CIFAR, or a model of torchvision or timm
             (`torchvision:resnet50`, `timm:resnet50`; a bare name is looked up in this order); or the folder of a
-            saved model or a run; or of a registered `ModelSource`.
+            saved model or a run; or a class or function of your own, `my_net.py:MyNet` or `package.module:factory`; or
+            of another `ModelSource` (`reconv list sources`).
         weights: a local file: `.safetensors`, `.pth`, `.pt`, `.th`, `.tar`. What it implies about the model
             (option-A shortcut, classes, normalization) is taken over where the other arguments do not say
             otherwise; `provenance_of(model).notes` tells.
-        pretrained: torchvision's or timm's published weights, downloaded where they are not cached.
+        pretrained: published weights, downloaded where they are not cached; of a function of your own: those that it
+            loads.
         num_classes: outputs; if None, those of the weights, else the model's default.
         normalization: mean and std of the input; if None, what the weights are known to need.
         arguments: the model's own, such as `shortcut="average"`.
@@ -57,11 +59,11 @@ def load_model(
         Linear(in_features=64, out_features=100, bias=True)
     """
     check_kind("load_model: name", name, str, 'a name such as "resnet56", or the folder of a saved model')
-    if num_classes is not None:
-        arguments["num_classes"] = num_classes
     if weights is not None and pretrained:
         raise ConfigError(f"{name}: both weights={weights} and pretrained=True; give one of them.")
     source, own_name = find_model(name)
+    if num_classes is not None:
+        arguments[source.classes] = num_classes
     if source.has_weights:
         if weights is not None or pretrained or arguments:
             raise ConfigError(
@@ -89,11 +91,12 @@ class _Implied:
 
 
 def _load_local(name: str, path: PathLike, given: Mapping[str, Any], normalization: Normalization | None) -> nn.Module:
+    source, own_name = find_model(name)
     implied = _implied(canonical_name(name), path, given, normalization)
     arguments = {**implied.arguments, **given}
-    if "num_classes" not in arguments:
+    if source.classes not in arguments and source.classes_argument(own_name, 1):
         classes = _classes(build_skeleton(ModelSpec(name, arguments)), implied.tensors)
-        arguments |= {} if classes is None else {"num_classes": classes}
+        arguments |= source.classes_argument(own_name, classes)
     model = build_skeleton(ModelSpec(name, arguments))
     dtypes = {key: tensor.dtype for key, tensor in model.state_dict().items()}
     fill(model, {key: tensor.to(dtypes.get(key)) for key, tensor in implied.tensors.items()}, path)

@@ -28,6 +28,9 @@ class ModelSource:
         published: as `build`, with published weights, which may be downloaded.
         has_weights: `build` gives trained models, and takes no arguments.
         channels: the argument that says how many channels the images have.
+        classes: the argument that says how many outputs there are.
+        fits_classes: whether a model of a name may be built for as many classes as data or weights have; None: always.
+        code: what building a model of a name imports, where that is for the user to name (`my_net.py`, `ultralytics`).
         input_size: channels, height and width that a model of a name was published for, where its author says.
         reserved: arguments that would load or download something.
         aliases: other names of the source.
@@ -40,7 +43,8 @@ class ModelSource:
     """
 
     registry: ClassVar[Registry[ModelSource]] = Registry(
-        "source of models", built_in=("reconv.zoo.libraries", "reconv.artifacts")
+        "source of models",
+        built_in=("reconv.zoo.libraries", "reconv.zoo.own_code", "reconv.zoo.packages", "reconv.artifacts"),
     )
 
     name: str
@@ -52,9 +56,18 @@ class ModelSource:
     published: Callable[[str, Mapping[str, Any]], nn.Module] | None = None
     has_weights: bool = False
     channels: str | None = None
+    classes: str = "num_classes"
+    fits_classes: Callable[[str], bool] | None = None
+    code: Callable[[str], str] | None = None
     input_size: Callable[[nn.Module, str], tuple[int, int, int]] | None = None
     reserved: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
+
+    def classes_argument(self, name: str, number: int | None) -> dict[str, int]:
+        """The argument by which a model of a name is built for so many classes; {} where it cannot be, or for None."""
+        if number is None or not (self.fits_classes is None or self.fits_classes(name)):
+            return {}
+        return {self.classes: number}
 
     def lookup(self, text: str) -> str | None:
         """The name within this source that a text stands for, if any."""
@@ -78,7 +91,8 @@ def find_model(name: str) -> tuple[ModelSource, str]:
 
     Args:
         name: `resnet56`, `ResNet-56`, `torchvision:resnet50`, `timm:resnet50`, or the folder of a saved model. Without
-            a source, our own come before torchvision's, and these before timm's.
+            a source, our own come before torchvision's, and these before timm's. `my_net.py:MyNet` is a class or
+            function of one's own.
 
     Raises:
         UnknownNameError: with the nearest names.
@@ -128,9 +142,9 @@ def build_model(spec: ModelSpec) -> nn.Module:
             f"{spec.name}: {', '.join(reserved)} would load weights; leave it out, and give "
             "weights=FILE or pretrained=True to load_model."
         )
-    classes = spec.arguments.get("num_classes", 1)
-    if not isinstance(classes, int) or classes < 1:
-        raise ConfigError(f"{spec.name}: num_classes is {classes!r}; give a whole number of at least 1.")
+    classes = spec.arguments.get(source.classes, 1)
+    if source.code is None and (not isinstance(classes, int) or classes < 1):
+        raise ConfigError(f"{spec.name}: {source.classes} is {classes!r}; give a whole number of at least 1.")
     try:
         model = source.build(name, spec.arguments)
     except (TypeError, ValueError) as error:
@@ -142,8 +156,11 @@ def build_skeleton(spec: ModelSpec) -> nn.Module:
     """Build a model to be filled with weights, on the meta device where it can be.
 
     No random number is consumed. An architecture that computes with its own values while it is built, or has
-    buffers that its state does not hold, is built for real.
+    buffers that its state does not hold, is built for real; so is one by code of the user's.
     """
+    if find_model(spec.name)[0].code is not None:
+        with torch.random.fork_rng(devices=[]):
+            return build_model(spec)
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
@@ -162,7 +179,9 @@ def own_input_size(model: nn.Module) -> tuple[int, int, int] | None:
     None for other models, and for one that was built for other classes: then nobody knows its images.
     """
     spec = provenance_of(model).spec
-    if spec is None or "num_classes" in spec.arguments:
+    if spec is None:
         return None
     source, name = find_model(spec.name)
+    if source.classes in spec.arguments and source.code is None:
+        return None
     return None if source.input_size is None else source.input_size(model, name)
