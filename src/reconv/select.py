@@ -13,7 +13,7 @@ from reconv.artifacts import load_saliency
 from reconv.cache import Cache
 from reconv.calibration import Calibration
 from reconv.compression import ALLOCATED, Compression
-from reconv.errors import ConfigError, GraphError
+from reconv.errors import ConfigError, GraphError, ReconvError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
 from reconv.plan import ErrorCurves, Plan, check_budget, choose, choose_widths
@@ -29,7 +29,6 @@ from reconv.zoo import load_recipe
 
 VERIFY_SECONDS = 10.0  # a proof that takes longer waits to be asked for
 _FLOAT64_MACS_PER_SECOND = 3e9
-TOLERANCE = 1e-10  # what the proof may find in float64; rounding alone gives about 1e-15
 
 _LATER = ("after", "between", "verify")  # what does not decide which channels go
 _DECIDING = tuple(field.name for field in fields(Compression) if field.name not in _LATER)
@@ -43,7 +42,7 @@ class Pruned:
     Args:
         scores, plan: by which scores, by which plan.
         model: the smaller network.
-        error: how far removing is from zeroing, relative, in float64; None: not proved.
+        error: how far removing is from zeroing, relative; None: not proved.
     """
 
     scores: Saliency
@@ -93,7 +92,7 @@ def prune_network(
         small = prune(graph.model, plan)
         macs, params = (percent(after / before) for before, after in (plan.macs, plan.params))
         stage.note = f"{macs} of MACs, {params} of parameters left"
-    return Pruned(scores, plan, small, prove(graph, small, plan, compression.verify, log))
+    return Pruned(scores, plan, small, prove(graph, small, plan, compression.verify, calibration, log))
 
 
 def _moments(graph: ChannelGraph, calibration: Calibration, log: RunLog, cache: Cache) -> Mapping[str, Moments]:
@@ -196,8 +195,10 @@ def _read_checked(path: str, graph: ChannelGraph, log: RunLog) -> Saliency:
     return scores
 
 
-def prove(graph: ChannelGraph, small: nn.Module, plan: Plan, wanted: bool | None, log: RunLog) -> float | None:
-    """Removed against zeroed, in float64, if wanted or quick.
+def prove(
+    graph: ChannelGraph, small: nn.Module, plan: Plan, wanted: bool | None, calibration: Calibration, log: RunLog
+) -> float | None:
+    """Removed against zeroed, if wanted or quick; on calibration images where random input decides nothing.
 
     Raises:
         GraphError: they differ, so the small network is not the one that the plan asks for.
@@ -208,17 +209,37 @@ def prove(graph: ChannelGraph, small: nn.Module, plan: Plan, wanted: bool | None
         log.note(f"not verified, since that may take over {VERIFY_SECONDS:.0f} s; --verify does it.")
         return None
     with log.stage("verify") as stage:
-        error = verify(graph.model, small, plan)
-        stage.note = f"removed = zeroed {f'to {error:.1e} relative' if error else 'exactly'}, in float64"
-    if not error <= TOLERANCE:
+        proof = verify(graph.model, small, plan)
+        if proof.undecided:
+            images = _images_like_the_example(graph, calibration)
+            proof = proof if images is None else verify(graph.model, small, plan, inputs=images)
+        if not proof.undecided:
+            stage.note = f"removed = zeroed {f'to {proof:.1e} relative' if proof else 'exactly'}, in {proof.dtype}"
+    if proof.undecided:
+        log.note(f"not verified: {proof.undecided}.")
+        return None
+    if not proof.holds:
         raise GraphError(
-            f"verify: removing differs from zeroing by {error:.1e} (at most {TOLERANCE:.0e} is rounding); "
+            f"verify: removing differs from zeroing by {proof:.1e} (at most {proof.tolerance:.0e} is rounding"
+            f"{'; ' + proof.note if proof.note else ''}); "
             "please report this network, and use --no-verify only if you know why"
         )
-    return error
+    if proof.note:
+        log.note(f"verify: {proof.note}.")
+    return float(proof)
+
+
+def _images_like_the_example(graph: ChannelGraph, calibration: Calibration) -> Tensor | None:
+    """Calibration images, as many as the network was traced with; None where there are none, or no such input."""
+    if not isinstance(graph.inputs, Tensor) or graph.inputs.dim() != 4:
+        return None
+    try:
+        return calibration.images()[: len(graph.inputs)].to(graph.inputs)
+    except ReconvError:
+        return None
 
 
 def _seconds_to_verify(plan: Plan, graph: ChannelGraph) -> float:
     """About, on two cores: both networks in float64. Counted and not timed, so that a busy machine decides alike."""
-    images = graph.example[0][0]
+    images = graph.example[0][0] if graph.example[0] else 1
     return images * sum(plan.macs) / _FLOAT64_MACS_PER_SECOND

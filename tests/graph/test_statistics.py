@@ -13,7 +13,6 @@ from odd_nets import ODD, GlobalResponseNorm
 from torch import Tensor
 
 import reconv.artifacts
-from reconv.errors import GraphError
 from reconv.graph import trace
 from reconv.plan import Plan
 from reconv.surgery import prune, verify
@@ -46,11 +45,12 @@ def test_the_proof_needs_to_know_which_channels_a_statistic_runs_over(name: str)
     assert verify(plan.graph.model, small, ignorant) > 1e-3
 
 
-def test_a_proof_of_another_pass_is_refused() -> None:
+def test_a_proof_of_another_pass_is_undecided() -> None:
     plan = plan_of("layer_norm_written_out")
     other = replace(plan, graph=replace(plan.graph, statistics=((plan.graph.layers[0].outputs[None, :, None, None],),)))
-    with pytest.raises(GraphError, match=r"var_mean: the forward pass runs other operators than the traced one"):
-        verify(plan.graph.model, prune(plan.graph.model, plan), other)
+    proof = verify(plan.graph.model, prune(plan.graph.model, plan), other)
+    assert not proof.holds
+    assert "var_mean: the forward pass runs other operators than the traced one" in proof.undecided
 
 
 def test_a_mean_that_is_a_result_keeps_its_channels() -> None:

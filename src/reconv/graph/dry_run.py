@@ -9,7 +9,8 @@ size, a slice at a fixed position, a division by the number of channels) thus sh
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -186,6 +187,13 @@ def _factors(call: Call) -> list[float]:
     return [n for n in call.arguments.values() if isinstance(n, kinds)]
 
 
+def _alike(factors: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether these are the same numbers; what is not a number is so in both."""
+    return len(factors) == len(others) and all(
+        a == b or (math.isnan(a) and math.isnan(b)) for a, b in zip(factors, others, strict=True)
+    )
+
+
 class _Prediction:
     """What every operator of a cut copy must give, from the first run's labels."""
 
@@ -195,9 +203,9 @@ class _Prediction:
 
     def compare(self, expected: Call, actual: Call) -> None:
         factors, others = _factors(expected), _factors(actual)
-        if factors != others:
+        if not _alike(factors, others):
             pairs = zip(factors, others, strict=False)
-            was, now = next((pair for pair in pairs if pair[0] != pair[1]), (len(factors), len(others)))
+            was, now = next((p for p in pairs if not _alike(p[:1], p[1:])), (len(factors), len(others)))
             raise _DepartsError(f"it computes with {now:g} in place of {was:g}, a number that counts channels", False)
         for before, after, value, observed in zip(
             expected.outputs, actual.outputs, expected.after, actual.after, strict=True

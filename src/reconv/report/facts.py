@@ -142,7 +142,7 @@ class RunFacts:
         command: that does it again. versions, hashes: of software, hardware and weights, by name.
         device: what the networks were trained and measured on; empty where that was not kept.
         notes: sentences the reader should know. rounds: of iterative pruning, where there were several.
-        verified: largest difference between removed and zeroed, relative, in float64; None: not checked.
+        verified: largest difference between removed and zeroed, relative; None: not checked.
         layer_times: of the layers, one by one, where they were measured. tested: both networks' predictions on the test
             images; None where they were not tested. validation_images: that accuracies on the way are of.
         scored_by: what the scores are, their unit, and from what they come.

@@ -36,7 +36,7 @@ class Result:
         base, model: the network before and after.
         graph, scores, plan: of the network before: its channels, their scores, and which of them stay.
         compression: what was asked for.
-        verified: how far removing was from zeroing, relative, in float64; None: not proved.
+        verified: how far removing was from zeroing, relative; None: not proved.
         rounds: one entry per round, where there were several.
         log: stages and notes. history: the epochs of each training, by its title.
         data: the images. quality: what networks are measured by.

@@ -3,3 +3,4 @@
 from reconv.graph.sizes import SIZES as SIZES
 from reconv.surgery.cut import prune as prune
 from reconv.surgery.proof import verify as verify
+from reconv.surgery.verdict import Proof as Proof

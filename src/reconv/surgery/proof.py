@@ -1,50 +1,56 @@
 """Prove a cut: removing channels must compute what zeroing them computes.
 
 The removed entries of every parameter are zeroed in a copy of the big network; it and the cut one must then agree in
-float64. So that no dead unit, no zero head and no tiny layer scale hides an error, both networks are first shaken by
-the same random numbers, about a tenth of each parameter's size: the proof is of the cut, whatever the weights.
+float64. So that no dead unit, no zero head, no fresh statistic and no tiny layer scale hides an error, both networks
+are first perturbed by the same random numbers (`perturb.py`): the proof is of the cut, whatever the weights.
+
+Where the two differ, or cannot run in float64, they run once more with their random numbers and close decisions
+aligned (`aligned.py`), then in float32 and in their own precision, where rounding is measured. What does not run on
+random input is given the example. Where nothing of this decides, the result says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError, check_kind
-from reconv.graph.channels import Mask
-from reconv.graph.copies import copy_model
-from reconv.graph.labels import axes_of
-from reconv.graph.rules import operator_of
-from reconv.graph.tracing import bind_arguments, call_arguments
-from reconv.surgery.cut import Removal, check_plan, cut_tensor
-
-SHAKE = 0.1
+from reconv.surgery.cut import Removal, check_plan
+from reconv.surgery.over_kept import OtherPassError
+from reconv.surgery.pair import CannotRunError, DoesNotFollowError, Pair, Setting, Source, Way
+from reconv.surgery.verdict import Proof
 
 
-def verify(model: nn.Module, small: nn.Module, plan: Removal, seed: int = 0) -> float:
-    """How far removing is from zeroing, in float64.
+def verify(model: nn.Module, small: nn.Module, plan: Removal, seed: int = 0, inputs: Any = None) -> Proof:
+    """How far removing is from zeroing, in float64 where the network can.
 
-    Both networks are shaken by the same random numbers and see the same random input of the traced shape (integers
-    of the example stay). Norms over channels, and statistics that keep their axis, run over those that stay.
+    Both networks are perturbed by the same random numbers and see the same random input of the traced shape (whole
+    numbers of the example stay, but for images in bytes). Norms over channels, and statistics that keep their axis,
+    run over those that stay. A forward that draws random numbers draws the same in both.
 
     Args:
         model: the big network. small: what `prune` made of it, before anything else changed it.
         plan: of the cut.
         seed: of all random numbers.
+        inputs: in the form of the example, such as a real image for a detector that finds nothing in noise; None:
+            random numbers.
 
     Returns:
-        Largest difference of the outputs, relative to the largest output. Rounding alone gives about 1e-15.
+        The largest difference of the outputs, relative to the largest output, with its tolerance; a number, which is
+        not a number where the proof is `undecided`. Rounding alone gives about 1e-15.
 
     Raises:
-        WrongKindError: an argument of another kind. GraphError: a proof would be void (the outputs do not depend on the
-            input, the model holds no numbers), or `small` is not what the plan leaves.
+        WrongKindError: an argument of another kind. GraphError: the model holds no numbers, or `small` is not what the
+            plan leaves.
 
     Example:
         >>> import reconv, torch
@@ -59,122 +65,90 @@ def verify(model: nn.Module, small: nn.Module, plan: Removal, seed: int = 0) -> 
     check_plan("verify: plan", plan)
     if any(t.is_meta for t in model.parameters()):
         raise GraphError(f"{type(model).__name__}: on the meta device there is nothing to compute; load weights first")
-    big, cut = (copy_model(m).double().eval() for m in (model, small))
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        _shake(big, cut, plan, generator)
-        masks = _zero_removed(big, plan)
-        inputs, others = (_drawn(plan.graph.inputs, big, generator) for _ in range(2))
-        with _ZeroWeightNorm(), _OverKept(plan, masks):
-            expected = _outputs(big, inputs)
-        found, elsewhere = _outputs(cut, inputs), _outputs(cut, others)
-    if not any(torch.is_floating_point(t) for t in pytree.tree_leaves(plan.graph.inputs) if isinstance(t, Tensor)):
-        elsewhere = []
-    if elsewhere and all(torch.equal(a, b) for a, b in zip(found, elsewhere, strict=True)):
-        raise GraphError(
-            f"{type(model).__name__}: its outputs do not depend on its input, so that no proof is possible; "
-            "check the weights (a head of zeros?) and the example"
-        )
-    scale = max(float(t.abs().max()) for t in expected)
-    return max(float((a - b).abs().max()) for a, b in zip(expected, found, strict=True)) / max(scale, 1e-300)
+    with _generators_kept(), torch.no_grad():
+        return _Prover(model, small, plan, seed, inputs).prove()
 
 
-def _shake(big: nn.Module, cut: nn.Module, plan: Removal, generator: torch.Generator) -> None:
-    """Add the same noise to both: to parameters a tenth of their size, to statistics by factors near one."""
-    names = dict(big.named_parameters())
-    small = dict([*cut.named_parameters(), *cut.named_buffers()])
-    keep = plan.keep
-    for name, tensor in [*names.items(), *big.named_buffers()]:
-        if not torch.is_floating_point(tensor) or tensor.numel() == 0:
-            continue
-        noise = SHAKE * (2 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 1).to(tensor.device)
-        if name in names:
-            size = float(tensor.square().mean().sqrt())
-            noise *= size if size > 0 else (tensor[0].numel() if tensor.dim() > 1 else 1) ** -0.5
-        else:
-            noise *= tensor.nan_to_num(0.0, 0.0, 0.0)  # bounds and masks may be infinite
-        tensor.add_(noise)
-        part = cut_tensor(noise, plan.graph.parameters.get(name, ()), keep)
-        if name not in small or small[name].shape != part.shape:
-            raise GraphError(
-                f"{name}: {tuple(small[name].shape) if name in small else 'missing'} in the cut model, the plan leaves "
-                f"{tuple(part.shape)}; give what `prune` made by this plan"
-            )
-        small[name].add_(part)
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """PyTorch's, Python's and NumPy's random numbers go on afterwards where they were."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (what the model's own code draws from)
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
 
 
-def _zero_removed(big: nn.Module, plan: Removal) -> dict[int, Mask]:
-    """Zero what was removed; returns the mask of every parameter that lost something, by its id."""
-    keep = plan.keep
-    masks: dict[int, Mask] = {}
-    for name, parameter in big.named_parameters():
-        mask = np.ones(tuple(parameter.shape), dtype=np.bool_)
-        for plane in plan.graph.parameters.get(name, ()):
-            mask &= keep[plane]
-        if not mask.all():
-            parameter.mul_(torch.from_numpy(mask).to(parameter.device))
-            masks[id(parameter)] = mask
-    return masks
+@dataclass(eq=False)
+class _Prover:
+    """A proof, tried in one way after the other."""
 
+    model: nn.Module
+    small: nn.Module
+    plan: Removal
+    seed: int
+    given: Any
 
-def _drawn(inputs: Any, model: nn.Module, generator: torch.Generator) -> Any:
-    """Normal random numbers in place of every floating tensor."""
-    device = next(model.parameters()).device
+    def prove(self) -> Proof:
+        undecided: list[str] = []
+        nan: Proof | None = None
+        for setting in self._settings():
+            try:
+                proof, whole = self._in_setting(setting)
+            except (CannotRunError, OtherPassError) as error:
+                undecided.append(str(error))
+                continue
+            if whole:
+                return proof
+            nan = proof if nan is None else nan  # where some outputs are not numbers, try further
+        return nan if nan is not None else Proof(undecided=self._advice(undecided[0]))
 
-    def fresh(tensor: Tensor) -> Tensor:
-        if not torch.is_floating_point(tensor):
-            return tensor.to(device)
-        return torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(device)
+    def _settings(self) -> list[Setting]:
+        sources: list[Source] = ["given"]
+        if self.given is None:
+            tensors = [t for t in pytree.tree_leaves(self.plan.graph.inputs) if isinstance(t, Tensor)]
+            # An example of zeros alone would hide what weights do.
+            says = all(t.is_meta or not t.is_floating_point() or bool((t != t.mean()).any()) for t in tensors)
+            sources = ["normal", "uniform", "given"] if says else ["normal", "uniform"]
+        return [Setting(source, factors) for source in sources for factors in (False, True)]
 
-    return pytree.tree_map_only(Tensor, fresh, inputs)
+    def _ways(self) -> list[Way]:
+        own = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
+        others = dict.fromkeys([torch.float32, own])
+        others.pop(torch.float64, None)
+        return [Way(torch.float64, False), Way(torch.float64, True), *(Way(dtype, True) for dtype in others)]
 
+    def _advice(self, why: str) -> str:
+        if self.given is not None:
+            return f"{why}; give other inputs"
+        return f"{why}; give inputs of your data: verify(..., inputs=...)"
 
-def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
-    args, kwargs = call_arguments(inputs)
-    outputs = pytree.tree_leaves(model(*args, **kwargs))
-    return [t for t in outputs if isinstance(t, Tensor)]
+    def _in_setting(self, setting: Setting) -> tuple[Proof, bool]:
+        """The proof, and whether all outputs were numbers.
 
-
-class _OverKept(TorchDispatchMode):
-    """Norms over channels, means and the like run over those that stay, as the operators' rows say.
-
-    Args:
-        plan: of the cut; its graph knows the statistics of a forward pass, one after the other.
-        masks: of the parameters that lost something, by their ids.
-    """
-
-    def __init__(self, plan: Removal, masks: Mapping[int, Mask]):
-        super().__init__()
-        self.statistics = iter(plan.graph.statistics)
-        self.keep = plan.keep
-        self.masks = masks
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        operator = operator_of(func)
-        if operator.statistic:
-            args = (self._kept(func, args[0]), *args[1:])
-        outputs = func(*args, **(kwargs or {}))
-        if operator.over_kept is not None:
-            kept = operator.over_kept(bind_arguments(func, args, kwargs or {}), self.masks)
-            outputs = outputs if kept is None else (kept, *outputs[1:])
-        return outputs
-
-    def _kept(self, func: Any, signal: Tensor) -> Tensor:
-        """A signal without what goes of the axes that its statistic runs over."""
-        for plane in next(self.statistics, ()):
-            (axis,) = axes_of(plane)
-            if signal.dim() != plane.ndim or signal.shape[axis] != plane.size:
-                raise GraphError(
-                    f"{func._opname}: the forward pass runs other operators than the traced one, so that no proof "
-                    "is possible; give a model whose forward does not depend on the values of its input"
-                )
-            signal = signal.index_select(axis, torch.from_numpy(np.flatnonzero(self.keep[plane])).to(signal.device))
-        return signal
-
-
-class _ZeroWeightNorm(TorchFunctionMode):
-    """A weight of zeros divided by its norm is zero."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        return result.nan_to_num(0.0) if func is torch._weight_norm else result
+        Raises:
+            CannotRunError, OtherPassError: nothing can be said in this setting.
+        """
+        first: tuple[Proof, bool] | None = None
+        why: Exception | None = None
+        for way in self._ways():
+            if first is not None and not way.aligned:
+                break
+            if first is not None and way.dtype is not torch.float64:
+                break  # it ran in float64: other precisions tell less
+            try:
+                found = Pair(self, way, setting).compare()
+            except (CannotRunError, OtherPassError) as error:
+                why = why or error
+                continue
+            except DoesNotFollowError as error:
+                found = Proof(math.inf, note=f"the pruned network does not run: {error}"), True
+            if found[0].holds or found[0].undecided:
+                return found
+            first = first or found
+        if first is None:
+            assert why is not None
+            raise why
+        return first
