@@ -14,7 +14,7 @@ from outcome import outcomes
 from reconv.errors import ReconvError
 from reconv.files import write_json
 from reconv.steps import Finetune
-from reconv.study import ARMS, Cell, Network, Store, Study, StudyLog, measures, run_study, study_facts
+from reconv.study import ARMS, Cell, Network, Store, Study, StudyLog, load_study, measures, run_study, study_facts
 from reconv.study.compute import compute
 from reconv.study.context import _context
 from reconv.study.design import study_from_json
@@ -273,6 +273,10 @@ def test_the_command_writes_tables_and_report(
     assert {"cells.jsonl", "results.csv", "summary.json", "report.html"} <= {
         path.name for path in (tmp_path / "packed").iterdir()
     }
+    tables = load_study(tmp_path / "packed")
+    assert len(tables.cells) == 3
+    assert (tmp_path / "s" / "summary.csv").read_text() == tables.to_csv()
+    assert (tmp_path / "s" / "summary.tex").read_text() == tables.to_latex()
     assert main(["report", str(tmp_path / "packed"), "-o", str(tmp_path / "again.html")]) == 0
     assert (tmp_path / "again.html").is_file()
 

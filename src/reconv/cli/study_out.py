@@ -12,6 +12,7 @@ from reconv.files import write_atomically, write_json
 from reconv.report import StudyFacts, numbers, render_study
 from reconv.report.study_facts import Entry
 from reconv.study import Cell, Store, StudyLog, StudyResult, study_facts
+from reconv.study.frames import study_tables
 from reconv.study.tables import as_csv, summary_json, tidy
 
 
@@ -56,6 +57,7 @@ def write(store: Store, *, pack: Path | None) -> None:
     """Tables, summary and report into the study's folder, and into the folder of a pack; prints what they say."""
     facts, summary, records = study_facts(store)
     rows = tidy(records)
+    tables = study_tables(facts.title, records, summary)
     page = render_study(facts)
     elsewhere = None if pack is None or pack.resolve() == store.path.resolve() else pack
     for folder in filter(None, (store.path, elsewhere)):
@@ -64,6 +66,8 @@ def write(store: Store, *, pack: Path | None) -> None:
         write_atomically(folder / "results.csv", as_csv(rows))
         write_json(folder / "results.json", rows)
         write_json(folder / "summary.json", summary_json(summary))
+        write_atomically(folder / "summary.csv", tables.to_csv())
+        write_atomically(folder / "summary.tex", tables.to_latex())
         write_atomically(folder / "report.html", page)
     _print(facts)
     size = numbers.size(len(page.encode()))

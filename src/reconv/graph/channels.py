@@ -17,6 +17,7 @@ from reconv.conv.geometry import ConvGeometry
 from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import Plane, Shape, axes_of
 from reconv.graph.record import Operation
+from reconv.html_table import html_table
 from reconv.text import limit_lines
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -251,6 +252,11 @@ class ChannelGraph:
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
+
+    def _repr_html_(self) -> str:
+        rows = [(group.name, group.size, len(group.producers), group.state) for group in self.groups]
+        title = f"{len(self.layers)} layers, {len(self.groups)} groups of channels"
+        return html_table(title, ("group", "channels", "layers", "state"), rows, self.notes)
 
     def _lines(self) -> list[str]:
         counts = f"{len(self.layers)} layers, {len(self.groups)} groups of channels"

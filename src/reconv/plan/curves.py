@@ -11,6 +11,7 @@ import numpy.typing as npt
 from reconv.errors import ConfigError, check_kind, unknown_name
 from reconv.graph.channels import ChannelGraph
 from reconv.graph.labels import Plane
+from reconv.html_table import Bar, html_table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,6 +56,15 @@ class ErrorCurves(Mapping[str, Curve]):
 
     def __repr__(self) -> str:
         return f"ErrorCurves({self.criterion!r}, {len(self.curves)} group{'s' * (len(self.curves) != 1)})"
+
+    def _repr_html_(self) -> str:
+        most = max((float(curve.errors[-1]) for curve in self.curves.values()), default=0.0) or 1.0
+        rows = []
+        for name, curve in self.curves.items():
+            half, whole = float(curve.errors[len(curve.order) // 2]), float(curve.errors[-1])
+            rows.append((name, len(curve.order), half, Bar(whole / most, f"{whole:.3g}")))
+        header = ("group", "channels that may go", "error without half", "error without all")
+        return html_table(f"Error curves, order of {self.criterion}", header, rows)
 
     def __getitem__(self, group: str) -> Curve:
         return self.curves[group]

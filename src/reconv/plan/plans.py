@@ -14,6 +14,7 @@ from reconv.budget import Cost
 from reconv.cost import file_size, predicted_memory, total_macs, total_parameters
 from reconv.errors import ArtifactError
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
+from reconv.html_table import Bar, html_table
 
 
 @dataclass(frozen=True, repr=False)
@@ -140,6 +141,15 @@ class Plan:
 
     def __str__(self) -> str:
         return describe(self)
+
+    def _repr_html_(self) -> str:
+        costs = (f"{_label(name)} {after / (before or 1):.1%}" for name, (before, after) in self.costs.items())
+        title = f"{self.request} by {self.criterion} ({self.scheme}); left: {', '.join(costs)}"
+        rows = [
+            (names_shown(row.layers), Bar(len(row.kept) / row.size, f"{len(row.kept)} of {row.size}"), row.why)
+            for row in self.groups
+        ]
+        return html_table(title, ("layers", "channels kept", "why more stay"), rows, self.notes)
 
 
 def _label(name: str) -> str:

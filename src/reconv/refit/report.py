@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reconv.html_table import Bar, html_table
+
 
 @dataclass(frozen=True)
 class LayerRepair:
@@ -51,3 +53,11 @@ class RepairReport:
             lines.append(f"  {row.layer:<{width}}  {row.before:9.2%} -> {row.after:8.2%}{note}")
         lines += [f"  {name}: unrepaired: {why}" for name, why in self.unrepaired.items()]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (row.layer, f"{row.before:.2%}", Bar(row.after, f"{row.after:.2%}"), row.jointly) for row in self.layers
+        ]
+        header = ("layer", "error before", "error after", "refined with")
+        notes = [f"{name}: unrepaired: {why}" for name, why in self.unrepaired.items()]
+        return html_table(f"{len(self.layers)} layers solved; errors of the signal's energy", header, rows, notes)

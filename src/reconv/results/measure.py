@@ -15,6 +15,7 @@ from reconv.cost.timing import random_like
 from reconv.data import DataSet, SplitName
 from reconv.files import tensors_fingerprint
 from reconv.graph import trace
+from reconv.html_table import html_table
 from reconv.machine import device_name, versions
 from reconv.quality import Quality
 from reconv.report import Changed, Confusion, Tested
@@ -146,6 +147,24 @@ class Comparison:
     device: str
     threads: int
     versions: Mapping[str, str]
+
+    def _repr_html_(self) -> str:
+        low, high = 100 * self.difference.low, 100 * self.difference.high
+        title = (
+            f"{self.b.name} against {self.a.name}: {100 * self.difference.value:+.2f} points [{low:+.2f}, {high:+.2f}] "
+            f"on {self.images:,} {self.split} images, p = {self.p_value:.3g}"
+        )
+        sides = [
+            ("accuracy", f"{self.a.accuracy:.2%}", f"{self.b.accuracy:.2%}"),
+            ("MACs", self.a.macs, self.b.macs),
+            ("parameters", self.a.parameters, self.b.parameters),
+            *(
+                (f"ms, {one.batch} images", 1e3 * one.median, 1e3 * other.median)
+                for one, other in zip(self.a.latency, self.b.latency, strict=True)
+            ),
+        ]
+        layers = [(row.name, *row.channels) for row in self.layers]
+        return html_table(title, ("", self.a.name, self.b.name), [*sides, *layers])
 
 
 def compare(

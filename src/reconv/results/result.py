@@ -15,6 +15,7 @@ from reconv.cost import file_size
 from reconv.data import DataSet
 from reconv.files import PathLike, write_atomically
 from reconv.graph import ChannelGraph, trace
+from reconv.html_table import Bar, html_table
 from reconv.plan import Plan
 from reconv.quality import Quality
 from reconv.report import Round, RunFacts, render
@@ -105,8 +106,9 @@ class Result:
         return f"Result: {macs} of MACs, {params} of parameters left; {self.plan.criterion}, {self.plan.scheme}"
 
     def _repr_html_(self) -> str:
-        rows = (("MACs", *self.plan.macs), ("parameters", *self.plan.params))
-        cells = "".join(
-            f"<tr><th>{name}</th><td>{before:,}</td><td>{after:,}</td></tr>" for name, before, after in rows
-        )
-        return f"<table><tr><th></th><th>before</th><th>after</th></tr>{cells}</table>"
+        costs = (("MACs", *self.plan.macs), ("parameters", *self.plan.params))
+        rows = [
+            (name, before, after, Bar(after / (before or 1), percent(after / (before or 1))))
+            for name, before, after in costs
+        ]
+        return html_table(repr(self), ("", "before", "after", "left"), rows, self.plan.notes)

@@ -15,6 +15,7 @@ from reconv.errors import ConfigError, GeometryError, WeightsError
 from reconv.files import tensors_fingerprint
 from reconv.graph.channels import ChannelGraph, Layer
 from reconv.graph.copies import parameters_and_buffers
+from reconv.html_table import Bar, html_table
 from reconv.saliency.criterion import Criterion, GroupContext, LayerContext, criterion_named
 from reconv.saliency.inputs import Direction, Gradients, Moments, by_channel
 
@@ -89,6 +90,14 @@ class Saliency:
         if layers > _SHOWN:
             lines.append(f"  and {layers - _SHOWN} more layers")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for name, values in self.values.items():
+            low, middle, high = (float(value) for value in (values.min(), values.median(), values.max()))
+            rows.append((name, len(values), low, middle, high, Bar(low / high if high > 0 else 0.0)))
+        header = ("layer", "channels", "lowest", "median", "highest", "lowest / highest")
+        return html_table(f"Scores by {self.criterion}, {self.direction}", header, rows)
 
 
 def score(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from reconv.study.design import Study as Study
     from reconv.study.design import read_study as read_study
     from reconv.study.findings import study_facts as study_facts
+    from reconv.study.frames import StudyTables as StudyTables
+    from reconv.study.frames import load_study as load_study
     from reconv.study.pictures import points_of_network as points_of_network
     from reconv.study.runner import StudyLog as StudyLog
     from reconv.study.runner import StudyResult as StudyResult
@@ -27,6 +29,7 @@ _HOME = {
     "cell": ("Cell", "Network"),
     "design": ("Grid", "Study", "read_study"),
     "findings": ("study_facts",),
+    "frames": ("StudyTables", "load_study"),
     "pictures": ("points_of_network",),
     "runner": ("StudyLog", "StudyResult", "begin_study", "run_study"),
     "store": ("Store",),

@@ -7,7 +7,7 @@ networks.json      layers, and Kendall's tau between criteria, by network
 latency.json       measured latencies, by network and widths
 failed.json        why cells could not be computed, by hash
 training/          checkpoints of unfinished trainings
-results.csv, results.json, summary.json, report.html
+results.csv, results.json, summary.json, summary.csv, summary.tex, report.html
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from reconv.data import DataSet, as_data_set
 from reconv.errors import ArtifactError, ConfigError, DataError, TrainingError, check_kind
+from reconv.html_table import html_table
 from reconv.provenance import provenance_of
 from reconv.threads import few_threads
 from reconv.training.accelerator import Trackers, set_up
@@ -70,6 +71,18 @@ class Trained:
 
     model: nn.Module
     history: tuple[EpochRecord, ...]
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (row.epoch, row.loss, f"{row.top1:.2%}", _validation_text(row), row.learning_rate, row.seconds)
+            for row in self.history
+        ]
+        header = ("epoch", "loss", "training top-1", "validation", "learning rate", "seconds")
+        return html_table(f"{len(rows)} epochs", header, rows)
+
+
+def _validation_text(record: EpochRecord) -> str:
+    return "" if record.validation is None else f"{record.validation.top1:.2%}"
 
 
 def train(
