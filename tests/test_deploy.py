@@ -139,3 +139,79 @@ def test_names_and_packages_that_are_missing(tmp_path: Path) -> None:
     reconv.register(Exporter("missing", ".missing", "", write, lambda path: _net(), extra="onnx"))
     with pytest.raises(ConfigError, match=r"pip install 'reconv\[onnx\]'"):
         reconv.export(_net(), tmp_path / "net.missing", example=EXAMPLE)
+
+
+@pytest.mark.parametrize("name", ["net.pt2", "net.pt"])
+def test_batch_norm_is_folded_into_the_convolution_before_it(name: str, tmp_path: Path) -> None:
+    model = _net().eval()
+    norm = model[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    for tensor, low in ((norm.running_mean, -0.5), (norm.running_var, 0.5), (norm.weight, 0.5), (norm.bias, -0.5)):
+        assert tensor is not None
+        tensor.data.uniform_(low, low + 1)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert reconv.export(model, tmp_path / name, example=EXAMPLE).error < 1e-5
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+    read = Exporter.registry[name.replace("net.pt2", "torch").replace("net.pt", "torchscript")].read(tmp_path / name)
+    assert "batch_norm" not in str(getattr(read, "graph", getattr(read, "code", "")))
+
+
+class Shared(nn.Module):
+    """One convolution with two norms: what it computes is read before the norm too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.a, self.b = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return self.a(y) + self.b(self.conv(x)) + y
+
+
+def test_what_is_read_twice_is_not_folded(tmp_path: Path) -> None:
+    model = Shared()
+    model(torch.randn(8, 3, 8, 8))
+    assert reconv.export(model, tmp_path / "net.pt2", example=EXAMPLE).error < 1e-5
+
+
+def test_open_height_and_width_are_compared_at_another_size(tmp_path: Path) -> None:
+    written = reconv.export(_net(), tmp_path / "net.pt2", example=EXAMPLE, dynamic=["batch", "height", "width"])
+    assert written.dynamic == ("batch", "height", "width")
+    assert Exporter.registry["torch"].read(tmp_path / "net.pt2")(torch.zeros(3, 3, 40, 9)).shape == (3, 5)
+    fixed = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(128, 3))
+    with pytest.raises(ExportError, match="Sequential cannot be written as torch"):
+        reconv.export(fixed, tmp_path / "fixed.pt2", example=EXAMPLE, dynamic=["height"])
+    with pytest.raises(UnknownNameError, match="hight"):
+        reconv.export(fixed, tmp_path / "fixed.pt2", example=EXAMPLE, dynamic=["hight"])
+    with pytest.raises(ConfigError, match="opset 17, and torch has none"):
+        reconv.export(fixed, tmp_path / "fixed.pt2", example=EXAMPLE, opset=17)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
+
+
+class Named(TwoInputs):
+    def forward(self, x: Tensor, *, scale: Tensor) -> dict[str, Tensor]:
+        return super().forward(x, scale=scale)
+
+
+@pytest.mark.slow
+def test_an_onnx_file_keeps_the_names_of_inputs_and_outputs_and_the_opset(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    example = {"x": torch.zeros(2, 4), "scale": torch.zeros(2, 3)}
+    assert reconv.export(Named(), tmp_path / "net.onnx", example=example, opset=19).error < 1e-6
+    proto = onnx.load(tmp_path / "net.onnx")
+    assert [value.name for value in proto.graph.input] == ["x", "scale"]
+    assert [value.name for value in proto.graph.output] == ["sum", "product"]
+    assert proto.opset_import[0].version == 19
+    assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+@pytest.mark.slow
+def test_openvino_writes_two_files_and_agrees(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnxscript")
+    written = reconv.export(_net(), tmp_path / "net.xml", example=EXAMPLE)
+    assert written.error < 1e-5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.bin", "net.xml"]
+    assert written.size == sum(path.stat().st_size for path in tmp_path.iterdir())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reconv.cost.timing import Timer, time_modules
 from reconv.errors import BudgetError
 from reconv.graph import trace
 from reconv.plan import Budget, Limits, check_budget, choice, choose, measure_layers
@@ -55,6 +56,11 @@ class Clock:
         return self.now
 
 
+def fake_timer(monkeypatch: pytest.MonkeyPatch) -> Timer:
+    clock = Clock(monkeypatch)
+    return Timer(by_law, lambda model, example: time_modules(model, example, clock))
+
+
 def by_law(first: nn.Module, second: nn.Module, example: Any) -> tuple[float, float]:
     return time_of(first), time_of(second)
 
@@ -69,7 +75,7 @@ def test_every_pair_of_shares_is_timed_once() -> None:
 
 
 def test_the_table_gives_back_the_law_that_the_clock_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = measure_layers(GRAPH, clock=Clock(monkeypatch))
+    table = measure_layers(GRAPH, timer=fake_timer(monkeypatch))
     for share in (0.9, 0.6, 0.35):
         plan = choose(GRAPH, SCORES, Budget(channels=share))
         assert table.microseconds(plan.keep) == pytest.approx(time_of(prune(GRAPH.model, plan)), rel=0.02)
@@ -78,7 +84,7 @@ def test_the_table_gives_back_the_law_that_the_clock_follows(monkeypatch: pytest
 @pytest.mark.parametrize("scheme", ["uniform", "global", "knapsack"])
 @pytest.mark.parametrize("budget", [Budget(latency=0.5), Budget(latency=100), Budget(latency=0.6, params=0.7)])
 def test_a_budget_of_time_is_met_and_used(monkeypatch: pytest.MonkeyPatch, scheme: str, budget: Budget) -> None:
-    table = measure_layers(GRAPH, clock=Clock(monkeypatch))
+    table = measure_layers(GRAPH, timer=fake_timer(monkeypatch))
     plan = choose(GRAPH, SCORES, budget, latency=table, timer=by_law, scheme=scheme)
     assert plan.latency is not None
     before, after = plan.latency
@@ -89,7 +95,7 @@ def test_a_budget_of_time_is_met_and_used(monkeypatch: pytest.MonkeyPatch, schem
 
 
 def test_a_wrong_prediction_is_corrected_by_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = measure_layers(GRAPH, clock=Clock(monkeypatch))
+    table = measure_layers(GRAPH, timer=fake_timer(monkeypatch))
     calls = []
 
     def slower(first: nn.Module, second: nn.Module, example: Any) -> tuple[float, float]:
@@ -103,7 +109,7 @@ def test_a_wrong_prediction_is_corrected_by_what_is_measured(monkeypatch: pytest
 
 
 def test_a_time_that_is_never_reached_is_an_error_that_says_what_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = measure_layers(GRAPH, clock=Clock(monkeypatch))
+    table = measure_layers(GRAPH, timer=fake_timer(monkeypatch))
     with pytest.raises(
         BudgetError,
         match=r"budget: latency=0.5 allows .* ms, and the nearest plan was measured at 0.099 of 0.1 ms; ask for",
@@ -115,7 +121,7 @@ def test_a_time_that_is_never_reached_is_an_error_that_says_what_is_possible(mon
 
 def test_budgets_without_time_measure_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "measure_layers", None)
-    monkeypatch.setattr(choice, "time_pair", None)
+    monkeypatch.setattr(choice, "measured_plan", None)
     assert choose(GRAPH, SCORES, Budget(macs=0.5), limits=Limits(multiple=4)).latency is None
 
 
@@ -140,17 +146,32 @@ def test_the_timer_of_pytorch_keeps_the_mode_of_every_module() -> None:
 def test_a_plan_within_the_budget_is_preferred_to_a_nearer_one_above(
     monkeypatch: pytest.MonkeyPatch, found: list[float], kept: int
 ) -> None:
-    table = measure_layers(GRAPH, clock=Clock(monkeypatch))
-    shares = iter(found)
+    table = measure_layers(GRAPH, timer=fake_timer(monkeypatch))
+    shares = itertools.chain(found, itertools.repeat(0.9))  # whatever is tried further is no better
     plan = choose(GRAPH, SCORES, Budget(latency=0.75), latency=table, timer=lambda *_: (100.0, 100 * next(shares)))
     assert plan.latency is not None
     assert plan.latency[1] == pytest.approx(100 * found[kept])
 
 
 def test_a_time_out_of_reach_is_refused_without_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
+    timer = fake_timer(monkeypatch)
     with pytest.raises(BudgetError, match=r"latency=0.01 asks for at most .* ms of .* ms, but .* have to stay; ask"):
-        check_budget(GRAPH, Budget(latency=0.01), latency=measure_layers(GRAPH, clock=clock))
-    table = measure_layers(GRAPH, clock=clock)
+        check_budget(GRAPH, Budget(latency=0.01), latency=measure_layers(GRAPH, timer=timer))
+    table = measure_layers(GRAPH, timer=timer)
     assert check_budget(GRAPH, Budget(latency=0.9, macs=0.9), latency=table) is table
     assert check_budget(GRAPH, Budget(macs=0.9)) is None
+
+
+def test_a_staircase_of_widths_is_met_by_the_widths_of_two_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = measure_layers(GRAPH, timer=fake_timer(monkeypatch))
+    tried = []
+
+    def in_blocks(first: nn.Module, second: nn.Module, example: Any) -> tuple[float, float]:
+        """Both groups' channels are computed in blocks of 32, which the uniform scheme steps through at once."""
+        tried.append(1)
+        blocks = [sum(-(-m.out_channels // 32) for m in (net.a, net.b)) for net in (first, second)]  # type: ignore[attr-defined]
+        return tuple(100.0 * n for n in blocks)  # type: ignore[return-value]
+
+    plan = choose(GRAPH, SCORES, Budget(latency=0.75), latency=table, timer=in_blocks)
+    assert plan.latency == (400.0, 300.0)
+    assert "1 of 2 groups with the widths of a slower plan" in str(plan)

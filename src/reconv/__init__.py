@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reconv.cost import measure_memory as measure_memory
     from reconv.cost import profile as profile
     from reconv.deploy import export as export
+    from reconv.deploy import runtime_timer as runtime_timer
     from reconv.errors import ReconvError as ReconvError
     from reconv.graph import ChannelGraph as ChannelGraph
     from reconv.graph import register_adapter as register_adapter
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from reconv.saliency import score_all as score_all
     from reconv.steps import Export as Export
     from reconv.steps import Finetune as Finetune
+    from reconv.steps import Quantize as Quantize
     from reconv.steps import Recalibrate as Recalibrate
     from reconv.steps import Repair as Repair
     from reconv.surgery import prune as prune
@@ -66,7 +68,7 @@ _HOME = {
     "budget": ("Budget", "Cost", "Limits", "Product"),
     "pipeline": ("compress",),
     "compression": ("Compression",),
-    "deploy": ("export",),
+    "deploy": ("export", "runtime_timer"),
     "conv.geometry": ("ConvGeometry",),
     "conv.norms": ("channel_norms",),
     "cost": ("measure_latency", "measure_memory", "profile"),
@@ -76,7 +78,7 @@ _HOME = {
     "refit": ("curves_of", "dead_leaves", "error_curves", "gather_moments", "repair"),
     "registry": ("register",),
     "saliency": ("Criterion", "Saliency", "gather_gradients", "score", "score_all"),
-    "steps": ("Export", "Finetune", "Recalibrate", "Repair"),
+    "steps": ("Export", "Finetune", "Quantize", "Recalibrate", "Repair"),
     "surgery": ("prune", "verify"),
     "zoo": ("load_model", "load_recipe"),
 }

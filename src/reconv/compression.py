@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from reconv.budget import ALLOCATED as ALLOCATED
-from reconv.budget import Budget, Limits
+from reconv.budget import Budget, LatencyConfig, Limits
 from reconv.budget import Rescale as Rescale
 from reconv.errors import ConfigError
 from reconv.mappings import from_mapping, to_mapping
@@ -52,6 +52,7 @@ class Compression:
         coupled: prune residual streams too, all their layers together.
         reverse: keep the lowest scores instead of the highest (a control).
         limits: minimum widths, multiples, and layers that keep more.
+        timing: where latency is measured: the runtime, its threads, images per pass.
         rounds: steps in which the budget is approached, with a short training after each; 1: at once.
         between: how the network is trained after each round but the last.
         images: number of calibration images; criteria, the scheme "allocated" and repair look at them.
@@ -78,6 +79,7 @@ class Compression:
     coupled: bool = False
     reverse: bool = False
     limits: Limits = field(default_factory=Limits)
+    timing: LatencyConfig = field(default_factory=LatencyConfig)
     rounds: int = 1
     between: Finetune = BETWEEN
     images: int = 1000
@@ -114,6 +116,11 @@ class Compression:
         from reconv.saliency import criterion_named  # loads PyTorch
 
         return criterion_named(self.criterion) if isinstance(self.criterion, str) else self.criterion
+
+    @property
+    def has_latency_budget(self) -> bool:
+        """Whether the budget limits what is measured."""
+        return self.budget is not None and bool(self.budget.measured)
 
     def options_of(self, function: Callable[..., Any]) -> dict[str, Any]:
         """The fields that a function takes by keyword, so that a new option is a field here and a parameter there."""

@@ -34,6 +34,7 @@ KINDS = {
     "budgets": "reconv.budget:Cost",
     "criteria": "reconv.saliency:Criterion",
     "exporters": "reconv.deploy:Exporter",
+    "runtimes": "reconv.deploy:Runtime",
     "data": "reconv.data.sources:DataSource",
     "figures": "reconv.report:Figure",
     "sources": "reconv.zoo.sources:ModelSource",
@@ -136,7 +137,7 @@ R = TypeVar("R", bound=Registered)
 
 
 def register(item: R) -> R:
-    """Add a criterion, a cost, a data source, a model source, an exporter or a figure, by its class.
+    """Add a criterion, a cost, a data source, a model source, an exporter, a runtime or a figure, by its class.
 
     Returns:
         The item itself.

@@ -13,6 +13,7 @@ from reconv.artifacts import load_saliency
 from reconv.cache import Cache
 from reconv.calibration import Calibration
 from reconv.compression import ALLOCATED, Compression
+from reconv.deploy import runtime_timer
 from reconv.errors import ConfigError, GraphError, ReconvError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
@@ -144,7 +145,7 @@ def choose_channels(graph: ChannelGraph, ranking: Saliency | ErrorCurves, compre
             graph, ranking, _recipe_widths(graph, compression.recipe), **compression.options_of(choose_widths)
         )
     assert compression.budget is not None  # see Compression
-    options = compression.options_of(choose)
+    options = {**compression.options_of(choose), **_timing(compression)}
     if compression.scheme == ALLOCATED:
         options |= {"scheme": "knapsack", "reverse": False}  # the curves have their order
     return choose(graph, ranking, compression.budget, **options)
@@ -159,7 +160,15 @@ def check_feasible(graph: ChannelGraph, compression: Compression) -> None:
     if compression.budget is None:
         choose_channels(graph, score(graph, "random"), compression)
     else:
-        check_budget(graph, compression.budget, **compression.options_of(check_budget))
+        check_budget(graph, compression.budget, **compression.options_of(check_budget), **_timing(compression))
+
+
+def _timing(compression: Compression) -> dict[str, Any]:
+    """What `choose` and `check_budget` are told of where latency is measured; nothing where no budget limits it."""
+    where = compression.timing
+    if where.is_default or not compression.has_latency_budget:
+        return {}
+    return {"timer": runtime_timer(where.of_budget, threads=where.threads, batch=where.batch)}
 
 
 def _recipe_widths(graph: ChannelGraph, number: int) -> dict[str, int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from reconv.deploy import Exported
 from reconv.plan import Plan
 from reconv.saliency import Saliency
 from reconv.training import EpochRecord, Session
@@ -19,11 +20,13 @@ class Store:
 
     Attributes:
         history: title of a training -> its epochs.
+        exported: files that were written, compared with the network.
     """
 
     def __init__(self, device: str = "auto") -> None:
         self.device = device
         self.history: dict[str, tuple[EpochRecord, ...]] = {}
+        self.exported: list[Exported] = []
 
     def load(self, name: str, like: nn.Module) -> nn.Module | None:
         """The network of this name, if it has been made before.

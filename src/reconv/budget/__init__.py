@@ -8,6 +8,7 @@ from reconv.budget.kinds import Cost as Cost
 from reconv.budget.kinds import Product as Product
 from reconv.budget.kinds import Unit as Unit
 from reconv.budget.limits import Limits as Limits
+from reconv.budget.runtimes import LatencyConfig as LatencyConfig
 from reconv.budget.schemes import ALLOCATED as ALLOCATED
 from reconv.budget.schemes import SCHEMES as SCHEMES
 from reconv.budget.schemes import Rescale as Rescale

@@ -25,6 +25,7 @@ from reconv import __version__
 from reconv.cli import (
     compare,
     evaluate,
+    export,
     fields,
     finetune,
     inspect,
@@ -53,6 +54,7 @@ SUBCOMMANDS = {
     "finetune": finetune,
     "compare": compare,
     "study": study,
+    "export": export,
     "report": report,
     "list": listing,
 }

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 
 # The last one or two names of an option's path -> its flag.
 FLAGS = {("changes",): "set", ("most",): "limit", ("recalibrate", "images"): "recalibrate", ("json_file",): "json"}
+FLAGS |= {("quantize", "to"): "quantize"} | {("quantize", name): f"quantize-{name}" for name in ("path", "images")}
+FLAGS |= {("timing", name): f"latency-{name}" for name in ("threads", "batch")}
 # A field that holds a dataclass, or a step -> what the flags of its fields begin with.
-PREFIXES = {"base": "base-", "between": "round-", "finetune": "", "recalibrate": ""}
+PREFIXES = {"base": "base-", "between": "round-", "finetune": "", "recalibrate": "", "quantize": ""}
 PANELS = {
     "compression": "What to prune",
     "after": "After pruning",
@@ -44,6 +46,7 @@ NAMES = {
     "model": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "vgg16_bn", "resnet34", "resnet101"),
     "data_set": ("digits", "cifar10", "cifar100", "imagenet"),
     "criterion": ("nuclear", "spectral", "frobenius", "l1", "l2", "fpgm", "bn_scale", "lamp", "random"),
+    "runtime": ("onnxruntime", "openvino", "torch", "torch-compile", "command:"),
     "protocol": ("paper", "paper-base", "paper-cifar", "paper-imagenet", "modern", "fast", "short"),
 }
 

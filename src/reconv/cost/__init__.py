@@ -13,8 +13,11 @@ from reconv.cost.memory import peak_memory as peak_memory
 from reconv.cost.memory import predicted_memory as predicted_memory
 from reconv.cost.terms import macs_products as macs_products
 from reconv.cost.terms import params_products as params_products
+from reconv.cost.timing import PYTORCH as PYTORCH
 from reconv.cost.timing import Latency as Latency
 from reconv.cost.timing import LatencyModel as LatencyModel
+from reconv.cost.timing import PairTimer as PairTimer
 from reconv.cost.timing import Timer as Timer
+from reconv.cost.timing import as_timer as as_timer
 from reconv.cost.timing import measure_latency as measure_latency
 from reconv.cost.weights_file import file_size as file_size

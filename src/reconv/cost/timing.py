@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -19,10 +20,18 @@ from reconv.graph.channels import Mask
 from reconv.graph.tracing import call_arguments
 from reconv.modes import evaluating
 
-Timer: TypeAlias = Callable[[nn.Module, nn.Module, Any], tuple[float, float]]
+PairTimer: TypeAlias = Callable[[nn.Module, nn.Module, Any], tuple[float, float]]
 """Microseconds of a forward pass of two models on one example."""
 
+ModuleTimer: TypeAlias = Callable[[nn.Module, Any], Mapping[str, Sequence[float]]]
+"""Seconds that every module of a model takes without the modules inside it, by name, one entry per pass; those of the
+whole model by the name `WHOLE` alone, where modules cannot be told apart."""
+
+WHOLE = ""  # the model itself, among the names of its modules
+
 _PAIR_SECONDS = 2.0  # spent on timing two networks, about
+_MODULE_SECONDS = 0.05  # for the passes of one network whose modules are timed, about
+_MODULE_PASSES = 5
 
 
 class LatencyModel(Protocol):
@@ -91,17 +100,10 @@ def measure_latency(
     for model in models:
         check_kind("measure_latency: models", model, nn.Module, hint)
     tensor = first_tensor(images)
-    times: list[list[float]] = [[] for _ in models]
-    end = time.perf_counter() + seconds
+    passes = [partial(_time_once, model, images, tensor) for model in models]
     with evaluating(*models), torch.inference_mode():
-        for turn in range(warmup):
-            if turn == 0 or time.perf_counter() < end:
-                _time_each(models, images, tensor)
-        for turn in range(runs):
-            if turn < least or time.perf_counter() < end:
-                for passes, taken in zip(times, _time_each(models, images, tensor), strict=True):
-                    passes.append(taken)
-    return [Latency.of(passes, len(tensor) if tensor.dim() else 1) for passes in times]
+        times = interleaved(passes, runs=runs, seconds=seconds, least=least, warmup=warmup)
+    return [Latency.of(taken, len(tensor) if tensor.dim() else 1) for taken in times]
 
 
 def time_pair(before: nn.Module, after: nn.Module, example: Any) -> tuple[float, float]:
@@ -110,15 +112,98 @@ def time_pair(before: nn.Module, after: nn.Module, example: Any) -> tuple[float,
     return 1e6 * first.median, 1e6 * second.median
 
 
-def _time_each(models: Sequence[nn.Module], example: Any, tensor: Tensor) -> list[float]:
-    """Seconds of one forward pass of each model, one after the other."""
+def interleaved(
+    passes: Sequence[Callable[[], float]],
+    *,
+    runs: int,
+    seconds: float = math.inf,
+    least: int = 7,
+    warmup: int = 1,
+) -> list[list[float]]:
+    """What several networks' passes took, one of each in turn, so that noise hits all alike.
+
+    Args:
+        passes: each call is a forward pass of one network and returns its time, in any unit.
+        runs: timed passes of each. warmup: passes before them.
+        seconds: after which no further pass begins, once there was one of warm-up and `least` were timed.
+
+    Returns:
+        For each network, the times of its passes.
+    """
+    times: list[list[float]] = [[] for _ in passes]
+    end = time.perf_counter() + seconds
+    for turn in range(warmup):
+        if turn == 0 or time.perf_counter() < end:
+            for run in passes:
+                run()
+    for turn in range(runs):
+        if turn < least or time.perf_counter() < end:
+            for run, taken in zip(passes, times, strict=True):
+                taken.append(run())
+    return times
+
+
+def time_modules(
+    model: nn.Module, example: Any, clock: Callable[[], float] = time.perf_counter
+) -> Mapping[str, Sequence[float]]:
+    """Seconds that every module takes without the modules inside it, by PyTorch: its `ModuleTimer`.
+
+    Args:
+        model: in evaluation mode. example: its input. clock: seconds.
+    """
     args, kwargs = call_arguments(example)
-    taken = []
-    for model in models:
-        start = now(tensor)
+    with torch.inference_mode():
         model(*args, **kwargs)
-        taken.append(now(tensor) - start)
-    return taken
+        start = time.perf_counter()
+        model(*args, **kwargs)
+        passes = int(max(2, min(_MODULE_PASSES, _MODULE_SECONDS / max(time.perf_counter() - start, 1e-9))))
+        with clock_modules(model, example, clock=clock) as seconds:
+            for _ in range(passes):
+                model(*args, **kwargs)
+    return {name: per_pass(calls, passes) for name, calls in seconds.items()}
+
+
+@dataclass(frozen=True)
+class Timer:
+    """How forward passes are timed where latency is a budget: by PyTorch, or by the runtime of deployment.
+
+    Args:
+        pair: microseconds of a forward pass of two models on one example.
+        modules: seconds of every module of a model, one entry per pass.
+        name: what times, for plans and reports.
+
+    Example:
+        >>> import torch, reconv
+        >>> timer = reconv.runtime_timer("torch", threads=1, batch=4)
+        >>> before, after = timer.pair(torch.nn.Conv2d(3, 64, 3), torch.nn.Conv2d(3, 8, 3), torch.zeros(1, 3, 8, 8))
+        >>> print(timer)
+        torch, 1 thread, batch of 4
+    """
+
+    pair: PairTimer
+    modules: ModuleTimer = time_modules
+    name: str = "PyTorch"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+PYTORCH = Timer(time_pair)
+
+
+def as_timer(timer: Timer | PairTimer | None) -> Timer:
+    """A timer; a function of two models times these, and PyTorch their modules; None is PyTorch's."""
+    if timer is None:
+        return PYTORCH
+    return timer if isinstance(timer, Timer) else Timer(timer, name=getattr(timer, "__name__", "timer"))
+
+
+def _time_once(model: nn.Module, example: Any, tensor: Tensor) -> float:
+    """Seconds of one forward pass."""
+    args, kwargs = call_arguments(example)
+    start = now(tensor)
+    model(*args, **kwargs)
+    return now(tensor) - start
 
 
 @contextmanager

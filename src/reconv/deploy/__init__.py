@@ -1,5 +1,11 @@
-"""From a network to a file that runs elsewhere, compared with the network before it counts as written."""
+"""From a network to a file that runs elsewhere, compared before it counts as written; and its time there."""
 
 from reconv.deploy.compared_file import Exported as Exported
 from reconv.deploy.compared_file import export as export
 from reconv.deploy.exporter import Exporter as Exporter
+from reconv.deploy.int8 import quantize as quantize
+from reconv.deploy.runtime import Runtime as Runtime
+from reconv.deploy.runtime import TimedNetwork as TimedNetwork
+from reconv.deploy.timing import latencies_in as latencies_in
+from reconv.deploy.timing import runtime_named as runtime_named
+from reconv.deploy.timing import runtime_timer as runtime_timer

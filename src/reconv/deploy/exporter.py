@@ -11,19 +11,29 @@ from torch import nn
 
 from reconv.registry import Registry
 
+AXES = {"batch": 0, "height": -2, "width": -1}
+"""Axes of inputs whose sizes may be left open, by name."""
+
 
 @dataclass(frozen=True)
 class Call:
-    """How the network is called while it is exported.
+    """How the network is called while it is exported, and what is asked of the file.
 
     Args:
         args, kwargs: example inputs.
-        dynamic_batch: whether axis 0 of every input may have another size later.
+        dynamic: axes of the inputs, of `AXES`, that may have another size later.
+        opset: version of ONNX's operators; None: the exporter's own.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    dynamic_batch: bool
+    dynamic: tuple[str, ...] = ()
+    opset: int | None = None
+
+    @property
+    def dynamic_batch(self) -> bool:
+        """Whether axis 0 of every input may have another size later."""
+        return "batch" in self.dynamic
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Exporter:
         write: writes a network in evaluation mode to a path.
         read: a function that computes what the file computes, called as the network is.
         aliases: other names. extra: of reconv, that installs what the format needs; "" for nothing.
+        companions: suffixes of further files of the same name that `write` makes beside the first.
 
     Example:
         >>> import torch
@@ -55,3 +66,4 @@ class Exporter:
     read: Callable[[Path], Callable[..., Any]]
     aliases: tuple[str, ...] = ()
     extra: str = ""
+    companions: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The built-in formats: torch.export, TorchScript and ONNX."""
+"""The built-in formats: torch.export, TorchScript, ONNX and OpenVINO."""
 
 from __future__ import annotations
 
@@ -9,26 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_leaves
 
 from reconv.deploy.exporter import Call, Exporter
+from reconv.deploy.onnx_out import exported_program, onnx_of
+from reconv.optional import optional
 from reconv.registry import register
-
-
-def _dynamic_shapes(call: Call, batch: Any) -> Any:
-    """For every tensor, that axis 0 is the batch."""
-    shapes = tree_map(lambda value: {0: batch} if isinstance(value, Tensor) else None, (call.args, call.kwargs))
-    return (*shapes[0], *shapes[1].values()) if call.dynamic_batch else None
-
-
-def _program(model: nn.Module, call: Call) -> torch.export.ExportedProgram:
-    shapes = _dynamic_shapes(call, torch.export.Dim.DYNAMIC)
-    return torch.export.export(model, call.args, call.kwargs, dynamic_shapes=shapes)
 
 
 def _write_program(model: nn.Module, call: Call, path: Path) -> None:
     with path.open("wb") as file:
-        torch.export.save(_program(model, call), file)
+        torch.export.save(exported_program(model, call)[0], file)
 
 
 def _read_program(path: Path) -> Callable[..., Any]:
@@ -43,7 +34,7 @@ def _write_script(model: nn.Module, call: Call, path: Path) -> None:
             traced = torch.jit.trace(model, example_kwarg_inputs=call.kwargs, check_trace=False)
         else:
             traced = torch.jit.trace(model, call.args, check_trace=False)
-        torch.jit.save(traced, str(path))
+        torch.jit.save(torch.jit.freeze(traced), str(path))  # folds BatchNorm
 
 
 def _read_script(path: Path) -> Callable[..., Any]:
@@ -53,34 +44,57 @@ def _read_script(path: Path) -> Callable[..., Any]:
 
 
 def _write_onnx(model: nn.Module, call: Call, path: Path) -> None:
-    import onnxscript  # noqa: F401  # what torch.onnx needs; asked for here, so that the message says what to install
-
-    program = torch.onnx.export(
-        model,
-        call.args,
-        kwargs=call.kwargs,
-        dynamo=True,
-        dynamic_shapes=_dynamic_shapes(call, torch.export.Dim("batch")),
-        verbose=False,
-    )
-    assert program is not None
-    program.save(str(path), external_data=False)  # one file
+    path.write_bytes(onnx_of(model, call).SerializeToString())
 
 
-def _read_onnx(path: Path) -> Callable[..., Any]:
-    import onnxruntime
-
+def read_onnx(path: Path) -> Callable[..., Any]:
+    """What an ONNX file computes in ONNX Runtime, called as the network is; outputs in a list."""
+    onnxruntime = optional("onnxruntime", "an ONNX file", "onnx")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
 
     def run(*args: Any, **kwargs: Any) -> list[Tensor]:
-        tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
-        outputs = session.run(None, {name: t.cpu().numpy() for name, t in zip(names, tensors, strict=True)})
-        return [torch.from_numpy(output) for output in outputs]
+        return [torch.from_numpy(output) for output in session.run(None, feeds(names, args, kwargs))]
+
+    return run
+
+
+def feeds(names: list[str], args: Any, kwargs: Any) -> dict[str, Any]:
+    """Inputs by their names in a file, as arrays."""
+    tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+    return {name: tensor.detach().cpu().numpy() for name, tensor in zip(names, tensors, strict=True)}
+
+
+def _write_openvino(model: nn.Module, call: Call, path: Path) -> None:
+    openvino = optional("openvino", "OpenVINO's format", "openvino")
+    read = openvino.Core().read_model(onnx_of(model, call).SerializeToString())
+    openvino.save_model(read, str(path), compress_to_fp16=False)
+
+
+def _read_openvino(path: Path) -> Callable[..., Any]:
+    openvino = optional("openvino", "OpenVINO's format", "openvino")
+    options = {"INFERENCE_PRECISION_HINT": "f32"}  # some processors would compute in bfloat16
+    network = openvino.Core().compile_model(str(path), "CPU", options)
+
+    def run(*args: Any, **kwargs: Any) -> list[Tensor]:
+        inputs = dict(enumerate(feeds([str(i) for i in range(len(network.inputs))], args, kwargs).values()))
+        return [torch.from_numpy(output.copy()) for output in network(inputs).values()]
 
     return run
 
 
 register(Exporter("torch", ".pt2", "torch.export; loads without reconv", _write_program, _read_program, ("pt2",)))
 register(Exporter("torchscript", ".pt", "traced by TorchScript", _write_script, _read_script, ("jit",)))
-register(Exporter("onnx", ".onnx", "ONNX, for many runtimes", _write_onnx, _read_onnx, extra="onnx"))
+register(Exporter("onnx", ".onnx", "ONNX, for many runtimes", _write_onnx, read_onnx, extra="onnx"))
+register(
+    Exporter(
+        "openvino",
+        ".xml",
+        "OpenVINO, float32; the weights lie beside it in a .bin file",
+        _write_openvino,
+        _read_openvino,
+        ("ov",),
+        "openvino",
+        (".bin",),
+    )
+)

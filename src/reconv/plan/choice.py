@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reconv.budget import ALLOCATED, SCHEMES, Budget, Limits, Rescale, Scheme
-from reconv.cost import LatencyModel, LatencyTable, Timer
-from reconv.cost.timing import time_pair
+from reconv.cost import PYTORCH, LatencyModel, LatencyTable, PairTimer, Timer, as_timer
 from reconv.errors import ConfigError, check_kind, unknown_name
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.plan.curves import ErrorCurves
 from reconv.plan.knapsack import Solution, least_lost
-from reconv.plan.latency import measure_layers, measured_plan
+from reconv.plan.latency import measure_layers
+from reconv.plan.measured import measured_plan
 from reconv.plan.plans import Plan, finish_plan, planned_row
 from reconv.plan.queues import Queue, equal_keys, mask_after, queue_of, unpruned_queue, why_kept
 from reconv.plan.rankings import RESCALINGS, Ranking, Rankings, rankings_of
@@ -41,7 +41,7 @@ def choose(
     reverse: bool = False,
     limits: Limits | None = None,
     latency: LatencyTable | None = None,
-    timer: Timer | None = None,
+    timer: Timer | PairTimer | None = None,
 ) -> Plan:
     """Choose channels to remove until the budget is met; where it limits latency, the result is measured.
 
@@ -58,7 +58,8 @@ def choose(
         reverse: remove the highest scores instead (a control).
         limits: minimum widths, multiples, layers that keep more.
         latency: timings of the layers, by `measure_layers`; None: they are measured, where the budget asks for it.
-        timer: microseconds of two networks on one example; None: PyTorch's, medians of interleaved passes.
+        timer: how passes are timed, such as `reconv.runtime_timer("onnxruntime")`, or a function of two models and an
+            example that returns the microseconds of a pass of each; None: PyTorch's, medians of interleaved passes.
 
     Returns:
         The plan; every group keeps at least one channel (one of every cell where a grouped operator asks for it). Of a
@@ -93,8 +94,8 @@ def choose(
 
     if not budget.measured:
         return plan_for(None)
-    table = latency or measure_layers(graph, multiple=limits.multiple)
-    return measured_plan(graph, budget, table, timer or time_pair, plan_for)
+    table = latency or measure_layers(graph, multiple=limits.multiple, timer=as_timer(timer))
+    return measured_plan(graph, budget, table, as_timer(timer), plan_for)
 
 
 def check_budget(
@@ -104,11 +105,12 @@ def check_budget(
     coupled: bool = False,
     limits: Limits | None = None,
     latency: LatencyTable | None = None,
+    timer: Timer = PYTORCH,
 ) -> LatencyTable | None:
     """Refuse a budget that no plan can meet, before anything is trained or scored: widths decide, not weights.
 
     Args:
-        graph: of the network, with whatever weights. budget, coupled, limits, latency: as for `choose`.
+        graph: of the network, with whatever weights. budget, coupled, limits, latency, timer: as for `choose`.
 
     Returns:
         Timings of the layers where the budget limits latency, for `choose` to take; None where it does not.
@@ -129,7 +131,7 @@ def check_budget(
     limits = limits or Limits()
     limits.check_patterns(layer.name for layer in graph.layers)
     if budget.measured and latency is None:
-        latency = measure_layers(graph, multiple=limits.multiple)
+        latency = measure_layers(graph, multiple=limits.multiple, timer=timer)
     any_order = {group.name: Ranking(np.arange(group.size), np.zeros(group.size)) for group in graph.groups}
     rankings = Rankings(any_order, "", "", "", {}, False)
     queues = _queues(graph, rankings, limits, coupled=coupled, equal_shares=True)

@@ -1,50 +1,38 @@
-"""Budgets of time: time the modules at a few widths each, predict, prune, measure, and correct until it fits.
+"""Timings of a network's modules at a few widths each, for budgets of time.
 
 The widths are drawn up as an orthogonal array: 25 pruned networks in which any two groups of channels that a layer
-joins take every pair of five shares once. The networks are interleaved, on random input, and each module's time is a
-median.
+joins take every pair of five shares once. The networks are interleaved, on random input, and each module's time is
+the lower quartile of its passes.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import nn
 
-from reconv.budget import Budget, Limits
+from reconv.budget import Limits
 from reconv.cost.latency_table import Features, LatencyTable, fit_table
-from reconv.cost.timing import Timer, clock_modules, per_pass, random_like
-from reconv.errors import BudgetError, ConfigError, check_kind
+from reconv.cost.timing import PYTORCH, WHOLE, Timer, random_like
+from reconv.errors import check_kind
 from reconv.graph.channels import ChannelGraph, Mask
-from reconv.graph.tracing import call_arguments
-from reconv.plan.plans import Plan, plan_keeping
+from reconv.plan.plans import plan_keeping
 from reconv.plan.queues import queue_of
 from reconv.plan.rankings import Ranking
 from reconv.surgery import prune
 
 SHARES = (1.0, 0.75, 0.5, 0.3, 0.12)  # of a group's channels
 ROUNDS = 3
-ATTEMPTS = 4
-TOLERANCE = 0.03  # of the time allowed: by so much two measurements of one network differ
-_SECONDS = 0.05  # for the passes of one network in one round, about
-_PASSES = 5
 
 
-def measure_layers(
-    graph: ChannelGraph, *, multiple: int = 1, clock: Callable[[], float] = time.perf_counter
-) -> LatencyTable:
+def measure_layers(graph: ChannelGraph, *, multiple: int = 1, timer: Timer = PYTORCH) -> LatencyTable:
     """Time a network's modules at candidate widths. Trained weights are not needed.
 
     Args:
         graph: of the network, whose example gives the input's shape; the values are random.
         multiple: widths are multiples of this where they can be.
-        clock: seconds.
+        timer: of modules; PyTorch's, or that of another runtime.
 
     Returns:
         The table, which `choose` takes for a budget of latency.
@@ -68,73 +56,17 @@ def measure_layers(
     for _ in range(ROUNDS):
         for keep, times in zip(keeps, seconds, strict=True):
             small = prune(graph.model, plan_keeping(graph, keep)).eval()
-            for name, passes in _time_modules(small, example, clock).items():
+            for name, passes in timer.modules(small, example).items():
                 times.setdefault(name, []).extend(passes)
-    medians = [{name: 1e6 * statistics.median(passes) for name, passes in times.items()} for times in seconds]
-    features = Features(graph, [name for name, _ in graph.model.named_modules()])
-    return fit_table(features, keeps, medians, keeps[0])
+    typical = [{name: 1e6 * _lower_quartile(passes) for name, passes in times.items()} for times in seconds]
+    apart = any(name != WHOLE for times in seconds for name in times)
+    features = Features(graph, [name for name, _ in graph.model.named_modules()] if apart else [WHOLE])
+    return fit_table(features, keeps, typical, keeps[0])
 
 
-def measured_plan(
-    graph: ChannelGraph, budget: Budget, table: LatencyTable, timer: Timer, plan_for: Callable[[LatencyTable], Plan]
-) -> Plan:
-    """The plan whose pruned network meets the budget of time as measured.
-
-    Args:
-        table: predicts times; it is corrected by what is measured.
-        timer: microseconds of two networks. plan_for: the plan that meets the budget as a table predicts.
-
-    Raises:
-        BudgetError: it cannot be met, as predicted or as measured; says what is possible.
-        ConfigError: a budget of several times.
-    """
-    name, *others = budget.measured
-    if others:
-        raise ConfigError(
-            f"budget: {budget} limits {name} and {others[0]}, and one table predicts times; give one of them"
-        )
-    example = random_like(graph.inputs)
-    attempts: list[tuple[float, Plan]] = []
-    first = 0.0
-    for attempt in range(ATTEMPTS):
-        try:
-            plan = plan_for(table)
-        except BudgetError:
-            if not attempts:
-                raise
-            break  # as corrected, it is out of reach
-        predicted = table.microseconds(plan.keep)
-        before, after = timer(graph.model, prune(graph.model, plan), example)
-        over = after / budget.allowed(name, before) - 1
-        note = (
-            f"{name} measured interleaved: {before / 1000:.4g} -> {after / 1000:.4g} ms ({after / before:.1%}); "
-            f"predicted {predicted / 1000:.4g} ms, in attempt {attempt + 1}"
-        )
-        plan = replace(plan, costs={**plan.costs, name: (before, after)}, notes=(*plan.notes, note))
-        attempts.append((over, plan))
-        if -TOLERANCE <= over <= TOLERANCE:
-            break
-        first = first or before
-        table = table.corrected(first, plan.keep, after * first / before)
-    over, plan = min(attempts, key=lambda attempt: _preference(attempt[0]))
-    if over > TOLERANCE:
-        raise _out_of_reach(budget, name, *plan.costs[name])
-    return plan
-
-
-def _preference(over: float) -> tuple[bool, float]:
-    """Within the budget first, then the nearest to it."""
-    return over > TOLERANCE, abs(over)
-
-
-def _out_of_reach(budget: Budget, name: str, before: float, after: float) -> BudgetError:
-    value = budget.limits[name]
-    possible = f"{after / before:.2f}" if value < 1 else f"{after / 1000:.3g}ms"
-    return BudgetError(
-        f"budget: {name}={value:g} allows {budget.allowed(name, before) / 1000:.4g} ms, and the nearest plan was "
-        f"measured at {after / 1000:.4g} of {before / 1000:.4g} ms; ask for {name}={possible} "
-        "or more, or measure on a quieter machine"
-    )
+def _lower_quartile(passes: Sequence[float]) -> float:
+    """Of the times of several passes: what disturbs a pass only makes it longer."""
+    return statistics.quantiles(passes, n=4)[0] if len(passes) > 1 else passes[0]
 
 
 def candidates(graph: ChannelGraph, multiple: int = 1) -> list[Mask]:
@@ -183,17 +115,3 @@ def _columns(graph: ChannelGraph) -> list[int]:
         uses = [sum(columns[j] == c for j in others if j < i) for c in range(len(SHARES))]
         columns.append(int(np.argmin(np.array(uses) * len(graph.groups) + (np.arange(len(SHARES)) - i) % len(SHARES))))
     return columns
-
-
-def _time_modules(model: nn.Module, example: Any, clock: Callable[[], float]) -> dict[str, list[float]]:
-    """Seconds that every module takes without the modules inside it, one entry per pass."""
-    args, kwargs = call_arguments(example)
-    with torch.inference_mode():
-        model(*args, **kwargs)
-        start = time.perf_counter()
-        model(*args, **kwargs)
-        passes = int(max(2, min(_PASSES, _SECONDS / max(time.perf_counter() - start, 1e-9))))
-        with clock_modules(model, example, clock=clock) as seconds:
-            for _ in range(passes):
-                model(*args, **kwargs)
-    return {name: per_pass(calls, passes) for name, calls in seconds.items()}

@@ -132,6 +132,44 @@ class LayerTime:
 
 
 @dataclass(frozen=True)
+class ExportedFile:
+    """A file that the network was exported to, and how it compares with it.
+
+    Args:
+        path: of the file. format: the exporter's name. precision: float32 or int8. size: bytes.
+        error: largest difference of the outputs, relative to the largest output.
+        agreement: share of identical predictions; None where the outputs are no class scores.
+        images: that both were compared on; 0: on random numbers.
+        top1: share of the tested images whose prediction is right, with its 95 % interval; None: not tested.
+    """
+
+    path: str
+    format: str
+    precision: str
+    size: int
+    error: float
+    agreement: float | None
+    images: int
+    top1: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class RuntimeLatency:
+    """Latency of several networks in one runtime, interleaved.
+
+    Args:
+        runtime: its name. threads: that computed. is_budget: whether the budget refers to this runtime.
+        networks: what they are called -> seconds of a pass.
+    """
+
+    runtime: str
+    threads: int
+    is_budget: bool
+    networks: Mapping[str, Latency]
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """Everything the report of one run shows.
 
@@ -146,6 +184,7 @@ class RunFacts:
         layer_times: of the layers, one by one, where they were measured. tested: both networks' predictions on the test
             images; None where they were not tested. validation_images: that accuracies on the way are of.
         scored_by: what the scores are, their unit, and from what they come.
+        exported: files that the network was written to. runtimes: latency in each runtime that was asked for.
         quality: what accuracies are: "top-1 accuracy", "agreement" with the original, or the name of a metric.
         study: points of accuracy (%) against MACs (%), from a study of the same network; not kept in `metrics.json`.
     """
@@ -171,6 +210,8 @@ class RunFacts:
     scored_by: str = ""
     study: tuple[Series, ...] = ()
     quality: str = "top-1 accuracy"
+    exported: tuple[ExportedFile, ...] = ()
+    runtimes: tuple[RuntimeLatency, ...] = ()
 
     @property
     def latencies(self) -> tuple[tuple[Latency, Latency], ...]:
