@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from reconv.artifacts import save
-from reconv.budget import Cost
+from reconv.budget import Cost, Scheme
 from reconv.cost import (
     Latency,
     file_size,
@@ -261,3 +261,65 @@ def test_latency_takes_turns_and_restores_modes() -> None:
     for latency in found:
         assert 0 < latency.low <= latency.median <= latency.high
         assert (latency.batch, latency.runs) == (4, 5)
+
+
+class Aliased(nn.Module):
+    """A layer that two attributes name, a weight that two layers share, and a layer used three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.h = nn.Conv2d(3, 16, 3), *(nn.Conv2d(16, 16, 3) for _ in "bc"), nn.Linear(16, 4)
+        self.c.weight = self.b.weight
+        self.last, self.kernel = self.h, self.a.weight
+        self.stages = nn.ModuleList([nn.Conv2d(16, 16, 1)] * 3)
+        self.register_buffer("shift", torch.zeros(16, 1, 1), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.c(self.b(self.a(x).relu()).relu() + self.get_buffer("shift"))
+        for stage in self.stages:
+            y = stage(y).relu()
+        return self.h(y.mean((2, 3)))
+
+
+@pytest.mark.parametrize("scheme", ["uniform", "knapsack"])
+@pytest.mark.parametrize("share", [0.4, 0.7])
+def test_a_budget_of_size_holds_for_what_has_several_names(scheme: Scheme, share: float, tmp_path: Path) -> None:
+    model = Aliased().eval()
+    graph = trace(model, torch.zeros(1, 3, 12, 12))
+    save(model, tmp_path / "whole")
+    whole = (tmp_path / "whole" / "weights.safetensors").stat().st_size
+    assert whole == file_size(graph)
+    plan = choose(graph, score(graph, "l2"), Budget(size=share), scheme=scheme, coupled=True)
+    save(prune(model, plan), tmp_path / "small")
+    small = (tmp_path / "small" / "weights.safetensors").stat().st_size
+    assert small == file_size(graph, plan.keep)
+    assert 0.7 * share * whole < small <= share * whole
+
+
+class Scales(nn.Module):
+    """Channels of several layers in one tensor, or in several places of one: outputs of two scales, shuffles, parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Conv2d(c, n, 3, s, 1) for c, n, s in ((3, 32, 1), (32, 48, 2), (12, 32, 1)))
+        self.box, self.score = (nn.ModuleList(nn.Conv2d(c, n, 1) for c in (32, 48)) for n in (8, 4))
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        p = self.a(x).relu()
+        q = self.b(p).relu()
+        left, right = self.c(nn.functional.pixel_shuffle(q, 2)).chunk(2, 1)
+        heads = zip((p + torch.cat([right, left], 1), q), self.box, self.score, strict=True)
+        return [torch.cat([box(f), score(f)], 1) for f, box, score in heads]
+
+
+@pytest.mark.parametrize("scheme", ["uniform", "global", "knapsack"])
+@pytest.mark.parametrize("limits", [{"memory": 0.8}, {"memory": 0.7, "macs": 0.6}, {"size": 0.8, "memory": 0.9}])
+def test_a_budget_of_memory_holds_where_channels_are_those_of_several_layers(
+    scheme: Scheme, limits: dict[str, float]
+) -> None:
+    model, example = Scales().eval(), torch.zeros(1, 3, 16, 16)
+    graph = trace(model, example)
+    plan = choose(graph, score(graph, "l2"), Budget(**limits), scheme=scheme, coupled=True)
+    small, whole = measure_memory(prune(model, plan), example), measure_memory(model, example)
+    assert plan.memory == (whole, small)
+    assert small <= limits["memory"] * whole

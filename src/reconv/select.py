@@ -250,5 +250,4 @@ def _images_like_the_example(graph: ChannelGraph, calibration: Calibration) -> T
 
 def _seconds_to_verify(plan: Plan, graph: ChannelGraph) -> float:
     """About, on two cores: both networks in float64. Counted and not timed, so that a busy machine decides alike."""
-    images = graph.example[0][0] if graph.example[0] else 1
-    return images * sum(plan.macs) / _FLOAT64_MACS_PER_SECOND
+    return graph.images * sum(plan.macs) / _FLOAT64_MACS_PER_SECOND

@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 
 from reconv.budget import Cost, Product
 from reconv.cost.memory import activations
+from reconv.cost.weights_file import times_saved
 from reconv.graph.channels import ChannelGraph, Layer, Mask
 from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import Plane, axes_of
@@ -157,10 +158,13 @@ def params_products(graph: ChannelGraph) -> list[Product]:
 
 
 def weights_products(graph: ChannelGraph) -> list[Product]:
-    """Bytes of every parameter and buffer."""
+    """Bytes of every parameter and buffer, once for each of its names."""
     trained, buffers = parameters_and_buffers(graph.model)
-    tensors = trained | buffers
-    return [_tensor_product(graph, i, name, tensors[name].element_size()) for i, name in enumerate(graph.parameters)]
+    tensors, times = trained | buffers, times_saved(graph.model)
+    return [
+        _tensor_product(graph, i, name, tensors[name].element_size() * times[id(tensors[name])])
+        for i, name in enumerate(graph.parameters)
+    ]
 
 
 def memory_products(graph: ChannelGraph) -> list[Product]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 import torch
+from torch import nn
 
 from reconv.files import tensors_size
 from reconv.graph.channels import ChannelGraph, Mask
@@ -19,9 +21,9 @@ def file_size(graph: ChannelGraph, keep: Mask | None = None) -> int:
         graph: of the network. keep: which channel classes stay; None: all.
     """
     model = graph.model
-    names = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    names = _names(model)
     tensors = {}
-    for path, module in model.named_modules():
+    for path, module in model.named_modules(remove_duplicate=False):  # a file holds a module once for each of its names
         for store in (module._parameters, module._buffers):
             for attribute, tensor in store.items():
                 if tensor is None:
@@ -36,22 +38,37 @@ def file_size(graph: ChannelGraph, keep: Mask | None = None) -> int:
     return tensors_size(tensors, file_metadata(provenance_of(model).edited(edits)))
 
 
+def times_saved(model: nn.Module) -> Counter[int]:
+    """How often a file holds each parameter and buffer, by its id: once for each name that leads to it."""
+    return Counter(
+        id(tensor)
+        for _, module in model.named_modules(remove_duplicate=False)
+        for tensor in (*module._parameters.values(), *module._buffers.values())
+        if tensor is not None
+    )
+
+
 def _edits(graph: ChannelGraph, keep: Mask) -> dict[str, Edits]:
     """The attributes that a cut sets, by module, computed on stand-ins that have shapes and no data."""
+    names = _names(graph.model)
     edits = {}
     for path, module in graph.model.named_modules():
-        sizes = {a: f"{path}.{a}" if path else a for a in (*module._parameters, *module._buffers)}
-        if not sizes and path not in graph.sizes:
+        if not module._parameters and not module._buffers and path not in graph.sizes:
             continue
         stand_in = copy.copy(module)
         for store in ("_parameters", "_buffers"):
             tensors = {}
             for attribute, tensor in getattr(module, store).items():
-                is_parameter = tensor is not None and sizes[attribute] in graph.parameters
-                shape = graph.shape(sizes[attribute], keep) if is_parameter else () if tensor is None else tensor.shape
+                known = tensor is not None and names[id(tensor)] in graph.parameters
+                shape = graph.shape(names[id(tensor)], keep) if known else () if tensor is None else tensor.shape
                 tensors[attribute] = None if tensor is None else torch.empty(shape, device="meta")
             stand_in.__dict__[store] = tensors
         sizes_set = follow_sizes(stand_in, path, graph, keep)
         if sizes_set:
             edits[path] = sizes_set
     return edits
+
+
+def _names(model: nn.Module) -> dict[int, str]:
+    """The first name of every parameter and buffer, by its id."""
+    return {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}

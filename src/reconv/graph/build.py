@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from reconv.errors import ConfigError, GraphError, check_kind
+from reconv.graph.batch import images_in
 from reconv.graph.channels import ChannelGraph
 from reconv.graph.constraints import Constraints, solve_constraints
 from reconv.graph.dry_run import Failure, run_cut_copy
@@ -77,6 +78,7 @@ def trace(
                 f"{type(model).__name__}: its forward runs no convolution and no linear layer; "
                 "there is nothing to prune"
             )
+        recording.record.images = images_in(model, example, recording.record)
         add_user_constraints(recording.record, tie, freeze)
         return _refine(model, recording, example)
 

@@ -160,7 +160,7 @@ class ChannelGraph:
 
     Args:
         model: the traced model itself.
-        example: the shapes of the example's tensors. inputs: the example itself.
+        example: the shapes of the example's tensors. inputs: the example itself. images: how many it holds.
         layers: in the order in which the forward pass uses them.
         groups: of channels; in the order of their first layers.
         parameters: for every parameter and buffer its planes of channel classes.
@@ -191,6 +191,7 @@ class ChannelGraph:
     sizes: Mapping[str, Mapping[str, Counted]]
     uncounted: Mapping[str, int]
     inputs: Any = None
+    images: int = 1
     notes: tuple[str, ...] = ()
     labels: Plane = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     forward: tuple[Operation, ...] = ()

@@ -59,7 +59,7 @@ def solve_constraints(model: nn.Module, record: Record, example: Any, constraint
         classes = label_classes([*pairs, *extra], record.space.count) if extra else before_folds
         shared, apart = _spread(record.space.spreads, classes)
         classes = label_classes([*pairs, *extra, *shared], record.space.count) if shared else classes
-        layers = _layers(record, classes, shapes[0][0] if shapes[0] else 1)
+        layers = _layers(record, classes, record.images)
         component = _components((layer.outputs for layer in layers), int(classes.max(initial=-1)) + 1)
         balances = [classes[r] for r in record.space.balanced] + [classes[r] for r, _ in rows]
         broken = {line for r, line in rows if _spans(classes[r], component, layers)}
@@ -78,6 +78,7 @@ def solve_constraints(model: nn.Module, record: Record, example: Any, constraint
         model=model,
         example=shapes,
         inputs=example,
+        images=record.images,
         layers=layers,
         groups=_groups(layers, component, classes, _first_reasons(reasons, classes), record, balances),
         parameters={name: tuple(classes[p] for p in planes) for name, planes in record.parameters.items()},

@@ -248,6 +248,7 @@ class Record:
         operations: every operator that ran. notes: what the user should know.
         forward: the operators of the pass in evaluation mode, but for `DETACH`.
         noticed: what in the model's code could notice a cut; "" where nothing could.
+        images: how many the example holds.
     """
 
     space: LabelSpace = field(default_factory=LabelSpace)
@@ -263,6 +264,7 @@ class Record:
     notes: list[str] = field(default_factory=list)
     forward: tuple[Operation, ...] = ()
     noticed: str = ""
+    images: int = 1
     _values: dict[int, tuple[Tensor, Value]] = field(default_factory=dict)
 
     @property

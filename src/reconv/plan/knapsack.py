@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reconv.cost.terms import Values
 from reconv.graph.labels import Plane
 from reconv.plan.blocks import best_of_block
 from reconv.plan.bound import Dual, Pair
@@ -27,6 +28,7 @@ _BISECTIONS = 24  # of the price, over its whole range
 _BISECTIONS_NEAR = 10  # where the dual problem has told about what it is
 _EXCHANGES = 40
 _SMALL_GAP = 1e-3  # of what is lost: a smaller gap is not worth more work
+_NOTHING = 1e-12  # of all that could be lost: no loss
 _LARGE_GAP = 1e-2  # a larger one is worth a second start
 
 
@@ -58,6 +60,7 @@ def least_lost(queues: Mapping[str, Queue], spending: Spending, starts: Sequence
     if tables.groups and tables.excess(taken) > 1:
         plans = [np.array([steps[name] for name in tables.queues], dtype=np.int64) for steps in starts]
         taken, bound = _search(tables, dual, [steps for steps in plans if tables.excess(steps) <= 1])
+        taken = _without_needless_steps(tables, taken)
     removed = dict.fromkeys(queues, 0)
     removed.update(zip(tables.queues, map(int, taken), strict=True))
     keys = [tables.queues[name].keys[n - 1] for name, n in removed.items() if n]
@@ -188,6 +191,37 @@ def _use_up(tables: Tables, taken: Plane) -> None:
             return
         while _give_back(tables, taken):
             pass
+
+
+def _without_needless_steps(tables: Tables, taken: Plane) -> Plane:
+    """The steps without those that save nothing (of a dead layer, say) and that the budget does not need.
+
+    All groups give the same share of theirs back first, then each what it can.
+    """
+    total = sum(float(np.abs(group.lost).max()) for group in tables.groups)
+    least = np.array(
+        [_first_alike(g.lost, int(n), _NOTHING * total) for g, n in zip(tables.groups, taken, strict=True)]
+    )
+    idle = np.flatnonzero(least < taken)
+    if not len(idle) or tables.excess(taken) > 1:
+        return taken
+    for groups in (idle, *idle[:, None]):
+        low, high = 0, int((taken - least)[groups].max())  # of as many steps, the share that stays
+        most, back = high, taken.copy()
+        while low < high:
+            middle = (low + high) // 2
+            back[groups] = least[groups] + -(-(taken - least)[groups] * middle // most)
+            low, high = (low, middle) if tables.excess(back) <= 1 else (middle + 1, high)
+        if low < most:
+            back[groups] = least[groups] + -(-(taken - least)[groups] * low // most)
+            taken = back
+    return taken
+
+
+def _first_alike(lost: Values, taken: int, tolerance: float) -> int:
+    """The fewest steps from which on, up to those taken, as much is lost."""
+    other = np.flatnonzero(np.abs(lost[: taken + 1] - lost[taken]) > tolerance)
+    return int(other[-1]) + 1 if len(other) else 0
 
 
 def _gain(tables: Tables, taken: Plane, i: int, change: int) -> float:

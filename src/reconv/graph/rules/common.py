@@ -10,6 +10,9 @@ from torch import Tensor
 from reconv.graph.labels import Plane, axes_of, lift_plane
 from reconv.graph.record import NOTHING, Call, Value
 
+# Operators without a rule that multiply signals with one another.
+MULTIPLY = frozenset({"mv", "addmv", "dot", "vdot", "addbmm", "addr", "_trilinear", "_cdist_forward", "cdist"})
+
 
 def met(planes: Sequence[Plane], plane: Plane) -> list[int]:
     """Which of these planes share an axis with this one."""
@@ -122,7 +125,10 @@ def size_follows(call: Call, attribute: str, labels: Plane | tuple[Plane | int, 
 
 
 def unknown(call: Call) -> Value:
-    """Freeze all that enters."""
+    """Freeze all that enters; what reads a matrix of parameters multiplies by it, for all that is known."""
+    name = call.operator.split(".")[-1]
+    if name in MULTIPLY or any(t.dim() > 1 and call.value(t).static for t in call.tensors):
+        call.record.uncounted[call.operator] = call.record.uncounted.get(call.operator, 0) + 1
     for tensor in call.tensors:
         call.freeze(call.value(tensor).planes, f"{call.operator} is not followed")
     return NOTHING
