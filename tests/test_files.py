@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -130,6 +131,76 @@ def test_broken_toml_says_where(tmp_path: Path) -> None:
     assert "line 2" in refusal(lambda: files.read_toml(path))
 
 
+def nested(kind: str, depth: int) -> str:
+    """A text of lists or tables within each other."""
+    return {
+        "json list": "[" * depth + "]" * depth,
+        "json table": '{"a":' * depth + "1" + "}" * depth,
+        "toml list": "a = " + "[" * depth + "]" * depth,
+        "toml table": "a = " + "{a=" * depth + "1" + "}" * depth,
+        "toml key": ".".join("a" * depth) + " = 1",
+        "toml quoted key": ".".join(['"a b"'] * depth) + " = 1",
+        "toml header": "[" + " . ".join("a" * depth) + "]",
+    }[kind]
+
+
+@pytest.mark.parametrize("depth", [70, 900, 90_000])
+@pytest.mark.parametrize(
+    "kind", ["json list", "json table", "toml list", "toml table", "toml key", "toml quoted key", "toml header"]
+)
+def test_depth_is_bounded(kind: str, depth: int, tmp_path: Path) -> None:
+    path = tmp_path / "deep"
+    path.write_text(nested(kind, depth))
+    reader = files.read_json if kind.startswith("json") else files.read_toml
+    assert "nested too deeply" in refusal(lambda: reader(path))
+    path.write_text(nested(kind, 20))
+    assert reader(path)
+
+
+def test_numbers_in_a_list_are_no_long_key(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(f"a = [{', '.join(['0.5'] * 500)}]")
+    assert len(files.read_toml(path)["a"]) == 500
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
+@pytest.mark.parametrize("device", [False, True])
+def test_a_pipe_or_a_device_is_not_waited_for(reader: Callable[[Path], object], device: bool, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = Path("/dev/zero") if device else tmp_path / "pipe"
+    assert "it is a pipe or a device; give a file" in refusal(lambda: reader(path))
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
+def test_more_than_the_memory_is_not_read(
+    reader: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reader is files.sha256_of:
+        pytest.skip("it is read piece by piece")
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)  # of zeros, which take no space
+    assert "bytes, more than" in refusal(lambda: reader(tmp_path / "huge"))
+
+
+def test_a_zero_byte_in_a_name_is_refused() -> None:
+    assert "zero byte" in refusal(lambda: files.read_bytes("a\0b"))
+    assert "zero byte" in refusal(lambda: files.write_atomically("a\0b", b""))
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names are Unicode here")
+def test_a_name_that_is_not_unicode_is_written_and_read(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    files.write_json(tmp_path / name, {"name": name})
+    assert files.read_json(tmp_path / name) == {"name": name}
+
+
+def test_a_long_name_is_written(tmp_path: Path) -> None:
+    name = "\N{SNOWMAN}" * 80  # of three bytes each
+    files.write_atomically(tmp_path / name, b"1")
+    assert (tmp_path / name).read_bytes() == b"1"
+
+
 def test_more_bytes_than_the_limit_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "big"
     path.write_bytes(b"12345")
@@ -174,49 +245,6 @@ def test_writing_through_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "file" in refusal(lambda: files.write_atomically(tmp_path / "file" / "inside", b""))
     assert "it is a folder" in refusal(lambda: files.write_atomically(tmp_path, b""))
-
-
-def test_an_output_folder_is_made_and_refused_when_it_holds_results(tmp_path: Path) -> None:
-    folder = files.output_folder(tmp_path / "a" / "run")
-    (folder / "result").write_text("1")
-    assert "--overwrite" in refusal(lambda: files.output_folder(folder))
-    assert (folder / "result").exists()
-    assert not (files.output_folder(folder, overwrite=True) / "result").exists()
-
-
-def test_overwriting_deletes_only_what_reconv_made(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("years of work")
-    assert "not made by reconv" in refusal(lambda: files.output_folder(tmp_path, overwrite=True))
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
-
-
-def test_an_output_folder_on_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    assert "is a file; give a folder" in refusal(lambda: files.output_folder(tmp_path / "file"))
-    assert "is a file; give a folder" in refusal(files.folder_at_once(tmp_path / "file").__enter__)
-
-
-def test_a_folder_appears_at_once(tmp_path: Path) -> None:
-    with files.folder_at_once(tmp_path / "result") as folder:
-        (folder / "a").write_text("1")
-        assert not (tmp_path / "result").exists()
-    assert (tmp_path / "result" / "a").read_text() == "1"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["result"]
-
-
-def test_a_folder_whose_making_failed_leaves_the_old_one(tmp_path: Path) -> None:
-    with files.folder_at_once(tmp_path / "result") as folder:
-        (folder / "a").write_text("old")
-
-    def fail() -> None:
-        with files.folder_at_once(tmp_path / "result", overwrite=True) as folder:
-            (folder / "a").write_text("new")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert (tmp_path / "result" / "a").read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["result"]
 
 
 def test_a_fingerprint_sees_names_shapes_dtypes_and_bits_but_not_order() -> None:

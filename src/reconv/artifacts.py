@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
@@ -24,7 +24,7 @@ from reconv import __version__
 from reconv.errors import ArtifactError, check_kind
 from reconv.files import (
     PathLike,
-    folder_at_once,
+    parse_json,
     read_json,
     read_metadata,
     read_tensors,
@@ -32,6 +32,7 @@ from reconv.files import (
     write_json,
     write_tensors,
 )
+from reconv.folders import folder_at_once, recover
 from reconv.plan import Plan
 from reconv.provenance import Edit, ModelSpec, Provenance, attach, provenance_of
 from reconv.registry import register
@@ -77,6 +78,7 @@ def save(model: nn.Module, path: PathLike, *, plan: Plan | None = None, overwrit
         "versions": {"reconv": __version__, "torch": torch.__version__},
         "class": _class_of(model),
         **provenance_of(model).to_json(),
+        "frozen": [name for name, parameter in _parameters(model) if not parameter.requires_grad],
         "plan": plan.to_json() if plan else None,
         "weights": {"file": _WEIGHTS, "fingerprint": tensors_fingerprint(tensors)},
     }
@@ -90,7 +92,13 @@ def is_saved_model(path: PathLike) -> bool:
     return _manifest_file(path).is_file()
 
 
+def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """By name; a tied one by each of its names."""
+    return model.named_parameters(remove_duplicate=False)
+
+
 def _manifest_file(path: PathLike) -> Path:
+    recover(path)
     former = Path(path) / _FORMERLY
     return former if former.is_file() else Path(path) / _MANIFEST
 
@@ -152,6 +160,7 @@ def load(path: PathLike, *, model: nn.Module | None = None, code: str | None = N
     _shrink(skeleton, tensors)
     fill(skeleton, tensors, path)
     _check_sizes(skeleton, file)
+    _freeze(skeleton, manifest.get("frozen"), file)
     return attach(skeleton.eval(), provenance)
 
 
@@ -212,6 +221,8 @@ def _spec_to_build(
         )
     else:
         source, name = find_model(spec.name)
+        if source.has_weights:  # it could name itself
+            raise ArtifactError(f"{file}: built from another saved model, {spec.name}; save the model again.")
         code = "" if source.code is None else source.code(name)
         if not code or (not (own := source.name in OWN_CODE) and not {code, source.name}.isdisjoint(named)):
             return spec
@@ -258,8 +269,21 @@ def _shrink(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _empty_like(old: Tensor, new: Tensor) -> Tensor:
-    empty = torch.empty(new.shape, dtype=new.dtype, device="meta")
+    empty = torch.empty(new.shape, dtype=old.dtype, device="meta")
     return nn.Parameter(empty, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else empty
+
+
+def _freeze(model: nn.Module, frozen: Any, file: Path) -> None:
+    """Let parameters learn, or not, as those that were saved."""
+    if frozen is None:  # of a version that did not say
+        return
+    parameters = dict(_parameters(model))
+    if not isinstance(frozen, list) or not all(isinstance(name, str) and name in parameters for name in frozen):
+        raise ArtifactError(f"{file}: frozen is no list of this model's parameters; save the model again.")
+    unlearnt = set(frozen)
+    for name, parameter in parameters.items():
+        if parameter.is_floating_point() or parameter.is_complex():
+            parameter.requires_grad_(name not in unlearnt)
 
 
 def _check_sizes(model: nn.Module, file: Path) -> None:
@@ -301,10 +325,7 @@ def load_saliency(path: PathLike) -> Saliency:
     Raises:
         ArtifactError: missing, truncated, corrupt, or not scores.
     """
-    try:
-        header = json.loads(read_metadata(path).get(_SCORES_KEY, "null"))
-    except (json.JSONDecodeError, RecursionError):
-        header = None
+    header = parse_json(read_metadata(path).get(_SCORES_KEY, "null"), path)
     _check_header(header, "scores", path)
     tensors = read_tensors(path)
     if tensors_fingerprint(tensors) != header.get("fingerprint"):

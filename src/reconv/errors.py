@@ -7,12 +7,23 @@ line and exits with code 2. Any other exception is a bug and keeps its traceback
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
+
+_LONGEST = 2_000  # characters of a message
+_BREAK = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 
 
 class ReconvError(Exception):
     """Something that the user gave, or that the machine lacks, prevents the work."""
+
+    def __str__(self) -> str:
+        """One line that can be printed, whatever names in files, or other programs' messages, are part of it."""
+        text = _BREAK.sub(" ", super().__str__().strip())
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class UnknownNameError(ReconvError):

@@ -1,7 +1,8 @@
 """Low-level reading and writing: every failure becomes an `ArtifactError` that names the file and what to do.
 
-A file is written under a temporary name and then renamed, so that an interrupted or failed write leaves nothing
-half-written; what is read is data only (JSON, TOML, safetensors), never code.
+A file is written under a temporary name, brought to the disk and then renamed, so that an interrupted or failed write
+leaves nothing half-written; what is read is data only (JSON, TOML, safetensors), never code, and of bounded size and
+depth. Whole folders: `reconv.folders`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import hashlib
 import json
 import math
 import os
-import shutil
+import re
+import stat
+import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,18 @@ from safetensors.torch import save
 from torch import Tensor
 
 from reconv.errors import ArtifactError
+from reconv.temporary import beside_of, held, remove_leftovers, sync, sync_folder
 
 PathLike = str | os.PathLike[str]
 
-_MARKER = ".reconv"
+_LARGEST_JSON, _LARGEST_TOML = 256 << 20, 1 << 20  # bytes
+_DEEPEST = 64  # lists and tables within each other
+_LONG_KEY = re.compile(  # a TOML key of a hundred parts; the parser's time grows with the square of their number
+    r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}"""
+)
+_MOST_TENSORS = 1_000_000
+_AS_IN_JSON = "backslashreplace"  # of a file's name that is not Unicode; both JSON and people read it
+_MEMORY_IF_UNKNOWN = 64 << 30
 _REASONS = {
     errno.ENOENT: "it does not exist; check the path",
     errno.EISDIR: "it is a folder; give a file",
@@ -39,10 +50,12 @@ _REASONS = {
     errno.ENOSPC: "no space left on the device; free some or give another path",
     errno.EDQUOT: "the disk quota is used up; free some space or give another path",
     errno.ENAMETOOLONG: "the name is too long; give a shorter one",
+    errno.EBUSY: "it is in use, or another file system begins there; give another path",
 }
 
 
-def _failure(verb: str, path: PathLike | Traversable, error: OSError) -> ArtifactError:
+def failure(verb: str, path: PathLike | Traversable, error: OSError) -> ArtifactError:
+    """The error for what the system refused, with its reason; `verb` is "read" or "written"."""
     reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; check the path")
     return ArtifactError(f"{path}: cannot be {verb}: {reason}.")
 
@@ -50,23 +63,62 @@ def _failure(verb: str, path: PathLike | Traversable, error: OSError) -> Artifac
 # --- reading ------------------------------------------------------------------------------------------------
 
 
+def memory() -> int:
+    """The bytes of memory that this machine has; nothing larger is read."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return _MEMORY_IF_UNKNOWN
+
+
+def check_readable(path: PathLike, *, limit: int | None = None) -> None:
+    """Refuse what would be read for ever, or is too large: a pipe, a device, a file of more bytes than the limit.
+
+    Args:
+        path: the file. limit: bytes; None: the memory of this machine.
+
+    Raises:
+        ArtifactError: missing, no file, or too large.
+    """
+    try:
+        found = usable(path, "read").stat()
+    except OSError as error:
+        raise failure("read", path, error) from None
+    if stat.S_ISDIR(found.st_mode):
+        raise failure("read", path, IsADirectoryError(errno.EISDIR, "is a folder"))
+    if not stat.S_ISREG(found.st_mode):
+        raise ArtifactError(f"{path}: cannot be read: it is a pipe or a device; give a file.")
+    if found.st_size > (memory() if limit is None else limit):
+        more = "than this machine's memory" if limit is None else f"than {limit} bytes"
+        raise ArtifactError(f"{path}: {found.st_size} bytes, more {more}; a file of this kind is smaller.")
+
+
+def usable(path: PathLike, verb: str) -> Path:
+    """A path without a zero byte, which no system takes; `verb` as for `failure`."""
+    if "\0" in os.fspath(path):
+        raise failure(verb, path, OSError(errno.EINVAL, "there is a zero byte in its name"))
+    return Path(path)
+
+
 def read_bytes(path: PathLike | Traversable, *, limit: int | None = None) -> bytes:
     """The content of a file.
 
     Args:
         path: the file, on disk or inside a package.
-        limit: refuse more bytes than this.
+        limit: refuse more bytes than this; None: than this machine has memory.
 
     Raises:
-        ArtifactError: missing, unreadable, or larger than `limit`.
+        ArtifactError: missing, unreadable, no file, or larger than `limit`.
     """
+    if isinstance(path, str | os.PathLike):
+        check_readable(path, limit=limit)
     file = path if isinstance(path, Traversable) else Path(path)
     try:
         with file.open("rb") as stream:
             content: bytes = stream.read() if limit is None else stream.read(limit + 1)
     except OSError as error:
-        raise _failure("read", path, error) from None
-    if limit is not None and len(content) > limit:
+        raise failure("read", path, error) from None
+    if limit is not None and len(content) > limit:  # it has grown since
         raise ArtifactError(f"{path}: more than {limit} bytes; a file of this kind is smaller.")
     return content
 
@@ -83,35 +135,75 @@ def read_json(path: PathLike | Traversable) -> Any:
     """The value that a JSON file holds.
 
     Raises:
-        ArtifactError: missing, unreadable, or not JSON (a file cut in half says so, with line and column).
+        ArtifactError: missing, unreadable, too large or deep, or not JSON (a file cut in half says so, with line and
+            column).
     """
-    text = read_text(path)
+    return parse_json(read_text(path, limit=_LARGEST_JSON), path)
+
+
+def parse_json(text: str, where: object) -> Any:
+    """The value that a text of JSON from a file holds.
+
+    Raises:
+        ArtifactError: not JSON, or too deep; `where` names the file.
+    """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         raise ArtifactError(
-            f"{path}: not complete JSON: {error.msg} at line {error.lineno}, column {error.colno}; "
+            f"{where}: not complete JSON: {error.msg} at line {error.lineno}, column {error.colno}; "
             "restore or recreate the file."
         ) from None
     except (RecursionError, ValueError):
-        raise ArtifactError(f"{path}: JSON nested too deeply, or a number too long; recreate the file.") from None
+        raise ArtifactError(f"{where}: JSON nested too deeply, or a number too long; recreate the file.") from None
+    _check_depth(value, where)
+    return value
 
 
 def read_toml(path: PathLike | Traversable, *, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:
     """The table that a TOML file holds; `parse_float=decimal.Decimal` keeps fractions exact.
 
     Raises:
-        ArtifactError: missing, unreadable, or not TOML (with line and column).
+        ArtifactError: missing, unreadable, too large or deep, or not TOML (with line and column).
     """
-    text = read_text(path)
+    return parse_toml(read_text(path, limit=_LARGEST_TOML), path, parse_float=parse_float)
+
+
+def parse_toml(text: str, where: object, *, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:
+    """The table that a text of TOML holds.
+
+    Raises:
+        ArtifactError: not TOML, or too deep; `where` names the file.
+    """
+    if _LONG_KEY.search(text):
+        raise ArtifactError(f"{where}: TOML nested too deeply; correct the file.")
     try:
-        return tomllib.loads(text, parse_float=parse_float)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not TOML: {error}; correct that line.") from None
+        table = tomllib.loads(text, parse_float=parse_float)
+    except RecursionError:
+        raise ArtifactError(f"{where}: TOML nested too deeply; correct the file.") from None
+    except (ValueError, ArithmeticError) as error:  # numbers too long, dates and decimals that cannot be, too
+        raise ArtifactError(f"{where}: not TOML: {error}; correct that line.") from None
+    _check_depth(table, where)
+    return table
+
+
+def _check_depth(value: Any, where: object) -> None:
+    """Refuse lists and tables within each other beyond what any code that reads them could follow."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [item for items in level for item in _items(items)]
+        if not level:
+            return
+    raise ArtifactError(f"{where}: lists and tables nested too deeply, more than {_DEEPEST}; recreate the file.")
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 @contextlib.contextmanager
 def _opened(path: PathLike) -> Iterator[Any]:
+    check_readable(path)
     try:
         Path(path).open("rb").close()  # says which errno; safetensors' own errors do not
         with safe_open(path, framework="pt") as file:
@@ -119,7 +211,7 @@ def _opened(path: PathLike) -> Iterator[Any]:
     except SafetensorError as error:
         raise ArtifactError(f"{path}: not a complete safetensors file ({error}); copy or download it again.") from None
     except OSError as error:
-        raise _failure("read", path, error) from None
+        raise failure("read", path, error) from None
 
 
 def read_tensors(path: PathLike) -> dict[str, Tensor]:
@@ -129,6 +221,8 @@ def read_tensors(path: PathLike) -> dict[str, Tensor]:
         ArtifactError: missing, unreadable, truncated or not safetensors.
     """
     with _opened(path) as file:
+        if (number := len(file.keys())) > _MOST_TENSORS:
+            raise ArtifactError(f"{path}: {number} tensors, more than {_MOST_TENSORS}; no network has as many.")
         # Cloned: the file's pages are mapped, and the file may be replaced while the tensors live.
         return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
 
@@ -143,7 +237,7 @@ def read_metadata(path: PathLike) -> dict[str, str]:
 
 
 def write_atomically(path: PathLike, content: bytes | str | Callable[[Path], object]) -> None:
-    """Write a file so that it is there complete or not at all; folders on the way are made.
+    """Write a file so that it is there complete or not at all, also after a power cut; folders on the way are made.
 
     Args:
         path: the file; one that exists is replaced.
@@ -152,31 +246,37 @@ def write_atomically(path: PathLike, content: bytes | str | Callable[[Path], obj
     Raises:
         ArtifactError: no rights, no space, or a path that cannot be.
     """
-    path = Path(path)
-    beside = _beside(path)
+    path = usable(path, "written")
+    beside = beside_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder")
-        if callable(content):
-            content(beside)
-        else:
-            beside.write_bytes(content.encode() if isinstance(content, str) else content)
-        beside.replace(path)
+        remove_leftovers(path)
+        beside.touch()
+        with held(beside):
+            if callable(content):
+                content(beside)
+            else:
+                beside.write_bytes(content.encode(errors=_AS_IN_JSON) if isinstance(content, str) else content)
+            sync(beside)
+            beside.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
-        raise _failure("written", path, error) from None
+        raise failure("written", path, error) from None
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
 
 
-def _beside(path: Path) -> Path:
-    return path.parent / f".{path.name[:80]}.{os.urandom(4).hex()}.part"
-
-
 def write_json(path: PathLike, value: object) -> None:
     """Write a value as indented JSON, atomically; NaN and infinity, which JSON lacks, are a `ValueError`."""
-    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """The text of the file that `write_json` writes."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -212,112 +312,17 @@ def _type_name(dtype: torch.dtype) -> str:
     return {"complex64": "C64"}.get(name, name.upper())
 
 
-# --- folders ------------------------------------------------------------------------------------------------
-
-
-def check_replaceable(path: PathLike, *, overwrite: bool = False) -> None:
-    """Refuse early what `output_folder` and `folder_at_once` would refuse: a file, or a folder with something in it.
-
-    Raises:
-        ArtifactError: something is there and may not be replaced, or the folder above it takes no files.
-    """
-    path = Path(path)
-    try:
-        if path.exists() and not path.is_dir():
-            raise ArtifactError(f"{path}: is a file; give a folder.")
-        if path.is_dir() and any(path.iterdir()):
-            _refuse_unless_replaceable(path, overwrite=overwrite)
-        nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-        if not nearest.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "not a folder")
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "no rights")
-    except OSError as error:
-        raise _failure("written", path, error) from None
-
-
-def output_folder(path: PathLike, *, overwrite: bool = False) -> Path:
-    """An empty folder to write results into, made with the folders above it.
-
-    Args:
-        path: the folder; an empty one that exists is fine.
-        overwrite: empty it first, if it holds anything. Only a folder that this function made is emptied (a
-            marker file tells), so that no typing error deletes anybody's home.
-
-    Raises:
-        ArtifactError: it holds files and may not be emptied, or cannot be made.
-    """
-    path = Path(path)
-    check_replaceable(path, overwrite=overwrite)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        for entry in path.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-        mark_as_ours(path)
-    except FileExistsError:
-        raise ArtifactError(f"{path}: is a file; give a folder.") from None
-    except OSError as error:
-        raise _failure("written", path, error) from None
-    return path
-
-
-@contextlib.contextmanager
-def folder_at_once(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]:
-    """A folder that appears at `path` complete, when the block ends well, or not at all.
-
-    Args:
-        path: where the folder is to be; the block writes into the temporary one beside it that it is given.
-        overwrite: replace a folder that `folder_at_once` or `output_folder` made before.
-
-    Raises:
-        ArtifactError: something is there and may not be replaced, or the folder cannot be written.
-    """
-    path = Path(path)
-    check_replaceable(path, overwrite=overwrite)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = _beside(path)
-        beside.mkdir()
-    except FileExistsError:
-        raise ArtifactError(f"{path}: is a file; give a folder.") from None
-    except OSError as error:
-        raise _failure("written", path, error) from None
-    try:
-        mark_as_ours(beside)
-        yield beside
-        if path.is_dir():
-            shutil.rmtree(path)
-        beside.replace(path)
-    except OSError as error:
-        raise _failure("written", path, error) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def mark_as_ours(folder: PathLike) -> None:
-    """Mark a folder so that `output_folder` may empty it one day; only for one that we made, or found empty."""
-    write_atomically(Path(folder) / _MARKER, "")
-
-
-def _refuse_unless_replaceable(path: Path, *, overwrite: bool) -> None:
-    if not overwrite:
-        raise ArtifactError(
-            f"{path}: exists and is not empty; give another folder, or --overwrite (overwrite=True) to replace it."
-        )
-    if not (path / _MARKER).is_file():
-        raise ArtifactError(f"{path}: exists and was not made by reconv, so it is not deleted; give another folder.")
-
-
 # --- fingerprints -------------------------------------------------------------------------------------------
 
 
 def sha256_of(path: PathLike) -> str:
     """The SHA-256 of a file, in hexadecimal."""
+    check_readable(path, limit=sys.maxsize)
     try:
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise _failure("read", path, error) from None
+        raise failure("read", path, error) from None
 
 
 def tensors_fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -8,6 +8,7 @@ changes of mode. A step that changes the model attaches the new one:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -57,7 +58,8 @@ class Normalization:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(map(float, self.mean)))
         object.__setattr__(self, "std", tuple(map(float, self.std)))
-        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+        finite = all(map(math.isfinite, (*self.mean, *self.std)))
+        if len(self.mean) != len(self.std) or not self.mean or not finite or min(self.std) <= 0:
             raise ConfigError(
                 f"normalization: mean {self.mean}, std {self.std}; a mean and a positive std per channel."
             )
@@ -117,7 +119,7 @@ class Provenance:
                 normalization=Normalization(normalization["mean"], normalization["std"]) if normalization else None,
                 notes=tuple(map(str, value["notes"])),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
             raise ArtifactError(
                 f"{where}: does not describe a model ({type(error).__name__}: {error}); save the model again."
             ) from None

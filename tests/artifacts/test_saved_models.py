@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from reconv.artifacts import is_saved_model, load, read_manifest, save
-from reconv.errors import ArtifactError, ReconvError, UnknownNameError, WeightsError
+from reconv.errors import ArtifactError, ConfigError, ReconvError, UnknownNameError, WeightsError
 from reconv.files import read_tensors, tensors_fingerprint, write_tensors
 from reconv.graph import trace
 from reconv.plan import Budget, Plan, choose
@@ -172,6 +172,20 @@ def test_a_class_of_the_users_own_is_loaded_into_an_instance(tmp_path: Path) -> 
     assert provenance_of(instance) == Provenance()
 
 
+def test_what_may_not_learn_may_not_after_loading(tmp_path: Path) -> None:
+    model = load_model("resnet20", widths=(4, 4, 4))
+    model.get_submodule("layer1").requires_grad_(False)
+    small, plan = pruned(model)
+    save(small, tmp_path / "small", plan=plan)
+    assert_same(small, load(tmp_path / "small"))
+    mine = Mine()
+    mine.second.requires_grad_(False)  # and with it the third, which is tied
+    save(mine, tmp_path / "mine")
+    loaded = load(tmp_path / "mine", model=Mine())
+    assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in mine.parameters()]
+    assert not loaded.get_submodule("third").weight.requires_grad
+
+
 # --- refusals -----------------------------------------------------------------------------------------------
 
 
@@ -280,6 +294,61 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], type[ReconvError], str]] 
         WeightsError,
         r"fc\.bias \(10,\) is missing",
     ),
+    "whole numbers for weights": (
+        lambda p: refit(p, lambda t: t.update({"fc.bias": t["fc.bias"].long()})),
+        WeightsError,
+        r"fc\.bias is of torch\.int64 in the file, of torch\.float32 in the model",
+    ),
+    "fewer whole numbers for weights": (
+        lambda p: refit(p, lambda t: t.update({f"{CONV}.weight": torch.zeros(1, 4, 3, 3, dtype=torch.int64)})),
+        WeightsError,
+        r"conv1\.weight is of torch\.int64 in the file",
+    ),
+    "a name of two lines": (
+        lambda p: refit(p, lambda t: t.update({"a\nb\x1b[31m": torch.zeros(1)})),
+        WeightsError,
+        r"a b\\x1b\[31m \(1,\) is not in the model",
+    ),
+    "itself": (
+        lambda p: changed(p, lambda r: r["model"].update(name=str(p), arguments={})),
+        ArtifactError,
+        "built from another saved model",
+    ),
+    "a file to unpickle": (
+        lambda p: changed(p, lambda r: r["model"].update(name="timm:resnet18", arguments={"checkpoint_path": "w"})),
+        ConfigError,
+        "checkpoint_path would load weights",
+    ),
+    "a repository's file to unpickle": (
+        lambda p: changed(p, lambda r: r["model"].update(name="local-dir:x", arguments={"checkpoint_path": "w"})),
+        ConfigError,
+        "checkpoint_path would load weights",
+    ),
+    "endless lists": (
+        lambda p: changed(p, lambda r: r["model"].update(name="timm:resnetv2_50", arguments={"layers": [10**9] * 4})),
+        ConfigError,
+        r"layers = \[1000000000, .*; give numbers of at most 100,000",
+    ),
+    "endless widths": (
+        lambda p: changed(p, lambda r: r["model"].update(arguments={"widths": [10**30, 4, 4]})),
+        ConfigError,
+        r"widths = \[1000000000000000000000000000000, 4, 4\]; give numbers of at most",
+    ),
+    "deep arguments": (
+        lambda p: (p / "manifest.json").write_text('{"model": ' + "[" * 900 + "]" * 900 + "}"),
+        ArtifactError,
+        "nested too deeply",
+    ),
+    "no list of what may not learn": (
+        lambda p: changed(p, lambda r: r.update(frozen=[["conv1.weight"]])),
+        ArtifactError,
+        "frozen is no list",
+    ),
+    "a normalization of NaN": (
+        lambda p: changed(p, lambda r: r.update(normalization={"mean": [float("nan")] * 3, "std": [1, 1, 1]})),
+        ArtifactError,
+        "does not describe a model",
+    ),
     "NaN": (
         lambda p: refit(p, lambda t: t["fc.bias"].fill_(float("nan"))),
         WeightsError,
@@ -297,6 +366,13 @@ def test_what_is_corrupt_is_refused_in_one_line(
     with pytest.raises(kind, match=said) as caught:
         load(saved)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_of_too_many_parts_is_not_built(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(saved)
+    monkeypatch.setattr("reconv.zoo.bounded._MOST_PARTS", 20)
+    with pytest.raises(ConfigError, match="its arguments make it larger than 20 modules and parameters"):
+        load(saved)
 
 
 def test_what_is_no_artifact_is_refused(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def no_val(root: Path) -> None:
     [
         (truncated, r"1 of 18 images cannot be read: .*green/3.jpg \(.*truncated.*\); replace or remove"),
         (empty_file, r"1 of 18 images cannot be read: .*red/1.jpg \(empty file\)"),
-        (not_an_image, r"red/1.jpg \(cannot identify image file"),
+        (not_an_image, r"red/1.jpg \(no JPEG, PNG, PPM, BMP, TIFF or WEBP file, whatever its ending says"),
         (empty_class, r"val/red: no image in this class; add some, or remove the folder"),
         (one_class, r"train: 1 class folder \(blue\); at least two are needed"),
         (no_class, r"train: 0 class folders; at least two are needed"),

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from reconv.artifacts import load
+from reconv.artifacts import load, save
 from reconv.compression import Compression
 from reconv.data import load_data
 from reconv.data.splits import TensorSplit
 from reconv.errors import ArtifactError, ConfigError, ReconvError
 from reconv.files import tensors_fingerprint, write_json
+from reconv.folders import mark_as_ours
 from reconv.graph import trace
 from reconv.machine import processor
 from reconv.networks import example_of, load_network
@@ -25,11 +27,11 @@ from reconv.report import Row
 from reconv.results.facts import layers_of
 from reconv.results.fingerprints import images_fingerprint
 from reconv.runlog import RunLog
-from reconv.runs import RunConfig, RunOptions, run
+from reconv.runs import RunConfig, RunOptions, run, train_only
 from reconv.runs.folder import RunFolder
 from reconv.saliency import Direction, score
 from reconv.steps import Finetune, Recalibrate, Repair, Step, TrainConfig
-from reconv.training import evaluate
+from reconv.training import Session, evaluate
 from reconv.zoo import load_model
 
 QUICK = RunConfig(base=TrainConfig("default", 2), compression=Compression("l1", after=(Finetune(epochs=2),)))
@@ -150,6 +152,67 @@ def test_a_run_is_not_resumed_with_other_weights(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="begun with other weights"):
         again.knows_weights("def")
     assert RunFolder(tmp_path / "run").config() == RunConfig(weights="W.safetensors")
+
+
+@pytest.mark.parametrize("name", ["base", "rounds/1"])
+def test_a_training_goes_on_only_from_the_network_that_it_began_with(name: str, tmp_path: Path) -> None:
+    """Whose weights are those that the run itself has made, and someone else has replaced since."""
+    torch.manual_seed(0)
+    networks = [load_model("resnet20", in_channels=1, widths=(2, 2, 2)) for _ in range(2)]
+    path, settings = tmp_path / "run", RunConfig().to_mapping()
+
+    def session_of(network: nn.Module) -> Session:
+        first = RunFolder(path, settings, resume=True)
+        first.save(name, network)
+        again = RunFolder(path, settings, resume=True)
+        assert again.load(name, network) is not None
+        assert again.session("fine-tuning", False) == first.session("fine-tuning", False)
+        return again.session("fine-tuning", False)
+
+    assert session_of(networks[0]).starts_from == tensors_fingerprint(networks[0].state_dict())
+    assert session_of(networks[0]) != session_of(networks[1])
+
+
+def test_a_damaged_result_of_a_run_can_be_made_again(tmp_path: Path) -> None:
+    network = load_model("resnet20", in_channels=1, widths=(2, 2, 2))
+    settings = RunConfig().to_mapping()
+    RunFolder(tmp_path, settings).save("base", network)
+    (tmp_path / "base" / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"Or delete \S*base and resume: it is made again"):
+        RunFolder(tmp_path, settings, resume=True).load("base", network)
+
+
+def test_a_run_killed_before_its_configuration_begins_anew(tmp_path: Path) -> None:
+    mark_as_ours(tmp_path)
+    (tmp_path / ".config.json.0123abcd.part").touch()
+    folder = RunFolder(tmp_path, RunConfig().to_mapping(), resume=True)
+    folder.check()
+    folder.begin()
+    assert folder.is_begun
+
+
+def test_an_overwritten_run_is_there_until_the_new_one_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunFolder(tmp_path / "run", RunConfig().to_mapping()).begin()
+    (tmp_path / "run" / "report.html").write_text("hours of work")
+    monkeypatch.setattr("reconv.folders.put_in_place", lambda new, path: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(ArtifactError):
+        RunFolder(tmp_path / "run", RunConfig().to_mapping(), overwrite=True).begin()
+    assert (tmp_path / "run" / "report.html").read_text() == "hours of work"
+    assert RunFolder(tmp_path / "run").is_begun
+
+
+def test_a_training_alone_is_not_resumed_with_other_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start = tmp_path / "start"
+    config = RunConfig(model=str(start), base=TrainConfig("default", 1))
+    save(load_model("resnet20", in_channels=1, widths=(2, 2, 2)), start)
+    with pytest.raises(KeyboardInterrupt):
+        train_only(config, tmp_path / "run", "training", RunOptions(log=StopAt("training")))
+    save(load_model("resnet20", in_channels=1, widths=(2, 2, 2)), start, overwrite=True)
+    with pytest.raises(ConfigError, match="begun with other weights than these"):
+        train_only(config, tmp_path / "run", "training", RunOptions(resume=True))
 
 
 FIRST_FORM = {

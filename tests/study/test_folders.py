@@ -10,7 +10,8 @@ from made import stored, study_of
 
 from reconv.cli.app import main
 from reconv.errors import ReconvError
-from reconv.files import output_folder, write_json
+from reconv.files import write_json
+from reconv.folders import output_folder
 from reconv.study import Store
 from reconv.study.store import NETWORKS
 

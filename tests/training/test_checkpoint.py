@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -20,7 +21,7 @@ from tiny import QUIET, assert_same_weights, protocol, tiny_data, tiny_net
 from torch import nn
 
 from reconv.errors import ArtifactError, TrainingError
-from reconv.files import read_tensors, write_tensors
+from reconv.files import read_metadata, read_tensors, write_tensors
 from reconv.training import Trained, train
 from reconv.training.checkpoint import checkpoints_in, read_checkpoint
 
@@ -170,6 +171,38 @@ def test_another_seed_net_or_data_is_refused(tmp_path: Path) -> None:
     wider.linear = nn.Sequential(nn.Linear(8, 9), nn.Linear(9, 3))  # type: ignore[assignment]
     with pytest.raises(TrainingError, match=r"shapes .* there"):
         train(wider, tiny_data(), protocol(), session=session)
+
+
+def test_other_weights_than_it_began_with_are_refused(tmp_path: Path) -> None:
+    killed_at(4, tmp_path / "a")
+    other = tiny_net()
+    with torch.no_grad():
+        next(other.parameters())[0] += 1e-6
+    session = replace(QUIET, folder=tmp_path / "a", resume=True)
+    with pytest.raises(TrainingError, match="begun with other weights than these; resume with those, or give another"):
+        train(other, tiny_data(), protocol(), session=session)
+    train(tiny_net(), tiny_data(), protocol(), session=session)
+
+
+def test_another_teacher_than_it_began_with_is_refused(tmp_path: Path) -> None:
+    keys = {"distillation": 0.5}
+    session = replace(QUIET, folder=tmp_path, resume=True)
+    train(tiny_net(), tiny_data(), protocol(**keys), teacher=tiny_net(), session=session)
+    other = tiny_net()
+    with torch.no_grad():
+        next(other.parameters())[0] += 1e-6
+    with pytest.raises(TrainingError, match="begun with other teacher weights than these"):
+        train(tiny_net(), tiny_data(), protocol(**keys), teacher=other, session=session)
+
+
+def test_a_checkpoint_of_version_0_1_does_not_say_its_weights(tmp_path: Path) -> None:
+    killed_at(4, tmp_path)
+    file = checkpoints_in(tmp_path)[-1]
+    key = "reconv-checkpoint"
+    header = json.loads(read_metadata(file)[key])
+    del header["identity"]["weights"], header["identity"]["teacher weights"]
+    write_tensors(file, read_tensors(file), {key: json.dumps(header)})
+    assert len(resumed(tmp_path).history) == 2
 
 
 SCRIPT = """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -209,7 +211,7 @@ def test_weights_of_a_pruned_model_are_not_written_alone(model: nn.Module, tmp_p
 @pytest.mark.parametrize("metadata", ["{", '{"model": 3}', "[]"])
 def test_broken_metadata_is_refused(metadata: str, model: nn.Module, tmp_path: Path) -> None:
     save_file(model.state_dict(), tmp_path / "w.safetensors", {"reconv": metadata})
-    with pytest.raises(ArtifactError, match=r"w\.safetensors: .*save the (weights|model) again"):
+    with pytest.raises(ArtifactError, match=r"w\.safetensors: .*(save the model again|recreate the file)"):
         load_model("resnet20", weights=tmp_path / "w.safetensors", **SMALL)
 
 
@@ -257,6 +259,127 @@ def test_another_number_of_classes_names_the_head(model: nn.Module, tmp_path: Pa
     torch.save(model.state_dict(), tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"fc.weight is \(5, 4\) in the file, \(100, 4\) in the model"):
         load_model("resnet20", weights=tmp_path / "w.pth", num_classes=100, **SMALL)
+
+
+# --- hostile files: small, and without an end -----------------------------------------------------------------
+
+
+def cycle(keys: tuple[str, ...]) -> dict[str, Any]:
+    """Tables within each other, the last of which holds the first."""
+    tables: list[dict[str, Any]] = [{} for _ in keys]
+    for number, key in enumerate(keys):
+        tables[number][key] = tables[(number + 1) % len(keys)]
+    return tables[0]
+
+
+def nested(depth: int) -> dict[str, Any]:
+    table: dict[str, Any] = {"a": torch.zeros(1)}
+    for _ in range(depth):
+        table = {"model": table}
+    return table
+
+
+def endless_list() -> list[Any]:
+    items: list[Any] = []
+    items.append(items)
+    return items
+
+
+HOSTILE: dict[str, Callable[[], Any]] = {
+    "itself": lambda: cycle(("state_dict",)),
+    "itself, as model": lambda: cycle(("model",)),
+    "in a circle": lambda: cycle(("state_dict", "model", "net")),
+    "a deep table": lambda: nested(100),
+    "a list of itself": endless_list,
+    "a table of lists of itself": lambda: {"model": endless_list()},
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_table_without_an_end_is_refused(make: Callable[[], Any], legacy: bool, tmp_path: Path) -> None:
+    torch.save(make(), tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ArtifactError, match="no table of tensors") as caught:
+        read_weights(tmp_path / "w.pth")
+    assert len(str(caught.value)) < 500
+
+
+def archive(path: Path, pickled: bytes, more: Mapping[str, bytes] | None = None, packing: int = 0) -> Path:
+    """A file as torch.save writes it, around a pickle of one's own."""
+    parts = {"data.pkl": pickled, "version": b"3\n", "byteorder": b"little", **(more or {})}
+    with zipfile.ZipFile(path, "w", packing) as file:
+        for name, content in parts.items():
+            file.writestr(f"archive/{name}", content)
+    return path
+
+
+EMPTY_TABLE, EMPTY_TUPLE, VALUE, STOP = b"}", b")", b"K\x01", b"."
+ONE_IN_THE_OTHER = EMPTY_TUPLE + b"\x85" * 300_000  # a tuple of a tuple of ...
+TWICE_EACH = EMPTY_TUPLE + b"".join(b"q%ch%c\x86" % (i, i) for i in range(60))  # 2**60 parts
+LARGE = b"\x8a\x0a" + (10**20).to_bytes(10, "little")
+
+
+@pytest.mark.parametrize(
+    ("pickled", "said"),
+    [
+        (EMPTY_TABLE + ONE_IN_THE_OTHER + VALUE + b"s" + STOP, "a value of too many parts, or too deep"),
+        (EMPTY_TABLE + TWICE_EACH + VALUE + b"s" + STOP, "a value of too many parts"),
+        (EMPTY_TABLE + LARGE + VALUE + b"s" + STOP, "truncated|no table of tensors"),
+        (b"(" * 100_000 + STOP, "truncated, or not a file of weights"),
+        (b"h\x07" + STOP, "truncated, or not a file of weights"),
+        (b"00" + STOP, "truncated, or not a file of weights"),
+        (b"cbuiltins\nbytearray\n" + LARGE + b"\x85R" + STOP, "truncated, or not a file of weights"),
+    ],
+    ids=["deep", "doubling", "large key", "marks", "no memo", "empty stack", "large bytes"],
+)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_that_nobody_could_hold_is_refused(pickled: bytes, said: str, legacy: bool, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    if legacy:
+        head = (0x1950A86A20F9469CFC6C, 1001, {})  # magic number, version, sizes of types
+        path.write_bytes(b"".join(pickle.dumps(part, 2) for part in head) + pickled)
+    else:
+        archive(path, b"\x80\x02" + pickled)
+    with pytest.raises(ArtifactError, match=said):
+        read_weights(path)
+
+
+def test_an_archive_that_unpacks_to_more_is_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "w.pth", b"\x80\x02}.", {"data/0": bytes(50_000_000)}, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(ArtifactError, match="unpack to more bytes than the file has"):
+        read_weights(path)
+
+
+def test_a_large_table_beside_the_tensors_is_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "w.pth", b"\x80\x02" + bytes(20_000_000))
+    with pytest.raises(ArtifactError, match="a table of 20000002 bytes besides its tensors"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: torch.zeros(1).expand(1 << 45), r"a is \(35184372088832,\), more than this machine's memory"),
+        (lambda: torch.eye(3).to_sparse(), "a is a sparse_coo tensor"),
+        (lambda: torch.zeros(1 << 45, device="meta"), "a is a meta tensor"),
+        (lambda: torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8), "a is a quantized tensor"),
+    ],
+    ids=["expanded", "sparse", "meta", "quantized"],
+)
+@pytest.mark.filterwarnings("ignore:.*quantize:UserWarning")
+def test_a_tensor_that_does_not_hold_its_values_is_refused(
+    make: Callable[[], Tensor], said: str, tmp_path: Path
+) -> None:
+    torch.save({"a": make()}, tmp_path / "w.pth")
+    with pytest.raises(ArtifactError, match=said):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_complex_numbers_are_no_weights(model: nn.Module, tmp_path: Path) -> None:
+    torch.save({**model.state_dict(), "fc.bias": torch.zeros(5, dtype=torch.complex64)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"fc.bias is of torch.complex64 in the file, of torch.float32"):
+        load_model("resnet20", weights=tmp_path / "w.pth", **SMALL)
 
 
 class Payload:

@@ -12,7 +12,8 @@ from scipy.stats import kendalltau
 from reconv.artifacts import save_saliency
 from reconv.cli import console
 from reconv.errors import ConfigError
-from reconv.files import check_replaceable, folder_at_once, write_atomically
+from reconv.files import write_atomically
+from reconv.folders import check_replaceable, folder_at_once
 from reconv.graph import ChannelGraph
 from reconv.graph.channels import Layer
 from reconv.report import LayerFacts, numbers, render_scores

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,14 +23,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from reconv.data.augmentation import transforms
 from reconv.data.dataset import DataSet
+from reconv.data.images import UNREADABLE, decode, examine, examine_ends, fault_text, quiet_decoding
 from reconv.data.randomness import seeded
 from reconv.data.sources import LoadOptions
 from reconv.data.splits import PLAIN, Reading, hold_out
 from reconv.errors import DataError
-from reconv.optional import optional
 from reconv.provenance import IMAGENET
 
-UNREADABLE = (OSError, ValueError, SyntaxError)  # what PIL raises for a file that is no image
 IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"))
 _TEST_FOLDERS = ("test", "val", "validation")
 _VALIDATION, _SMALL_VALIDATION, _IMAGES_OF_SMALL = 0.02, 0.1, 500
@@ -120,13 +120,6 @@ def _stack(items: list[Tensor | str], side: int) -> tuple[Tensor, list[str]]:
     faults = [item for item in items if isinstance(item, str)]
     blank = torch.zeros(3, side, side, dtype=torch.uint8)
     return torch.stack([blank if isinstance(item, str) else item for item in items]), faults
-
-
-def decode(path: Path) -> Tensor:
-    """A file's image, uint8 `[3, H, W]`."""
-    with optional("PIL.Image", "images on disk").open(path) as image:
-        decoded: Tensor = transforms().functional.pil_to_tensor(image.convert("RGB"))
-    return decoded
 
 
 def load_folder(root: Path, name: str, options: LoadOptions) -> DataSet:
@@ -225,36 +218,24 @@ def _open(folder: Path, classes: tuple[str, ...], sizes: tuple[int, int]) -> Fol
 
 def _check(folder: Path, paths: list[Path]) -> None:
     """Decode every image once; of a very large tree only read the head and the tail of each."""
-    read = decode if len(paths) <= _DECODED_IF_AT_MOST else _read_ends
+    read = examine if len(paths) <= _DECODED_IF_AT_MOST else examine_ends
 
-    def fault(path: Path) -> str:
+    def look(path: Path) -> tuple[str, tuple[str, ...]]:
         try:
-            read(path)
+            return "", read(path)
         except UNREADABLE as error:
-            return fault_text(path, error)
-        return ""
+            return fault_text(path, error), ()
 
-    with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
-        faults = list(filter(None, pool.map(fault, paths)))
-    if faults:
+    with quiet_decoding(), ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
+        looked = list(pool.map(look, paths))
+    if faults := [fault for fault, _ in looked if fault]:
         raise DataError(
             f"{folder}: {len(faults)} of {len(paths)} images cannot be read: {_listed(faults)}; replace or remove them."
         )
-
-
-def _read_ends(path: Path) -> None:
-    with optional("PIL.Image", "images on disk").open(path) as image:
-        ending = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(image.format, b"")
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 512))
-        if ending not in file.read():
-            raise OSError("truncated")
-
-
-def fault_text(path: Path, error: BaseException) -> str:
-    """What is wrong with a file, for a message."""
-    reason = "empty file" if path.is_file() and path.stat().st_size == 0 else str(error) or type(error).__name__
-    return f"{path} ({reason})"
+    unusual = Counter(what for _, kinds in looked for what in kinds)
+    if unusual:
+        counts = "; ".join(f"{number} {what}" for what, number in sorted(unusual.items()))
+        warnings.warn(f"{folder}: of {len(paths)} images {counts}", DataWarning, stacklevel=5)
 
 
 def _listed(items: Sequence[object], most: int = 5) -> str:

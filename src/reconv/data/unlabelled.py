@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from reconv.data.augmentation import normalize
 from reconv.data.cifar import is_cifar
-from reconv.data.folder import IMAGE_ENDINGS, UNREADABLE, decode, fault_text
+from reconv.data.folder import IMAGE_ENDINGS
+from reconv.data.images import UNREADABLE, decode, fault_text, quiet_decoding
 from reconv.data.loader import worker_count
 from reconv.data.randomness import generator
 from reconv.data.sources import load_data
@@ -93,7 +94,8 @@ def _from_files(folder: Path, n: int, size: tuple[int, int, int], seed: int) -> 
     images = []
     for index in sorted(order[:n].tolist()):
         try:
-            images.append(fitted(decode(files[index])[None], size))
+            with quiet_decoding():
+                images.append(fitted(decode(files[index])[None], size))
         except UNREADABLE as error:
             raise DataError(f"{fault_text(files[index], error)}: cannot be read; replace or remove it") from None
     return torch.cat(images)

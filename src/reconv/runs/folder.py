@@ -14,7 +14,6 @@ report.html
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,13 @@ from torch import nn
 
 from reconv.artifacts import load, save, save_saliency
 from reconv.errors import ArtifactError, ConfigError, ReconvError
-from reconv.files import check_replaceable, output_folder, read_json, read_text, write_json
+from reconv.files import json_text, parse_json, read_json, read_text, tensors_fingerprint, write_json
+from reconv.folders import check_replaceable, is_empty, output_folder, recover
 from reconv.plan import Plan
 from reconv.runs.config import RunConfig, is_first_form
 from reconv.saliency import Saliency
 from reconv.store import Store
+from reconv.temporary import remove_leftovers_in
 from reconv.training import EpochRecord, Session
 from reconv.training.checkpoint import checkpoints_in
 
@@ -56,6 +57,8 @@ class RunFolder(Store):
         super().__init__(device)
         self.path, self._settings, self._trackers = path, config or {}, trackers
         self._overwrite, self._resume, self._begun = overwrite, resume, False
+        self._base: str | None = None
+        recover(path)
 
     @property
     def scores(self) -> Path:
@@ -104,7 +107,7 @@ class RunFolder(Store):
         Raises:
             ArtifactError: it is occupied, or not a run's. ConfigError: a run of other settings, or finished.
         """
-        if not self._resume or not self.path.exists():
+        if not self._resume or is_empty(self.path):
             check_replaceable(self.path, overwrite=self._overwrite)
             return
         if not self.is_begun:
@@ -133,20 +136,36 @@ class RunFolder(Store):
         if self._begun:
             return
         self.check()
-        if not (self._resume and self.is_begun):
-            output_folder(self.path, overwrite=self._overwrite)
-            write_json(self._config, self._settings)
+        if self._resume and self.is_begun:
+            remove_leftovers_in(self.path)
+        else:
+            settings = json_text(self._settings)
+            output_folder(self.path, overwrite=self._overwrite, first={self._config.name: settings})
         self._begun = True
 
     def load(self, name: str, like: nn.Module) -> nn.Module | None:
         """The saved network of this name, if the run has come so far."""
         folder = self.path / name
-        return load(folder, model=like) if self._resume and folder.is_dir() else None
+        recover(folder)
+        if not self._resume or not folder.is_dir():
+            return None
+        try:
+            network = load(folder, model=like)
+        except ArtifactError as error:
+            raise ArtifactError(f"{error} Or delete {folder} and resume: it is made again.") from None
+        self._know_base(name, network)
+        return network
+
+    def _know_base(self, name: str, network: nn.Module) -> None:
+        """Later trainings are of this network, also if what they start from is computed again, to other last bits."""
+        if name == "base" or name.startswith("rounds"):
+            self._base = tensors_fingerprint(network.state_dict())
 
     def save(self, name: str, value: nn.Module | Saliency | Plan, plan: Plan | None = None) -> None:
         """Save a network, scores, or a plan."""
         self.begin()
         if isinstance(value, nn.Module):
+            self._know_base(name, value)
             save(value, self.path / name, plan=plan, overwrite=True)
         elif isinstance(value, Plan):
             write_json(self.plan, value.to_json())
@@ -164,7 +183,15 @@ class RunFolder(Store):
     def session(self, title: str, progress: bool) -> Session:
         """What surrounds a training of this run: it goes on where it was interrupted, if it was."""
         folder = self._training(title)
-        return Session(folder, resume=True, device=self.device, progress=progress, title=title, trackers=self._trackers)
+        return Session(
+            folder,
+            resume=True,
+            device=self.device,
+            progress=progress,
+            title=title,
+            trackers=self._trackers,
+            starts_from=self._base or self._settings.get(_WEIGHTS),
+        )
 
     def read_history(self, title: str) -> tuple[EpochRecord, ...]:
         """The epochs of a training, from its file; none if there was no such training."""
@@ -172,8 +199,8 @@ class RunFolder(Store):
         if not file.is_file():
             return ()
         try:
-            return tuple(EpochRecord.from_json(json.loads(line)) for line in read_text(file).splitlines())
-        except (KeyError, TypeError, ValueError):
+            return tuple(EpochRecord.from_json(parse_json(line, file)) for line in read_text(file).splitlines())
+        except (ArtifactError, KeyError, TypeError, ValueError, AttributeError):
             raise ArtifactError(f"{file}: not the record of a training; run again with --overwrite.") from None
 
     def finish(self, title: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from reconv.calibration import Calibration
-from reconv.files import write_json
+from reconv.files import tensors_fingerprint, write_json
 from reconv.quality import Quality
 from reconv.report.numbers import counted, percent
 from reconv.runs.config import RunConfig
@@ -55,6 +55,8 @@ def train_only(
         with first_process_first():
             data = load_images(config)
         model = given_network(config, data, options.log).to(device_named(config.device))
+        store.knows_weights(tensors_fingerprint(model.state_dict()))
+        wait_for_all()
         if is_first_process():
             store.begin()
         wait_for_all()

@@ -92,7 +92,14 @@ class Training(Store):
 
     def session(self, title: str, progress: bool) -> Session:
         """In the folder, from where an interrupted training continues."""
-        return Session(self.folder, resume=self.folder is not None, device=self.device, progress=False, title=title)
+        return Session(
+            self.folder,
+            resume=self.folder is not None,
+            device=self.device,
+            progress=False,
+            title=title,
+            starts_from=self.folder.name if self.folder else None,  # the cell's hash, which the weights are part of
+        )
 
     def delete(self) -> None:
         """Remove the checkpoints."""

@@ -22,7 +22,8 @@ from statistics import mode
 from typing import Any
 
 from reconv.errors import ArtifactError, ReconvError
-from reconv.files import mark_as_ours, read_json, read_text, write_atomically, write_json
+from reconv.files import read_json, read_text, write_atomically, write_json
+from reconv.folders import mark_as_ours
 from reconv.study.design import Study, study_from_json
 from reconv.study.record import checked
 

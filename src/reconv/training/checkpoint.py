@@ -18,12 +18,13 @@ from typing import Any
 from torch import Tensor
 
 from reconv.errors import ArtifactError, TrainingError
-from reconv.files import read_metadata, read_tensors, write_tensors
+from reconv.files import parse_json, read_metadata, read_tensors, write_tensors
 
 _PATTERN = "step-{:09d}.safetensors"
 _GLOB = "step-*.safetensors"
 _UNFINISHED = ".step-*.part"
 _KEY = "reconv-checkpoint"
+_HASHES = ("weights", "teacher weights")  # which checkpoints of version 0.1 do not say
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ArtifactError: truncated, corrupt, or no checkpoint.
     """
-    try:
-        header = json.loads(read_metadata(path)[_KEY])
-        return Checkpoint(header["step"], header["identity"], header["progress"], read_tensors(path))
-    except (KeyError, TypeError, json.JSONDecodeError):
-        raise ArtifactError(f"{path}: not a checkpoint of a training; give the folder of one.") from None
+    header = parse_json(read_metadata(path).get(_KEY, "null"), path)
+    kinds = {"step": int, "identity": dict, "progress": dict}
+    if not isinstance(header, dict) or not all(isinstance(header.get(key), kind) for key, kind in kinds.items()):
+        raise ArtifactError(f"{path}: not a checkpoint of a training; give the folder of one.")
+    return Checkpoint(header["step"], header["identity"], header["progress"], read_tensors(path))
 
 
 def latest_checkpoint(folder: Path, identity: Mapping[str, Any], say: Callable[[str], None]) -> Checkpoint | None:
@@ -118,9 +119,15 @@ def latest_checkpoint(folder: Path, identity: Mapping[str, Any], say: Callable[[
 
 def _check_identity(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     here = json.loads(json.dumps(here))
-    different = [key for key in sorted(set(there) | set(here)) if there.get(key) != here.get(key)]
+    keys = sorted((set(there) | set(here)) - (set(_HASHES) - set(there)))
+    different = [key for key in keys if there.get(key) != here.get(key)]
+    if different and set(different) <= set(_HASHES):
+        raise TrainingError(
+            f"{path}: begun with other {' and '.join(different)} than these; resume with those, or give another folder."
+        )
     if different:
-        pairs = ", ".join(f"{key} {there.get(key)!r} there, {here.get(key)!r} now" for key in different[:5])
+        named = [key for key in different if key not in _HASHES]
+        pairs = ", ".join(f"{key} {there.get(key)!r} there, {here.get(key)!r} now" for key in named[:5])
         raise TrainingError(
             f"{path}: a checkpoint of another training: {pairs}; resume with the same settings, or give another folder."
         )

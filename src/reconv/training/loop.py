@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from reconv.data import DataSet, as_data_set
 from reconv.errors import ArtifactError, ConfigError, DataError, TrainingError, check_kind
+from reconv.files import tensors_fingerprint
 from reconv.html_table import html_table
 from reconv.provenance import provenance_of
 from reconv.threads import few_threads
@@ -48,6 +49,8 @@ class Session:
         title: what they are called.
         listeners: receive every step and epoch.
         trackers: Accelerate's trackers, by name: "tensorboard", "wandb", "mlflow" and others, if installed.
+        starts_from: fingerprint of the weights that a resumed training has to have begun with; None: those of the
+            model that is trained. For one that was computed from saved weights and may differ in its last bits.
     """
 
     folder: Path | None = None
@@ -58,6 +61,7 @@ class Session:
     title: str = "training"
     listeners: tuple[Listener, ...] = ()
     trackers: tuple[str, ...] = ()
+    starts_from: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +150,9 @@ def train(
     classes = outputs.shape[1] if isinstance(outputs, Tensor) and outputs.ndim == 2 else 0
     engine = Engine(model, data, protocol, seed=seed, teacher=teacher, machine=machine, loss=loss, classes=classes)
     identity = _identity(model, data, protocol, seed, teacher) | ({} if loss is None else {"loss": _name(loss)})
+    if folder is not None:
+        identity["weights"] = session.starts_from or tensors_fingerprint(model.state_dict())
+        identity["teacher weights"] = teacher and tensors_fingerprint(teacher.state_dict())
     run = _Run(engine, data, session, folder, identity, metric=as_metric(metric), loss=loss)
     pixels = engine.batches.images_per_step * math.prod(data.input_size[1:])
     with (

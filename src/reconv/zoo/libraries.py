@@ -25,6 +25,9 @@ _OWN: dict[str, Callable[..., nn.Module]] = {
     "vgg16_bn": CifarVGG16,
 }
 
+# Arguments of timm.create_model that load or download something.
+TIMM_RESERVED = frozenset({"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"})
+
 
 def _build_own(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     return _OWN[name](**arguments)
@@ -147,6 +150,6 @@ register(
         published=_published_by_timm,
         channels="in_chans",
         input_size=_timm_input,
-        reserved=frozenset({"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}),
+        reserved=TIMM_RESERVED,
     )
 )

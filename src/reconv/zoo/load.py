@@ -98,10 +98,15 @@ def _load_local(name: str, path: PathLike, given: Mapping[str, Any], normalizati
         classes = _classes(build_skeleton(ModelSpec(name, arguments)), implied.tensors)
         arguments |= source.classes_argument(own_name, classes)
     model = build_skeleton(ModelSpec(name, arguments))
-    dtypes = {key: tensor.dtype for key, tensor in model.state_dict().items()}
-    fill(model, {key: tensor.to(dtypes.get(key)) for key, tensor in implied.tensors.items()}, path)
+    own = model.state_dict()
+    fill(model, {key: _as(own.get(key), tensor) for key, tensor in implied.tensors.items()}, path)
     known = normalization or implied.normalization or timm_normalization(model)
     return attach(model, replace(provenance_of(model), normalization=known, notes=implied.notes))
+
+
+def _as(own: Tensor | None, tensor: Tensor) -> Tensor:
+    """A tensor in the precision of the model's own; complex numbers do not become real ones."""
+    return tensor if own is None or tensor.is_complex() else tensor.to(own.dtype)
 
 
 def _implied(name: str, path: PathLike, given: Mapping[str, Any], normalization: Normalization | None) -> _Implied:

@@ -14,7 +14,7 @@ from reconv.files import read_json
 from reconv.optional import optional
 from reconv.provenance import ModelSpec, Normalization, Provenance, attach
 from reconv.registry import register
-from reconv.zoo.libraries import timm_normalization
+from reconv.zoo.libraries import TIMM_RESERVED, timm_normalization
 from reconv.zoo.sources import ModelSource
 
 
@@ -247,6 +247,7 @@ for _prefix, _meaning in (
             published=_timm_repository(_prefix, pretrained=True),
             channels="in_chans",
             input_size=_timm_repository_input,
+            reserved=TIMM_RESERVED,
         )
     )
 register(

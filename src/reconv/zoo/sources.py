@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from reconv.errors import ConfigError, unknown_name
+from reconv.errors import ConfigError, ReconvError, unknown_name
 from reconv.provenance import ModelSpec, Provenance, attach, provenance_of
 from reconv.registry import Registry
+from reconv.zoo.bounded import bounded_building, check_arguments
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,18 @@ def build_model(spec: ModelSpec) -> nn.Module:
     classes = spec.arguments.get(source.classes, 1)
     if source.code is None and (not isinstance(classes, int) or classes < 1):
         raise ConfigError(f"{spec.name}: {source.classes} is {classes!r}; give a whole number of at least 1.")
+    if source.code is None:
+        check_arguments(spec.name, spec.arguments, source.classes)
     try:
-        model = source.build(name, spec.arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{spec.name}: cannot be built with {dict(spec.arguments)}: {error}.") from error
+        with bounded_building(spec.name):
+            model = source.build(name, spec.arguments)
+    except (ReconvError, NotImplementedError):  # the latter is for `build_skeleton`
+        raise
+    except Exception as error:
+        if source.code is not None and not isinstance(error, TypeError | ValueError):
+            raise  # a fault in the user's own code, which its traceback shows
+        why = str(error) if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{spec.name}: cannot be built with {dict(spec.arguments)}: {why}.") from error
     return attach(model.eval(), Provenance(spec=ModelSpec(_canonical(source, name), spec.arguments)))
 
 

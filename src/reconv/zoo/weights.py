@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
+import reprlib
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from reconv.errors import ArtifactError, ConfigError, WeightsError
-from reconv.files import PathLike, read_bytes, read_metadata, read_tensors, write_tensors
+from reconv.files import PathLike, memory, parse_json, read_metadata, read_tensors, write_tensors
 from reconv.provenance import FILE_KEY, Provenance, file_metadata, provenance_of
+from reconv.zoo.torch_file import read_torch_file
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
+_MOST_WRAPPERS = 8  # tables within each other; one may hold itself
 _SHOWN = 3
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -35,36 +35,39 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
     """
     if Path(path).suffix == ".safetensors":
         return _without_prefixes(read_tensors(path))
-    content = BytesIO(read_bytes(path))
-    try:
-        saved = torch.load(content, map_location="cpu", weights_only=True)
-    except Exception as error:  # a corrupt file makes the unpickler fail in any way
-        raise ArtifactError(_unreadable(path, error)) from None
-    return _without_prefixes(_state_dict(saved, path))
-
-
-def _unreadable(path: PathLike, error: Exception) -> str:
-    if found := re.search(r"Unsupported (?:global|class)\S* (?:GLOBAL )?(\S+)", str(error)):
-        return (
-            f"{path}: truncated, or it holds a Python object ({found[1]}) besides tensors, which is never "
-            "unpickled here; save only the weights: torch.save(model.state_dict(), path)."
-        )
-    return f"{path}: truncated, or not a file of weights ({type(error).__name__}); copy or download it again."
+    return _without_prefixes(_state_dict(read_torch_file(path), path))
 
 
 def _state_dict(content: Any, path: PathLike) -> dict[str, Tensor]:
-    while isinstance(content, Mapping):
+    for _ in range(_MOST_WRAPPERS):
+        if not isinstance(content, Mapping):
+            break
         if content and all(isinstance(value, Tensor) for value in content.values()):
-            return {str(name): tensor.detach() for name, tensor in content.items()}
+            return {str(name): _plain(tensor, str(name), path) for name, tensor in content.items()}
         wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if wrapper is None:
             break
         content = content[wrapper]
-    held = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+    held = ", ".join(map(_short, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
     raise ArtifactError(
         f"{path}: no table of tensors in it (it holds: {held or 'nothing'}); give a state dict, bare or as "
         "`state_dict` or `model`."
     )
+
+
+def _plain(tensor: Tensor, name: str, path: PathLike) -> Tensor:
+    """A tensor whose values are all there, one by one."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
+        kind = "nested" if tensor.is_nested else "quantized" if tensor.is_quantized else str(tensor.layout)
+        kind = "meta" if tensor.is_meta else kind.removeprefix("torch.")
+        raise ArtifactError(f"{path}: {name} is a {kind} tensor; give one that holds each of its values.")
+    if tensor.numel() * tensor.element_size() > max(memory() // 2, tensor.untyped_storage().nbytes()):
+        raise ArtifactError(f"{path}: {name} is {_shape(tensor)}, more than this machine's memory holds.")
+    return tensor.detach()
+
+
+def _short(value: object) -> str:
+    return value[:40] if isinstance(value, str) else reprlib.repr(value)
 
 
 def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -100,10 +103,7 @@ def recorded_provenance(path: PathLike) -> Provenance | None:
     text = read_metadata(path).get(FILE_KEY)
     if text is None:
         return None
-    try:
-        return Provenance.from_json(json.loads(text), str(path))
-    except (json.JSONDecodeError, RecursionError):
-        raise ArtifactError(f"{path}: its metadata is not JSON; save the weights again.") from None
+    return Provenance.from_json(parse_json(text, f"{path}: its metadata"), str(path))
 
 
 def check_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: object) -> None:
@@ -125,6 +125,11 @@ def check_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: object
         if name in tensors and tensors[name].shape != tensor.shape
     ]
     differences += [
+        f"{name} is of {tensors[name].dtype} in the file, of {tensor.dtype} in the model"
+        for name, tensor in expected.items()
+        if name in tensors and _kind(tensors[name]) != _kind(tensor)
+    ]
+    differences += [
         f"{name} {_shape(tensor)} is missing"
         for name, tensor in expected.items()
         if name not in tensors and not _optional(name)
@@ -142,8 +147,11 @@ def check_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: object
     for name, tensor in tensors.items():
         # Bounds and masks are buffers, and may be infinite.
         found = name in learnt or name.endswith(("running_mean", "running_var"))
-        unsound = ~torch.isfinite(tensor) if found else torch.isnan(tensor)
-        if tensor.is_floating_point() and bool(unsound.any()):
+        if not tensor.is_floating_point() and not tensor.is_complex():
+            continue
+        values = tensor.float() if tensor.itemsize == 1 else tensor  # float8 knows neither
+        unsound = ~torch.isfinite(values) if found else torch.isnan(values)
+        if bool(unsound.any()):
             bad = int(unsound.sum())
             raise WeightsError(
                 f"{where}: {name} holds NaN or infinity ({bad} of {tensor.numel()} values); give weights of "
@@ -176,6 +184,11 @@ def fill(model: _Module, tensors: Mapping[str, Tensor], where: object) -> _Modul
             elif _optional(name):
                 setattr(module, name, torch.zeros(buffer.shape, dtype=buffer.dtype))
     return model
+
+
+def _kind(tensor: Tensor) -> str:
+    """Whole numbers are no weights, and complex ones no real ones; of one kind, the precision may differ."""
+    return "complex" if tensor.is_complex() else "real" if tensor.is_floating_point() else "whole"
 
 
 def _optional(name: str) -> bool:
