@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reconv.cost import measure_memory as measure_memory
     from reconv.cost import profile as profile
     from reconv.deploy import export as export
+    from reconv.deploy import load_onnx as load_onnx
     from reconv.deploy import runtime_timer as runtime_timer
     from reconv.errors import ReconvError as ReconvError
     from reconv.graph import ChannelGraph as ChannelGraph
@@ -68,7 +69,7 @@ _HOME = {
     "budget": ("Budget", "Cost", "Limits", "Product"),
     "pipeline": ("compress",),
     "compression": ("Compression",),
-    "deploy": ("export", "runtime_timer"),
+    "deploy": ("export", "load_onnx", "runtime_timer"),
     "conv.geometry": ("ConvGeometry",),
     "conv.norms": ("channel_norms",),
     "cost": ("measure_latency", "measure_memory", "profile"),

@@ -169,7 +169,8 @@ def _saved_folder(text: str) -> str | None:
     folder = next((folder for folder in (Path(text), Path(text) / "model") if is_saved_model(folder)), None)
     if folder is not None:
         return str(folder)
-    return text if os.sep in text and ":" not in text else None  # a path, which `load` refuses
+    is_path = os.sep in text and ":" not in text and not text.lower().endswith(".onnx")
+    return text if is_path else None  # a path, which `load` refuses
 
 
 register(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from reconv.artifacts import is_saved_model, load
 from reconv.data import DataSource
+from reconv.deploy.onnx.network import OnnxNetwork
 from reconv.errors import ConfigError
 from reconv.provenance import attach, provenance_of
 from reconv.training.evaluation import device_of
@@ -59,7 +60,7 @@ def load_network(
     if source.has_weights:
         if weights is not None:
             raise ConfigError(f"{name}: a saved model brings its weights; leave --weights out, or give a model's name")
-        return load_model(name)
+        return load_model(name, **(arguments or {} if source.takes else {}))
     if source.code is not None:
         use_code(source.code(own_name))  # the user names it, by the model's name
     given = dict(arguments or {}) | _channel_argument(name, channels)
@@ -138,6 +139,11 @@ def _channel_argument(name: str, channels: int) -> dict[str, int]:
     """How a model is told that its images have other than three channels; torchvision's cannot be told."""
     key = find_model(name)[0].channels
     return {} if channels == 3 or key is None else {key: channels}
+
+
+def own_example(model: nn.Module) -> Any:
+    """Inputs in the shapes that a network's own file states; None for networks that have none."""
+    return model.example() if isinstance(model, OnnxNetwork) else None
 
 
 def example_of(data_set: str, image_size: int | None = None) -> tuple[Tensor, int | None]:

@@ -30,18 +30,26 @@ _SMALL_IMAGES = 64  # pixels per side
 
 
 def compression_of(
-    given: Given[Compression], data: Data, config: str | None = None, *, repair: bool, finetune: bool
+    given: Given[Compression],
+    data: Data,
+    config: str | None = None,
+    *,
+    repair: bool,
+    finetune: bool,
+    export: str | None = None,
 ) -> Compression:
     """What options and a file say: an option counts more than the file, and that more than a command's defaults.
 
     Args:
         config: a TOML or JSON file that holds a compression, such as a run's `config.json`.
         repair, finetune: whether the network is repaired and fine-tuned where neither options nor file say it.
+        export: the file that it is written to in the end, likewise.
     """
     start: dict[str, Any] = {} if config is None else _read_config(Path(config))
     if "after" not in start:
         wanted = {"repair": repair and "--recalibrate" not in given, "finetune": finetune}
         start["after"] = [{"step": name} for name, is_wanted in wanted.items() if is_wanted]
+        start["after"] += [] if export is None else [{"step": "export", "path": export}]
     if "--recipe" in given or "--budget" in given:
         start = {key: value for key, value in start.items() if key not in ("recipe", "budget")}
     chosen = given.build(start)

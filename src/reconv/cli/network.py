@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from torch.utils._pytree import tree_map
+
 from reconv.cli import common, console
 from reconv.cli.options import InputShape, Network
 from reconv.graph import ChannelGraph, trace
-from reconv.networks import SHIPPED, example_of, load_network, zeros
+from reconv.networks import SHIPPED, example_of, load_network, own_example, zeros
 from reconv.provenance import provenance_of
 from reconv.training import device_named
 from reconv.zoo import find_trained, own_input_size
@@ -33,11 +35,13 @@ def traced(network: Network, shape: InputShape, device: str = "cpu", *, trained:
     if shape.data_set is None:
         model = load_network(network.model, weights, arguments)
         size = own_input_size(model)
-        if size is not None:
+        if (own := own_example(model)) is not None:
+            example = own
+        elif size is not None:
             example = zeros(size, shape.image_size)
     else:
         model = load_network(network.model, weights, arguments, channels=example.shape[1], classes=classes)
     for note in (*notes, *provenance_of(model).notes):
         console.Progress().note(note)
     where = device_named(device)
-    return trace(model.to(where), example.to(where))
+    return trace(model.to(where), tree_map(lambda tensor: tensor.to(where), example))

@@ -10,6 +10,7 @@ EXAMPLES = (
     "reconv prune resnet56 --weights W.safetensors --data-set CIFAR10 --criterion nuclear --recipe 1 --save-path P",
     "reconv prune resnet34 --weights W.pth --data-set imagenet --criterion spectral --recipe 2 --save-path P",
     "reconv prune P/model --data-set digits --budget macs=0.7 --no-finetune",
+    "reconv prune detector.onnx --calibration photographs/ --budget macs=0.7 --save-path P",
 )
 
 
@@ -25,12 +26,16 @@ def command(
     from reconv.data import canonical_data_set
     from reconv.errors import ConfigError
     from reconv.runs import is_trained
+    from reconv.steps import Export
+    from reconv.zoo import find_model
 
     common.check_one_process("prune")
     if "--budget" not in compression and "--recipe" not in compression:
         raise ConfigError("reconv prune: how much? Give --budget macs=0.5, or --recipe 1")
-    finetune, repair = canonical_data_set(data.data_set) != "imagenet", "--calibration" in compression
-    chosen = common.compression_of(compression, data, repair=repair, finetune=finetune)
+    from_onnx = find_model(network.model)[0].name == "onnx"  # a network without training code, and with a file
+    finetune = canonical_data_set(data.data_set) != "imagenet" and not from_onnx
+    repair, export = "--calibration" in compression, "model.onnx" if from_onnx else None
+    chosen = common.compression_of(compression, data, repair=repair, finetune=finetune, export=export)
     request = common.run_config(network, data, machine.device, compression=chosen)
     if not is_trained(request):
         raise ConfigError(
@@ -40,3 +45,6 @@ def command(
     out = console.stdout()
     out.print(str(result.plan), markup=False, soft_wrap=True)
     out.print(f"model   {result.folder / 'model'}", markup=False, soft_wrap=True)
+    for step in chosen.after:
+        if isinstance(step, Export):
+            out.print(f"file    {result.folder / step.path}", markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from reconv.deploy.compared_file import Exported as Exported
 from reconv.deploy.compared_file import export as export
 from reconv.deploy.exporter import Exporter as Exporter
 from reconv.deploy.int8 import quantize as quantize
+from reconv.deploy.onnx import load_onnx as load_onnx
 from reconv.deploy.runtime import Runtime as Runtime
 from reconv.deploy.runtime import TimedNetwork as TimedNetwork
 from reconv.deploy.timing import latencies_in as latencies_in

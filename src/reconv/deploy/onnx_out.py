@@ -14,6 +14,9 @@ from torch.utils import _pytree as pytree
 
 from reconv.deploy.exporter import AXES, Call
 from reconv.deploy.folding import Fold, fold_batch_norm
+from reconv.deploy.onnx.file import opset_of
+from reconv.deploy.onnx.network import OnnxNetwork
+from reconv.deploy.onnx.write import edited_model
 from reconv.errors import ExportError
 from reconv.optional import optional
 
@@ -42,9 +45,16 @@ def _dynamic_shapes(call: Call) -> Any:
 def onnx_of(model: nn.Module, call: Call) -> Any:
     """A network in evaluation mode as an `onnx.ModelProto`; inputs and outputs are called as its `forward` calls them.
 
+    One that was read from an ONNX file has that file's graph, with its own opset and open axes.
+
     Raises:
         ConfigError: a package is missing. ExportError: another opset than was asked for.
     """
+    if isinstance(model, OnnxNetwork):
+        proto = edited_model(model)
+        if call.opset not in (None, opset_of(proto)):
+            raise ExportError(f"export: opset {call.opset}, and the network's file has {opset_of(proto)}; leave it out")
+        return proto
     return onnx_of_program(exported_program(model, call)[0], call)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from reconv.data import DataSet, load_data
-from reconv.networks import SHIPPED, example_of, load_network, saved_model_in, shipped_net
+from reconv.networks import SHIPPED, example_of, load_network, shipped_net
 from reconv.provenance import provenance_of
 from reconv.runlog import RunLog
 from reconv.runs.config import RunConfig
 from reconv.training.evaluation import check_fits
+from reconv.zoo import find_model
 
 
 def load_images(config: RunConfig) -> DataSet:
@@ -19,7 +20,7 @@ def load_images(config: RunConfig) -> DataSet:
 
 def is_trained(config: RunConfig) -> bool:
     """Whether the network that a run is given has been trained."""
-    return config.weights is not None or saved_model_in(config.model) is not None
+    return config.weights is not None or find_model(config.model)[0].has_weights
 
 
 def given_network(config: RunConfig, data: DataSet | None, log: RunLog) -> nn.Module:

@@ -14,7 +14,7 @@ from reconv.data import DataSet
 from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint, write_atomically, write_json
 from reconv.graph import trace
-from reconv.networks import example_of
+from reconv.networks import example_of, own_example
 from reconv.pipeline import as_images, compress, pixels_per_batch, usable_steps
 from reconv.plan import Plan
 from reconv.quality import Quality
@@ -138,7 +138,8 @@ def run(
         images = load_images(config) if _needs_images(config, trained, options.measure) else None
     network = given_network(config, images, options.log).to(device) if model is None else model
     if example is None and images is None:
-        example = example_of(config.data_set)[0]
+        example = own_example(network)
+        example = example_of(config.data_set)[0] if example is None else example
     with few_threads(pixels_per_batch(images), device):
         if trained:
             store.knows_weights(tensors_fingerprint(network.state_dict()))

@@ -65,11 +65,13 @@ def load_model(
     if num_classes is not None:
         arguments[source.classes] = num_classes
     if source.has_weights:
-        if weights is not None or pretrained or arguments:
+        if weights is not None or pretrained or not source.takes.issuperset(arguments):
+            others = f" but {', '.join(sorted(source.takes))}" if source.takes else ""
             raise ConfigError(
-                f"{name}: a saved model brings its weights; leave weights and arguments out, or give a model's name."
+                f"{name}: a saved model brings its weights; leave weights and arguments{others} out, or give a model's "
+                "name."
             )
-        model = source.build(own_name, {})
+        model = source.build(own_name, arguments)
     elif pretrained:
         model = _load_published(source, own_name, arguments)
     elif weights is not None:

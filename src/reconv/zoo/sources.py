@@ -27,7 +27,7 @@ class ModelSource:
         more_names: further ones, with a dot in them, that are too many to list.
         find: the name within the source that a text stands for, or None; for paths and the like, asked before names.
         published: as `build`, with published weights, which may be downloaded.
-        has_weights: `build` gives trained models, and takes no arguments.
+        has_weights: `build` gives trained models, and takes no arguments but these: takes.
         channels: the argument that says how many channels the images have.
         classes: the argument that says how many outputs there are.
         fits_classes: whether a model of a name may be built for as many classes as data or weights have; None: always.
@@ -45,7 +45,13 @@ class ModelSource:
 
     registry: ClassVar[Registry[ModelSource]] = Registry(
         "source of models",
-        built_in=("reconv.zoo.libraries", "reconv.zoo.own_code", "reconv.zoo.packages", "reconv.artifacts"),
+        built_in=(
+            "reconv.zoo.libraries",
+            "reconv.zoo.own_code",
+            "reconv.zoo.packages",
+            "reconv.deploy.onnx.load",
+            "reconv.artifacts",
+        ),
     )
 
     name: str
@@ -56,6 +62,7 @@ class ModelSource:
     find: Callable[[str], str | None] | None = None
     published: Callable[[str, Mapping[str, Any]], nn.Module] | None = None
     has_weights: bool = False
+    takes: frozenset[str] = frozenset()
     channels: str | None = None
     classes: str = "num_classes"
     fits_classes: Callable[[str], bool] | None = None
