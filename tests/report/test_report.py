@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from examples import run_facts, study_facts
+from examples import run_facts, study_facts, study_series
 from PIL import Image
 
 import reconv
@@ -42,6 +42,7 @@ from reconv.report import (
     render_study,
 )
 from reconv.report.figures import latency, layer_times, network, training
+from reconv.report.headline import headline
 from reconv.report.images import data_uri
 from reconv.report.score_bars import score_bars
 from reconv.report.study_facts import Matrix
@@ -136,7 +137,7 @@ def test_everything_given_is_escaped(facts: RunFacts) -> None:
 
 def test_says_what_came_out(facts: RunFacts) -> None:
     page = render(facts)
-    for text in ("40.8 M", "20.4 M", "50.00 % removed", "99.00 %", "98.50 %", "4 ms", "residual stream", "reconv run"):
+    for text in ("40.8 M", "20.4 M", "2.00× fewer MACs", "99.00 %", "98.50 %", "4 ms", "residual stream", "reconv run"):
         assert text in page
     assert "not measured" in render(replace(facts, after=replace(facts.after, accuracy=None)))
 
@@ -447,10 +448,29 @@ def test_a_curve_of_one_epoch_is_a_sentence() -> None:
 
 
 def test_a_runs_points_are_labelled_outlines() -> None:
-    page = render(run_facts())
+    page = render(run_facts(), study_series())
     assert 'class="c9 strong hollow"' in page
     for label in ("after 98.50 %", "before 99.00 %"):
         assert f">{label}</text>" in page
+
+
+def test_the_first_line_says_how_much_faster_and_what_it_cost() -> None:
+    facts = run_facts()
+    assert headline(facts) == "1.50× faster at 64 images, 2.00× fewer MACs; top-1 accuracy 99.00 % → 98.50 %."
+    noisy = tuple(replace(one, low=0.1 * one.low, high=10 * one.high) for one in facts.after.latency)
+    same = replace(facts, after=replace(facts.after, latency=noisy))
+    assert headline(same).startswith("No faster beyond noise, 2.00× fewer MACs")
+    slower = replace(facts, before=facts.after, after=facts.before)
+    assert headline(slower).startswith("1.33× slower at 1 image, 2.00× more MACs")
+    unmeasured = replace(facts, before=Measures(None, 200, 9), after=Measures(None, 100, 5))
+    assert headline(unmeasured) == "2.00× fewer MACs."
+
+
+def test_how_to_use_it_names_the_saved_network() -> None:
+    assert "<h2>Use it</h2>" not in render(run_facts())
+    page = render(replace(run_facts(), folder="runs/my net"))
+    assert "reconv.load(&#34;runs/my net/model&#34;)" in page
+    assert "reconv compare &#39;runs/my net/base&#39; &#39;runs/my net/model&#39;" in page
 
 
 def test_pictures_are_pngs_of_their_pixels() -> None:

@@ -73,10 +73,11 @@ def test_a_report_made_again_is_the_same(run: Path, tmp_path: Path) -> None:
 def test_a_report_tells_things_in_this_order(run: Path) -> None:
     page = (run / "report.html").read_text()
     titles = [
-        "Settings and results",
+        "Result",
+        "Use it",
+        "Settings",
         "The network, layer by layer",
         "Unpruned layers, and why",
-        "Accuracy against MACs",
         "Training",
         "Latency",
         "Predictions that changed",

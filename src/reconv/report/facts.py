@@ -187,6 +187,7 @@ class RunFacts:
         exported: files that the network was written to. runtimes: latency in each runtime that was asked for.
         quality: what accuracies are: "top-1 accuracy", "agreement" with the original, or the name of a metric.
         study: points of accuracy (%) against MACs (%), from a study of the same network; not kept in `metrics.json`.
+        folder: of the run, for commands that go on from it; "" where nothing was saved; not kept in `metrics.json`.
     """
 
     title: str
@@ -212,6 +213,7 @@ class RunFacts:
     quality: str = "top-1 accuracy"
     exported: tuple[ExportedFile, ...] = ()
     runtimes: tuple[RuntimeLatency, ...] = ()
+    folder: str = ""
 
     @property
     def latencies(self) -> tuple[tuple[Latency, Latency], ...]:
@@ -221,7 +223,7 @@ class RunFacts:
     def to_json(self) -> dict[str, Any]:
         """As a JSON object, without the scores, which have a file of their own."""
         facts = asdict(self)
-        del facts["study"]
+        del facts["study"], facts["folder"]
         for layer in facts["layers"]:
             del layer["scores"], layer["kept"]
         return facts

@@ -10,6 +10,7 @@ from typing import Any
 from reconv.report import plots
 from reconv.report.facts import LayerFacts, RunFacts
 from reconv.report.figure import additional, drawn
+from reconv.report.headline import headline, usage
 from reconv.report.page import environment
 from reconv.report.plots import Forest, Plot, Series
 from reconv.report.score_bars import score_bars, score_picture
@@ -30,7 +31,8 @@ def render(facts: RunFacts, study: Sequence[Series] = ()) -> str:
     """
     facts = replace(facts, study=tuple(study))
     figures = {name: drawn(name, facts) for name in PLACED}
-    return _rendered("report.html.jinja", facts=facts, figures=figures, additional=additional(facts, PLACED))
+    first = {"headline": headline(facts), "usage": usage(facts)}
+    return _rendered("report.html.jinja", facts=facts, figures=figures, additional=additional(facts, PLACED), **first)
 
 
 def render_scores(title: str, layers: Mapping[str, Sequence[LayerFacts]]) -> str:

@@ -40,7 +40,7 @@ def load_facts(folder: Path) -> RunFacts:
         raise ArtifactError(f"{run.metrics}: not what a run writes; run again with --overwrite.")
     values = {_RENAMED.get(name, name): value for name, value in values.items()}
     try:
-        facts = from_mapping(RunFacts, values, str(run.metrics), strict=False)
+        facts = replace(from_mapping(RunFacts, values, str(run.metrics), strict=False), folder=str(folder))
     except ReconvError as error:
         raise ArtifactError(f"{error}; it is not what a run writes: run again with --overwrite.") from None
     if read_manifest(folder / "base")["model"] is None:

@@ -164,6 +164,7 @@ def run(
         naming = replace(naming, settings=_settings(config, result.data, trained, model))
         sizes = store.bytes_of("base"), store.bytes_of("model")
         facts = result.facts(naming, measure=options.measure and images is not None, file_bytes=sizes)
+        facts = replace(facts, folder=str(store.path))
         write_json(store.metrics, facts.to_json())
         write_atomically(store.report, render(facts))
     return RunResult(result.base, result.model, result.scores, result.plan, facts, store.path)

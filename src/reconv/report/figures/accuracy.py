@@ -1,4 +1,4 @@
-"""Accuracy against MACs: both networks of the run, among the points of a study where one is given."""
+"""Accuracy against MACs: both networks of the run among the points of a study, where one is given."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from reconv.report.plots import Plot, Point, Series
 
 TITLE = "Accuracy against MACs"
 DRAWING = '{% import "plots.jinja" as plots %}{{ plots.plot(plot, 480, 270) }}'
-ALONE = "This run, measured; `reconv report RUN --study STUDY` shows it among a study's points."
 AMONG = (
     "Outlines: this run, measured. Small marks: {} series of a study of the same network, at each budget the "
     "criterion with the highest accuracy on these same images: the best that was possible, not a choice that could "
@@ -21,9 +20,9 @@ AMONG = (
 
 
 def plot(facts: RunFacts) -> Plot | None:
-    """The points; None where the networks were not tested."""
+    """The points; None without a study: two points alone would show nothing that the headline does not say."""
     before = facts.before
-    if before.accuracy is None or facts.after.accuracy is None:
+    if before.accuracy is None or facts.after.accuracy is None or not facts.study:
         return None
     ends = tuple(
         Point(100 * m.macs / before.macs, 100 * m.accuracy, label=f"{name} {numbers.percent(m.accuracy)}")
@@ -31,7 +30,7 @@ def plot(facts: RunFacts) -> Plot | None:
         if m.accuracy is not None
     )
     run = Series("this run", ends, plots.UNPRUNED, line=False, strong=True, hollow=True)
-    caption = AMONG.format(len(facts.study)) if facts.study else ALONE
+    caption = AMONG.format(len(facts.study))
     axes = "MACs left, % of the network before", f"{facts.quality} on the test images, %"
     return Plot(TITLE, *axes, (*facts.study, run), caption)
 

@@ -61,11 +61,15 @@ DRAWING = """
 <rect class="kept" x="{{ (pair.x + pair.width) | round(1) }}" y="{{ (150 - pair.after) | round(1) }}" width="{{ pair.width | round(1) }}" height="{{ pair.after | round(1) }}"/>{% if pair.cut_off %}<path class="more" d="M{{ (pair.x) | round(1) }} -2h{{ (2 * pair.width) | round(1) }}"/>{% endif %}</g>
 {% endfor %}
 <line class="grid" x1="0" x2="1000" y1="150" y2="150"/>
-</svg>{% endcall %}
+</svg>
+{% if bars.pairs | length <= 60 %}
+{{ parts.layer_names(bars.pairs | map(attribute="time.name") | list) }}
+{% endif %}
+{% endcall %}
 """  # noqa: E501
 
 CAPTION = """<span class="key still">before</span> <span class="key kept">after:</span> each layer's own time within a pass of {{ counted(first.batch, "image") }}, medians of {{ counted(first.runs, "pass", "passes") }};
-{% if bars.cut_off %}the picture's height is {{ bars.top | duration }}, bars under a thick line take longer{% else %}the highest bar is {{ bars.top | duration }}{% endif %}."""  # noqa: E501
+the picture is {{ bars.top | duration }} high{% if bars.cut_off %}, and bars under a thick line take longer{% endif %}."""  # noqa: E501
 
 
 def pictures(facts: RunFacts) -> Iterator[Picture]:

@@ -96,11 +96,12 @@ DRAWING = """
 </svg>
 {% if layers | length <= 60 %}
 <div class="numbers{% if layers | length <= 22 %} few{% endif %}" style="--columns: {{ layers | length }}" aria-hidden="true">{% for column in columns %}<span>{{ column.widths }}</span>{% endfor %}</div>
+{{ parts.layer_names(layers | map(attribute="name") | list) }}
 {% endif %}
 {% endcall %}
 """  # noqa: E501
 
-CAPTION = """One column per layer, first to last; its height is the root of its number of output channels. Fuller color: higher score, from each layer's lowest to its highest.
+CAPTION = """One column per layer, first to last; numbers are output channels, before → after. Heights grow with the root of the number of channels, so that narrow layers stay visible. Fuller color: higher score, from each layer's lowest to its highest.
 <span class="ramp">low score{% for level in range(5) %}<i class="l{{ level }}"></i>{% endfor %}high</span>
 <span class="key kept">kept in a pruned layer</span> <span class="key gone">removed</span> <span class="key still">unpruned.</span>
 Select a column to see its layer's scores; where the picture is wider than the page, it scrolls sideways."""  # noqa: E501
