@@ -16,6 +16,7 @@ from reconv.compression import Compression
 from reconv.deploy import Runtime, TimedNetwork, latencies_in, runtime_named, runtime_timer
 from reconv.deploy.onnx_layers import module_of
 from reconv.errors import ConfigError, ExportError, UnknownNameError
+from reconv.report import render
 from reconv.select import choose_channels
 
 pytestmark = pytest.mark.usefixtures("own_registries")
@@ -144,3 +145,45 @@ def test_layers_and_passes_in_a_runtime(runtime: str) -> None:
     assert before > 10 * after
     seconds = timer.modules(wide, example)
     assert min(seconds[""]) > 0 if set(seconds) == {""} else min(seconds["3"]) > min(seconds["0"]) > 0
+
+
+def test_a_report_says_which_runtime_the_budget_refers_to(tmp_path: Path) -> None:
+    reconv.register(Runtime("scales", "by weights", by_weights))
+    reconv.register(Runtime("abacus", "by weights too", by_weights))
+    reconv.register(Runtime("broken", "", lambda network: 1 / 0))  # type: ignore[arg-type,return-value]
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 4))
+    runtimes = LatencyConfig(("scales", "abacus", "broken"), threads=2)
+    asked = Compression(budget=reconv.Budget(latency=0.7), timing=runtimes, after=(reconv.Repair(images=20),))
+    result = reconv.compress(net, torch.randn(40, 3, 8, 8), asked)
+    facts = result.report(tmp_path / "report.html")
+    assert [(row.runtime, row.is_budget, row.threads) for row in facts.runtimes] == [
+        ("scales", True, 2),
+        ("abacus", False, 2),
+    ]
+    for row in facts.runtimes:
+        ratio = row.networks["after"].median / row.networks["before"].median
+        assert ratio == pytest.approx(result.plan.params[1] / result.plan.params[0])
+    page = (tmp_path / "report.html").read_text()
+    assert "scales, 2 threads, 1 image per pass (the budget refers to this runtime)" in page
+    assert any("broken cannot run this network" in note for note in facts.notes)
+
+
+@pytest.mark.slow
+def test_a_network_is_quantized_after_pruning_and_tested_on_the_same_images(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    files = reconv.Export(str(tmp_path / "net.onnx")), reconv.Quantize(path=str(tmp_path / "q.onnx"))
+    asked = Compression(budget=reconv.Budget(macs=0.8), after=(reconv.Finetune("short", epochs=3), *files))
+    net = nn.Sequential(nn.Conv2d(1, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16))
+    result = reconv.compress(nn.Sequential(net, nn.ReLU(), nn.Flatten(), nn.Linear(256, 10)), "digits", asked)
+    facts = result.facts()
+    assert [(file.precision, file.images) for file in facts.exported] == [("float32", 64), ("int8", 1000)]
+    assert facts.exported[0].error < 1e-4
+    assert facts.exported[1].agreement is not None
+    assert facts.exported[1].agreement > 0.9
+    before, after, int8 = facts.accuracies
+    assert before.low <= before.accuracy <= before.high
+    assert abs(after.accuracy - int8.accuracy) < 0.05
+    (row,) = facts.runtimes
+    assert (row.runtime, list(row.networks)) == ("onnxruntime", ["before", "after", "after, int8"])
+    assert "Where it runs" in render(facts)

@@ -131,6 +131,7 @@ def compress(
         data=images,
         quality=quality,
         pruned_only=tensors_fingerprint(pruned.model.state_dict()),
+        exported=tuple(store.exported),
     )
 
 

@@ -33,6 +33,13 @@ class LatencyConfig:
             if value is not None and value < 1:
                 raise ConfigError(f"latency {name}: {value}; give a whole number of at least 1")
 
+    def __str__(self) -> str:
+        """For reports."""
+        parts = [", ".join(self.runtime)] if self.runtime else []
+        parts += [f"{self.threads} thread{'s' * (self.threads != 1)}"] if self.threads else []
+        parts += [f"batch of {self.batch}"] if self.batch else []
+        return ", ".join(parts)
+
     @property
     def is_default(self) -> bool:
         """Whether nothing is said, so that it is PyTorch that a budget refers to."""

@@ -23,6 +23,7 @@ from typer.core import TyperGroup
 
 from reconv import __version__
 from reconv.cli import (
+    benchmark,
     compare,
     evaluate,
     export,
@@ -55,6 +56,7 @@ SUBCOMMANDS = {
     "compare": compare,
     "study": study,
     "export": export,
+    "benchmark": benchmark,
     "report": report,
     "list": listing,
 }

@@ -148,7 +148,8 @@ def _written_and_compared(
     Raises:
         ConfigError: a package is missing. ExportError: it cannot be written, or the file does not run.
     """
-    opened = replace(call, **dict(zip(("args", "kwargs"), _opened(call), strict=True))) if call.dynamic else call
+    args, kwargs = _opened(call) if call.dynamic else (call.args, call.kwargs)
+    opened = replace(call, args=args, kwargs=kwargs)
     try:
         exporter.write(model, opened, file)
         run = exporter.read(file)

@@ -94,19 +94,19 @@ def _fold_at(
     norm: fx.Node, names: Mapping[str, str], state: Mapping[str, Tensor]
 ) -> tuple[Fold, fx.Node, fx.Node] | None:
     """How a BatchNorm is folded, the convolution, and the node of the tensor that will hold the bias; None: not."""
-    convolution, gamma, beta, mean, variance, training, _, eps, *_ = norm.args
+    inputs: Any = norm.args
+    convolution, gamma, beta, mean, variance, training, _, eps, *_ = inputs
     if training or not isinstance(convolution, fx.Node) or convolution.target not in _CONVOLUTIONS:
         return None
-    kernel, bias = convolution.args[1], convolution.args[2] if len(convolution.args) > 2 else None
+    kernel: Any = convolution.args[1]
+    bias: Any = convolution.args[2] if len(convolution.args) > 2 else None
     nodes = [node for node in (kernel, bias, gamma, beta, mean, variance) if node is not None]
     owned = all(isinstance(node, fx.Node) and names.get(node.name) in state and len(node.users) == 1 for node in nodes)
-    if len(convolution.users) > 1 or not owned:
+    if len(convolution.users) > 1 or not owned or not state[names[kernel.name]].is_floating_point():
         return None
 
     def name(node: Any) -> str | None:
         return None if node is None else names[node.name]
 
-    fold = Fold(names[kernel.name], name(bias), name(gamma), name(beta), names[mean.name], names[variance.name], eps)  # type: ignore[union-attr,arg-type]
-    if fold.kernel in fold.tensors(state) and state[fold.kernel].is_floating_point():
-        return fold, convolution, next(node for node in (bias, beta, mean) if node is not None)  # type: ignore[misc]
-    return None
+    fold = Fold(names[kernel.name], name(bias), name(gamma), name(beta), names[mean.name], names[variance.name], eps)
+    return fold, convolution, next(node for node in (bias, beta, mean) if node is not None)

@@ -71,7 +71,8 @@ def _write_openvino(model: nn.Module, call: Call, path: Path) -> None:
     openvino.save_model(read, str(path), compress_to_fp16=False)
 
 
-def _read_openvino(path: Path) -> Callable[..., Any]:
+def read_openvino(path: Path) -> Callable[..., Any]:
+    """What a file of OpenVINO's, or an ONNX file, computes in OpenVINO; outputs in a list."""
     openvino = optional("openvino", "OpenVINO's format", "openvino")
     options = {"INFERENCE_PRECISION_HINT": "f32"}  # some processors would compute in bfloat16
     network = openvino.Core().compile_model(str(path), "CPU", options)
@@ -92,7 +93,7 @@ register(
         ".xml",
         "OpenVINO, float32; the weights lie beside it in a .bin file",
         _write_openvino,
-        _read_openvino,
+        read_openvino,
         ("ov",),
         "openvino",
         (".bin",),

@@ -122,7 +122,7 @@ def _quietly() -> Iterator[None]:
 def _reader(quantization: Any, name: str, images: Tensor) -> Any:
     """The images, batch by batch, as the quantizer takes them."""
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc,name-defined]
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.batches = iter(images.split(_BATCH))
 
@@ -187,7 +187,7 @@ def _quantized_layers(quantized: Any, helper: Any) -> dict[str, _Layer]:
     for node in quantized.graph.node:
         if node.op_type not in _LAYERS or len(node.input) < 3:
             continue
-        source, weight, bias = (producers.get(name) for name in node.input)
+        source, weight, bias = (producers.get(name) for name in node.input)  # type: Any, Any, Any
         if not all(one is not None and one.op_type == "DequantizeLinear" for one in (source, weight, bias)):
             continue
         steps, scale, zero = (array(name) for name in weight.input[:3])

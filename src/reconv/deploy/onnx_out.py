@@ -91,7 +91,7 @@ def quick_onnx(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            torch.onnx.export(model, args, file, kwargs=kwargs, dynamo=False)
+            torch.onnx.export(model, args, file, kwargs=kwargs, dynamo=False)  # type: ignore[arg-type]  # it takes one
         return file.getvalue()
     except Exception:
         return bytes(onnx_of(model, Call(args, kwargs)).SerializeToString())
@@ -121,7 +121,7 @@ def _key(part: Any) -> str:
 
 def _name_axes(proto: Any, call: Call) -> None:
     """Give the open axes their names, wherever their sizes are mentioned."""
-    names = {}
+    names: dict[str, str] = {}
     for value in proto.graph.input:
         dims = value.type.tensor_type.shape.dim
         for name in call.dynamic:

@@ -80,6 +80,7 @@ class Runtime:
         layers: seconds of each module of a network, one entry per pass; None: the runtime does not tell them apart, and
             the time of whole networks is predicted by their MACs and the bytes that they write.
         aliases: other names. extra: of reconv, that installs what the runtime needs; "" for nothing.
+        runs_onnx: whether it runs the content of an ONNX file, such as an int8 one.
         takes_argument: whether something follows the name after a colon.
 
     Example:
@@ -100,6 +101,7 @@ class Runtime:
     layers: Callable[[TimedNetwork], Mapping[str, Sequence[float]]] | None = None
     aliases: tuple[str, ...] = ()
     extra: str = ""
+    runs_onnx: bool = False
     takes_argument: bool = False
 
 

@@ -168,15 +168,28 @@ register(Runtime("torch", "PyTorch, operator by operator", _load_torch, _layers_
 # Compiling 26 networks for a table would take an hour: PyTorch's own times serve, corrected by whole networks.
 register(Runtime("torch-compile", "torch.compile", _load_compiled, _layers_torch, ("compile",)))
 register(
-    Runtime("onnxruntime", "ONNX Runtime on the CPU", _load_onnxruntime, _layers_onnxruntime, ("ort",), extra="onnx")
+    Runtime(
+        "onnxruntime",
+        "ONNX Runtime on the CPU",
+        _load_onnxruntime,
+        _layers_onnxruntime,
+        ("ort",),
+        extra="onnx",
+        runs_onnx=True,
+    )
 )
-register(Runtime("openvino", "OpenVINO on the CPU, float32", _load_openvino, aliases=("ov",), extra="openvino"))
+register(
+    Runtime(
+        "openvino", "OpenVINO on the CPU, float32", _load_openvino, aliases=("ov",), extra="openvino", runs_onnx=True
+    )
+)
 register(
     Runtime(
         "command",
         "command:PROGRAM, called as PROGRAM FILE.onnx BATCH, which prints the milliseconds of a pass",
         _load_command,
         extra="onnx",
+        runs_onnx=True,
         takes_argument=True,
     )
 )

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reconv.cost import Latency
+from reconv.report.numbers import counted, duration
 from reconv.report.plots import Series
 from reconv.report.tested import Tested
 
@@ -140,7 +141,6 @@ class ExportedFile:
         error: largest difference of the outputs, relative to the largest output.
         agreement: share of identical predictions; None where the outputs are no class scores.
         images: that both were compared on; 0: on random numbers.
-        top1: share of the tested images whose prediction is right, with its 95 % interval; None: not tested.
     """
 
     path: str
@@ -150,8 +150,16 @@ class ExportedFile:
     error: float
     agreement: float | None
     images: int
-    top1: float | None = None
-    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class NetworkAccuracy:
+    """The share of test images that a network is right on, and its 95 % interval."""
+
+    network: str
+    accuracy: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,22 @@ class RuntimeLatency:
     threads: int
     is_budget: bool
     networks: Mapping[str, Latency]
+
+    @property
+    def title(self) -> str:
+        """Runtime, threads and batch in words."""
+        batch = next(iter(self.networks.values())).batch
+        return f"{self.runtime}, {counted(self.threads, 'thread')}, {counted(batch, 'image')} per pass"
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        first = next(iter(self.networks.values())).median
+        times = (
+            f"{name} {duration(one.median)}" + (f" ({one.median / first:.3f})" if one.median != first else "")
+            for name, one in self.networks.items()
+        )
+        return f"{self.title}: {', '.join(times)}"
 
 
 @dataclass(frozen=True)
@@ -185,6 +209,7 @@ class RunFacts:
             images; None where they were not tested. validation_images: that accuracies on the way are of.
         scored_by: what the scores are, their unit, and from what they come.
         exported: files that the network was written to. runtimes: latency in each runtime that was asked for.
+        accuracies: of original, pruned and int8 on the same images, where there is an int8 file.
         quality: what accuracies are: "top-1 accuracy", "agreement" with the original, or the name of a metric.
         study: points of accuracy (%) against MACs (%), from a study of the same network; not kept in `metrics.json`.
         folder: of the run, for commands that go on from it; "" where nothing was saved; not kept in `metrics.json`.
@@ -214,6 +239,7 @@ class RunFacts:
     exported: tuple[ExportedFile, ...] = ()
     runtimes: tuple[RuntimeLatency, ...] = ()
     folder: str = ""
+    accuracies: tuple[NetworkAccuracy, ...] = ()
 
     @property
     def latencies(self) -> tuple[tuple[Latency, Latency], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,13 +13,15 @@ from reconv.artifacts import save
 from reconv.compression import Compression
 from reconv.cost import file_size
 from reconv.data import DataSet
+from reconv.deploy import Exported
 from reconv.files import PathLike, write_atomically
 from reconv.graph import ChannelGraph, trace
 from reconv.html_table import Bar, html_table
 from reconv.plan import Plan
 from reconv.quality import Quality
-from reconv.report import Round, RunFacts, render
+from reconv.report import NetworkAccuracy, Round, RunFacts, render
 from reconv.report.numbers import percent
+from reconv.results.deployed import Deployed, accuracies_with, exported_files, int8_of, latency_in_runtimes
 from reconv.results.facts import Naming, facts_of
 from reconv.results.measure import BATCHES, Pair, measure_pair
 from reconv.runlog import RunLog
@@ -42,6 +44,7 @@ class Result:
         log: stages and notes. history: the epochs of each training, by its title.
         data: the images. quality: what networks are measured by.
         pruned_only: fingerprint of the weights right after pruning.
+        exported: files that the smaller network was written to, compared with it.
 
     Example:
         >>> import torch, reconv
@@ -64,12 +67,26 @@ class Result:
     data: DataSet | None
     quality: Quality
     pruned_only: str
+    exported: tuple[Exported, ...] = ()
 
     @cached_property
     def figures(self) -> Pair:
         """Both networks, tested on images not used before and timed, when they are first asked for."""
         names = [layer.name for layer in self.graph.layers]
         return measure_pair((self.base, self.model), names, self.quality, self.graph.example[0][1:], self.log)
+
+    @cached_property
+    def deployed(self) -> Deployed:
+        """Latency in the runtimes that were asked for, and accuracy in int8, when they are first asked for."""
+        config, models = self.compression.timing, (self.base, self.model)
+        budgeted = self.compression.has_latency_budget
+        runtimes = latency_in_runtimes(models, self.graph.inputs, config, self.exported, self.log, budgeted=budgeted)
+        int8, pair, data = int8_of(self.exported), self.figures, self.quality.data
+        accuracies: tuple[NetworkAccuracy, ...] = ()
+        if int8 is not None and pair.predictions is not None and data is not None:
+            with self.log.stage("test int8"):
+                accuracies = accuracies_with(int8, self.model, pair.predictions, data, pair.split)
+        return Deployed(exported_files(self.exported), runtimes, accuracies)
 
     def facts(
         self, naming: Naming = Naming(), *, measure: bool = True, file_bytes: tuple[int, int] | None = None
@@ -81,7 +98,9 @@ class Result:
             measure: test and time both networks. file_bytes: of the saved networks; None: as computed.
         """
         sizes = file_bytes or (file_size(self.graph), file_size(trace(self.model, self.graph.inputs)))
-        return facts_of(self, naming, self.figures if measure else None, sizes)
+        deployed = self.deployed if measure else Deployed(exported_files(self.exported))
+        facts = facts_of(self, naming, self.figures if measure else None, sizes)
+        return replace(facts, exported=deployed.files, runtimes=deployed.runtimes, accuracies=deployed.accuracies)
 
     def save(self, folder: PathLike, *, overwrite: bool = False) -> None:
         """Save the smaller network with its plan, as `reconv.load` reads it.
