@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Mapping
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from reconv.files import tensors_size
 from reconv.graph.channels import ChannelGraph, Mask
+from reconv.graph.copies import copy_model, parameters_and_buffers
 from reconv.graph.sizes import Edits, follow_sizes
 from reconv.provenance import file_metadata, provenance_of
 
@@ -51,8 +54,12 @@ def times_saved(model: nn.Module) -> Counter[int]:
 def _edits(graph: ChannelGraph, keep: Mask) -> dict[str, Edits]:
     """The attributes that a cut sets, by module, computed on stand-ins that have shapes and no data."""
     names = _names(graph.model)
-    edits = {}
+    edits: dict[str, Edits] = {}
     for path, module in graph.model.named_modules():
+        if is_parametrized(module):
+            if sizes_set := _edits_of_parametrized(module, names, path, graph, keep):
+                edits[path] = sizes_set
+            continue
         if not module._parameters and not module._buffers and path not in graph.sizes:
             continue
         stand_in = copy.copy(module)
@@ -72,3 +79,16 @@ def _edits(graph: ChannelGraph, keep: Mask) -> dict[str, Edits]:
 def _names(model: nn.Module) -> dict[int, str]:
     """The first name of every parameter and buffer, by its id."""
     return {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+
+
+def _edits_of_parametrized(
+    module: nn.Module, names: Mapping[int, str], path: str, graph: ChannelGraph, keep: Mask
+) -> Edits:
+    """A weight that is computed from others is computed without data too."""
+    tensors = {}
+    for tensor in (t for part in parameters_and_buffers(module) for t in part.values()):
+        name = names[id(tensor)]
+        shape = graph.shape(name, keep) if name in graph.parameters else tuple(tensor.shape)
+        empty = torch.empty(shape, device="meta")
+        tensors[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
+    return follow_sizes(copy_model(module, tensors), path, graph, keep)

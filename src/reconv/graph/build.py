@@ -88,7 +88,7 @@ def _refine(model: nn.Module, recording: Recording, example: Any) -> ChannelGrap
     graph = solve_constraints(model, recording.record, example, constraints)
     if constraints.cautious or not _could_notice(model, recording.record):
         return graph
-    refiner = Refiner(recording)
+    refiner = Refiner(recording, lambda cut, keep: run_cut_copy(recording, cut, example, rule_of, 0, keep))
     for _ in range(TRIALS):
         failure = _first_failure(recording, graph, example)
         if failure is None:

@@ -290,6 +290,8 @@ def _groups(
         why = {int(i): reasons[int(units[i])] for i in np.flatnonzero(stuck[units])}
         if broken:
             why = {**dict.fromkeys(range(len(units)), broken), **why}
+        if not why and len(units) == len(np.unique(cells)):
+            why = dict.fromkeys(range(len(units)), _inseparable(channels, units))
         group = ChannelGroup(
             name=producers[index][0],
             units=units,
@@ -301,6 +303,13 @@ def _groups(
         )
         result.append(group)
     return tuple(result)
+
+
+def _inseparable(channels: Plane, units: Plane) -> str:
+    """Why nothing goes where the last unit of every part stays."""
+    if len(units) == 1:
+        return f"its {len(channels)} channels go together or not at all" if len(channels) > 1 else "a single channel"
+    return f"from each of its {len(units)} parts the same number goes, and each is one unit"
 
 
 def _components(axes: Iterable[Plane], count: int) -> Plane:

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from reconv.graph.channels import ChannelGraph, Mask
+from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
+from reconv.graph.constants import FilledError
 from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
 from reconv.graph.meta_cut import cut_without_data
@@ -33,19 +35,22 @@ class Failure:
 
     Args:
         operation: its index. why: in words. shape: it shows in a shape, so that a size may be at fault.
+        number: it shows in a number that the operator computes with.
     """
 
     operation: int
     why: str
     shape: bool
+    number: bool = False
 
 
 class _DepartsError(Exception):
     """The cut copy departs from the prediction."""
 
-    def __init__(self, why: str, shape: bool):
+    def __init__(self, why: str, shape: bool, number: bool = False):
         super().__init__(why)
         self.shape = shape
+        self.number = number
 
 
 class _KnownLabels(LabelSpace):
@@ -84,7 +89,8 @@ _VIEWS = ("aten._unsafe_view", "aten.reshape", "aten._reshape_alias", "aten._res
 
 
 def _counts(call: Call) -> bool:
-    return bool(call.outputs) and call.operator not in _COPIES
+    # A constant may come from a cache the second time.
+    return bool(call.outputs) and call.operator not in _COPIES and not call.constant
 
 
 def _kind(call: Call) -> str:
@@ -92,10 +98,16 @@ def _kind(call: Call) -> str:
 
 
 def run_cut_copy(
-    recording: Recording, graph: ChannelGraph, example: Any, rule_of: RuleOf, seed: int = 0
+    recording: Recording, graph: ChannelGraph, example: Any, rule_of: RuleOf, seed: int = 0, keep: Mask | None = None
 ) -> Failure | None:
-    """Run a copy from which every group has lost some channels; where it departs from the prediction, or None."""
-    keep = generic_cut(graph, seed)
+    """Run a copy from which every group has lost some channels; where it departs from the prediction, or None.
+
+    Args:
+        recording: of the whole model. graph: what follows from it. example: the model's input.
+        rule_of: gives the rule of an operator.
+        seed: of the cut. keep: the cut itself, a mask over classes.
+    """
+    keep = generic_cut(graph, seed) if keep is None else keep
     if keep.all():
         return None
     space = _KnownLabels(graph.labels)
@@ -116,14 +128,31 @@ def run_cut_copy(
 
     try:
         with _unlogged():
-            run(cut_copy.eval(), example, record, rule_of, recording.fake, check)
+            given = run(cut_copy.eval(), example, record, rule_of, recording.fake, check, recording.filled)
             if recording.training:
-                run(cut_copy.train(), batch_of_two(example), record, rule_of, recording.fake, check)
+                run(cut_copy.train(), batch_of_two(example), record, rule_of, recording.fake, check, recording.filled)
     except _DepartsError as error:
-        return Failure(expected[min(position, len(expected) - 1)].index, str(error), error.shape)
-    except Exception as error:  # whatever the model's code makes of other sizes
+        return Failure(expected[min(position, len(expected) - 1)].index, str(error), error.shape, error.number)
+    except (Exception, FilledError) as error:  # whatever the model's code makes of other sizes
         return Failure(expected[min(position, len(expected) - 1)].index, in_one_line(error), True)
+    other = _other_number(recording.given, given)
+    return None if other is None else Failure(expected[-1].index, f"it gives {other}", False, True)
+
+
+def _other_number(whole: Sequence[Tensor | None], cut: Sequence[Tensor | None]) -> str | None:
+    """Where two runs have other constants at one place, what the cut one has in place of what; else None."""
+    with unset_fake_temporarily():
+        for was, now in zip(whole, cut, strict=False):
+            if was is None or now is None or (was.shape == now.shape and bool(_same(was, now).all())):
+                continue
+            if was.numel() == now.numel() == 1:
+                return f"{now.item():g} in place of {was.item():g}, a number that counts channels"
+            return "other numbers than the whole network has, which count channels"
     return None
+
+
+def _same(a: Tensor, b: Tensor) -> Tensor:
+    return (a == b) | ((a != a) & (b != b))
 
 
 @contextmanager
@@ -139,6 +168,15 @@ def _unlogged() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(refuse)
+
+
+def cut_alone(graph: ChannelGraph, groups: Sequence[ChannelGroup], seed: int = 0) -> Mask:
+    """The generic cut of these groups alone."""
+    keep = np.ones(graph.classes, dtype=np.bool_)
+    generic = generic_cut(graph, seed)
+    for group in groups:
+        keep[group.units] = generic[group.units]
+    return keep
 
 
 def generic_cut(graph: ChannelGraph, seed: int = 0) -> Mask:
@@ -206,7 +244,11 @@ class _Prediction:
         if not _alike(factors, others):
             pairs = zip(factors, others, strict=False)
             was, now = next((p for p in pairs if not _alike(p[:1], p[1:])), (len(factors), len(others)))
-            raise _DepartsError(f"it computes with {now:g} in place of {was:g}, a number that counts channels", False)
+            why = f"it computes with {now:g} in place of {was:g}, a number that counts channels"
+            raise _DepartsError(why, False, True)
+        other = _other_number(expected.known, actual.known)
+        if other is not None:
+            raise _DepartsError(f"it computes with {other}", False, True)
         for before, after, value, observed in zip(
             expected.outputs, actual.outputs, expected.after, actual.after, strict=True
         ):

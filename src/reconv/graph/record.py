@@ -66,17 +66,26 @@ class LayerCall:
 class Call:
     """One operator call, as a rule sees it."""
 
-    def __init__(self, record: Record, func: torch._ops.OpOverload, arguments: dict[str, Any], outputs: Any):
+    def __init__(
+        self,
+        record: Record,
+        func: torch._ops.OpOverload,
+        arguments: dict[str, Any],
+        outputs: Any,
+        line: tuple[str, int] | None = None,
+    ):
         self.record = record
         self.func = func
         self.arguments = arguments
-        self.outputs = _tensors((outputs,))
-        self.tensors = _tensors(arguments.values())
+        self.outputs = tensors_among((outputs,))
+        self.tensors = tensors_among(arguments.values())
         self.space = record.space
         self.module = record.module
         self.index = len(record.operations)
         self.function = (0, "")  # the call of a PyTorch function that runs it: its number and the function's name
-        self.line = _line_of_the_model()
+        self.line = line or line_of_the_model()
+        self.known: tuple[Tensor | None, ...] = ()  # of `tensors`, those that are constants; () where none is
+        self.constant = False  # what it gives is one
         self.before: list[Value] = [record.value_of(t) for t in self.tensors]
         self.after: list[Value] = []
 
@@ -110,18 +119,18 @@ class Call:
             self.space.fold(plane, self.index)
 
 
-def _tensors(values: Iterable[Any]) -> list[Tensor]:
+def tensors_among(values: Iterable[Any]) -> list[Tensor]:
     """The tensors among an operator's arguments or results; some of these are lists."""
     tensors: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
             tensors.append(value)
         elif isinstance(value, (list, tuple)):
-            tensors += _tensors(value)
+            tensors += tensors_among(value)
     return tensors
 
 
-def _line_of_the_model() -> tuple[str, int]:
+def line_of_the_model() -> tuple[str, int]:
     """File and line of the innermost frame that is neither PyTorch's nor this package's."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FOLDERS):
@@ -249,6 +258,7 @@ class Record:
         forward: the operators of the pass in evaluation mode, but for `DETACH`.
         noticed: what in the model's code could notice a cut; "" where nothing could.
         images: how many the example holds.
+        positions: tensors that hold positions among channels, by their ids, and the planes of these channels.
     """
 
     space: LabelSpace = field(default_factory=LabelSpace)
@@ -265,6 +275,7 @@ class Record:
     forward: tuple[Operation, ...] = ()
     noticed: str = ""
     images: int = 1
+    positions: dict[int, tuple[Plane, ...]] = field(default_factory=dict)
     _values: dict[int, tuple[Tensor, Value]] = field(default_factory=dict)
 
     @property
@@ -274,6 +285,15 @@ class Record:
 
     def value_of(self, tensor: Tensor) -> Value:
         return self._values.get(id(tensor), (tensor, NOTHING))[1]
+
+    def use_positions(self, call: Call) -> None:
+        """Where an operator reads positions among channels, these stay."""
+        for tensor in call.tensors:
+            planes = self.positions.get(id(tensor))
+            if planes is not None and call.operator == DETACH:
+                self.positions[id(call.outputs[0])] = planes
+            elif planes is not None:
+                call.freeze(planes, "its position among the channels is used")
 
     def remember(self, tensor: Tensor, value: Value) -> None:
         # Holding the tensor keeps its id from being given to another one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, zip_longest
@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from reconv.graph.channels import ChannelGraph, Counted, Mask
+from reconv.graph.channels import ChannelGraph, ChannelGroup, Counted, Mask
 from reconv.graph.constraints import Constraints, Line, Tie, label_classes, varying_axes
-from reconv.graph.dry_run import Failure, generic_cut
+from reconv.graph.dry_run import Failure, cut_alone, generic_cut
 from reconv.graph.labels import Plane, components
 from reconv.graph.observed_sizes import changes, counted_sizes, widths
 from reconv.graph.record import Call
 from reconv.graph.tracing import Recording
 
 Attributes = Mapping[str, Mapping[str, Counted]]
+
+ATTEMPTS = 48  # that a search for what makes a cut fail may take
 
 # Operators that take numbers from the model's code: what one call gets wrong, its like get wrong elsewhere.
 BY_NUMBERS = frozenset(
@@ -34,13 +36,15 @@ BY_NUMBERS = frozenset(
 class Refiner:
     """Changes the constraints after every dry run that fails.
 
-    At the operator that failed, and wherever the same line of code runs in a module of the same class:
+    Where a number counts channels, those that it counts stay. Else, at the operator that failed, and wherever the same
+    line of code runs in a module of the same class:
     first, attributes whose values are sizes seen there are made to follow the cut (all of them, then one by one);
     then folds of the channels involved take another layout; then the axis that does not fit is tied to one that its
     module saw before; then the channels involved stay.
     """
 
     recording: Recording
+    attempt: Callable[[ChannelGraph, Mask], Failure | None]  # a dry run of a cut
     candidates: dict[Line, list[Attributes]] = field(default_factory=dict)
     chosen: dict[Line, Attributes] = field(default_factory=dict)
     changed: Call | None = None  # where attributes were set last
@@ -60,8 +64,8 @@ class Refiner:
             if changed:
                 self.changed = call
                 return constraints
-        involved, where = self._involved(graph, call)
-        other = self._with_layouts(constraints, graph, call, involved)
+        involved, where = self._counted(graph, failure, call) if failure.number else self._involved(graph, call)
+        other = None if failure.number else self._with_layouts(constraints, graph, call, involved)
         if other is None and failure.shape:
             other = self._with_ties(constraints, graph, call)
         if other is not None:
@@ -153,6 +157,17 @@ class Refiner:
                     return going, other.where
         return np.flatnonzero(free[graph.labels]), call.where
 
+    def _counted(self, graph: ChannelGraph, failure: Failure, call: Call) -> tuple[Plane, str]:
+        """Labels of the groups of which a cut changes the number that an operator computes with, and where."""
+
+        def changes_it(groups: Sequence[ChannelGroup]) -> bool:
+            found = self.attempt(graph, cut_alone(graph, groups))
+            return found is not None and found.number and found.operation == failure.operation
+
+        groups = culprits([g for g in graph.groups if g.free.any()], changes_it)
+        units = np.concatenate([group.units[group.free] for group in groups])
+        return np.flatnonzero(np.isin(graph.labels, units)), call.where
+
     def _same_line(self, call: Call) -> list[Call]:
         """The calls that the same line of code makes in modules of the same class."""
         kind = type(self.modules.get(call.module))
@@ -222,6 +237,25 @@ class Refiner:
                 fits = len(repeated) == len(axis) and changes(width, keep)
                 if fits and _leaves_a_choice(classes[axis], classes[repeated]):
                     yield Tie(call.line, (axis, repeated))
+
+
+def culprits(groups: Sequence[ChannelGroup], fails: Callable[[Sequence[ChannelGroup]], bool]) -> list[ChannelGroup]:
+    """Of groups that fail together, those that do so alone; what fails only together is left together.
+
+    Args:
+        groups: that fail together. fails: whether some of them do.
+    """
+    left = ATTEMPTS
+
+    def search(part: Sequence[ChannelGroup]) -> list[ChannelGroup]:
+        nonlocal left
+        if len(part) == 1 or left < 2:
+            return list(part)
+        left -= 2
+        halves = part[: len(part) // 2], part[len(part) // 2 :]
+        return [group for half in halves if fails(half) for group in search(half)] or list(part)
+
+    return search(groups)
 
 
 def _leaves_a_choice(a: Plane, b: Plane) -> bool:

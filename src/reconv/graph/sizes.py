@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.labels import Plane
@@ -57,6 +58,7 @@ SIZES: list[tuple[type[nn.Module], Callable[[Any], Edits]]] = [
     (_ConvNd, _conv_sizes),
     (nn.Linear, _linear_sizes),
     (_BatchNorm, _first_size("num_features")),
+    (_InstanceNorm, _first_size("num_features")),
     (nn.GroupNorm, _first_size("num_channels")),
     (nn.LayerNorm, _normalized_shape),
     (nn.RMSNorm, _normalized_shape),

@@ -21,10 +21,12 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError
+from reconv.graph.constants import Constants, FilledError, Place
 from reconv.graph.copies import copy_without_data, named_modules, parameters_and_buffers, without_data
 from reconv.graph.questions import FunctionCalls
-from reconv.graph.record import Call, Record, Rule, Value, operations_of
+from reconv.graph.record import NOTHING, Call, Record, Rule, Value, line_of_the_model, operations_of, tensors_among
 from reconv.graph.rules import outputs_without_data
+from reconv.graph.tensors import tensors_in
 
 _DEVICE = torch.ops.prim.device.default
 _WITHOUT_DATA = (
@@ -34,6 +36,8 @@ _WITHOUT_DATA = (
 )
 # What a forward raises that was given what it cannot take.
 _OF_A_FORWARD = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
+
+MOST_FILLED = 16
 
 RuleOf = Callable[[torch._ops.OpOverload], Rule]
 Check = Callable[[Call], None]
@@ -47,8 +51,17 @@ class _Recorder(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing is compiled here, and keeping the compiler away takes time at every operator
 
-    def __init__(self, record: Record, rule_of: RuleOf, check: Check | None, functions: FunctionCalls, fake: Fake):
+    def __init__(
+        self,
+        record: Record,
+        rule_of: RuleOf,
+        check: Check | None,
+        functions: FunctionCalls,
+        fake: Fake,
+        constants: Constants,
+    ):
         super().__init__()
+        self.constants = constants
         self.record = record
         self.functions = functions
         self.fake = fake
@@ -62,22 +75,45 @@ class _Recorder(TorchDispatchMode):
             device = getattr(args[0], "fake_device", None) if func is _DEVICE else None
             return func(*args, **(kwargs or {})) if device is None else device
         arguments = bind_arguments(func, args, kwargs or {})
-        outputs = None if self.fake is None else outputs_without_data(func, arguments, self.fake)
+        tensors, line = tensors_among(arguments.values()), line_of_the_model()
+        known, place = self.constants.known(tensors), (func._opname, line)
+        outputs = None
+        if known or not tensors:
+            outputs = self.constants.compute(func, args, kwargs or {}, tensors, place)
+        if outputs is None and self.fake is not None:
+            outputs = outputs_without_data(func, arguments, self.fake)
         if outputs is None:
             outputs = func(*args, **(kwargs or {}))
-        call = Call(self.record, func, arguments, outputs)
+        call = Call(self.record, func, arguments, outputs, line)
+        call.known = known
         call.function = self.functions.current
+        if known or not tensors or self.fake is None:
+            self.constants.note(func, call.outputs, tensors, place)
+            call.constant = bool(call.outputs) and all(map(self.constants.holds, call.outputs))
         self.record.used.update(v.parameter for v in call.before if v.parameter)
         if call.outputs:
-            values = self.rule_of(func)(call)
+            values = self._values(call)
             call.after = [values] * len(call.outputs) if isinstance(values, Value) else values
             for tensor, value in zip(call.outputs, call.after, strict=True):
                 self.record.remember(tensor, value)
+        if self.record.positions:
+            self.record.use_positions(call)
         self.functions.note_operator(call.operator)
         if self.check is not None:
             self.check(call)
         self.record.operations.append(call)
         return outputs
+
+    def _values(self, call: Call) -> Value | list[Value]:
+        """What the operator's rule says; a rule that fails is a fault of its own, not of the model or its example."""
+        try:
+            return self.rule_of(call.func)(call)
+        except Exception as error:
+            if self.check is not None:  # in a dry run it may say that the cut copy departs
+                raise
+            for tensor in call.tensors:
+                call.freeze(call.value(tensor).planes, f"the rule for {call.operator} fails here, {in_one_line(error)}")
+            return NOTHING
 
 
 def bind_arguments(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,12 +136,16 @@ class Recording:
         record: of the run.
         model: the user's. fake: the mode of copies, None where the model had to run with data.
         training: whether a second pass in training mode ran too.
+        filled: places at which the model's code makes a tensor of numbers that it fills later (see `Constants`).
+        given: the constants among the model's outputs, and None in place of the others.
     """
 
     record: Record
     model: nn.Module
     fake: FakeTensorMode | None
     training: bool
+    filled: frozenset[Place] | None = frozenset()
+    given: tuple[Tensor | None, ...] = ()
 
 
 def record_forward(model: nn.Module, example: Any, rule_of: RuleOf) -> Recording:
@@ -124,13 +164,23 @@ def record_forward(model: nn.Module, example: Any, rule_of: RuleOf) -> Recording
     """
     try:
         try:
-            return _record(model, example, rule_of, FakeTensorMode(allow_non_fake_inputs=True))
+            return _record_without_data(model, example, rule_of)
         except Exception as error:
             if not _needs_data(error):
                 raise
         return _record(model, example, rule_of, None)
     except _OF_A_FORWARD as error:
         raise _does_not_run(model, error) from error
+
+
+def _record_without_data(model: nn.Module, example: Any, rule_of: RuleOf) -> Recording:
+    """Constants are computed, but for those that are filled with what depends on the input, which shows as it runs."""
+    filled: frozenset[Place] | None = frozenset()
+    while True:
+        try:
+            return _record(model, example, rule_of, FakeTensorMode(allow_non_fake_inputs=True), filled)
+        except FilledError as error:
+            filled = None if filled is None or len(filled) >= MOST_FILLED else filled | {error.place}
 
 
 def _needs_data(error: Exception) -> bool:
@@ -147,29 +197,35 @@ def _does_not_run(model: nn.Module, error: Exception) -> GraphError:
     )
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def _record(model: nn.Module, example: Any, rule_of: RuleOf, fake: FakeTensorMode | None) -> Recording:
+def _record(
+    model: nn.Module,
+    example: Any,
+    rule_of: RuleOf,
+    fake: FakeTensorMode | None,
+    filled: frozenset[Place] | None = frozenset(),
+) -> Recording:
     record = Record()
     copy = copy_without_data(model, fake)
     parameters, buffers = parameters_and_buffers(copy)
     for name, tensor in (parameters | buffers).items():
         record.add_parameter(name, tensor)
-    run(copy.eval(), example, record, rule_of, fake)
+    given = run(copy.eval(), example, record, rule_of, fake, filled=filled)
     record.forward = operations_of(record.operations)
     training = not record.used.issuperset(parameters)
     if training:
         # Parameters that only training uses (auxiliary classifiers) are cut with the channels they read.
         counted = list(record.calls), dict(record.uncounted)
         try:
-            run(copy.train(), batch_of_two(example), record, rule_of, fake)
+            run(copy.train(), batch_of_two(example), record, rule_of, fake, filled=filled)
         except Exception as error:  # of the user's code, in a mode that the caller did not choose
             record.notes.append(f"layers that only training uses were not followed: {in_one_line(error)}")
             training = False
         record.calls, record.uncounted = counted
-    return Recording(record, model, fake, training)
+    return Recording(record, model, fake, training, filled, given)
 
 
 def batch_of_two(example: Any) -> Any:
@@ -184,19 +240,33 @@ def run(
     rule_of: RuleOf,
     fake: FakeTensorMode | None,
     check: Check | None = None,
-) -> None:
-    """Run the copy once under the recorder; `check` sees every call before the next one runs."""
+    filled: frozenset[Place] | None = frozenset(),
+) -> tuple[Tensor | None, ...]:
+    """Run the copy once under the recorder; `check` sees every call before the next one runs.
+
+    Returns:
+        The constants among the tensors that the model gives, and None in place of the others; () where there are none.
+    """
     record.modules = dict(named_modules(copy))
     args, kwargs = call_arguments(without_data(example, fake))
     functions = FunctionCalls(lambda: record.modules.get(record.module))
-    recorder = _Recorder(record, rule_of, check, functions, fake)
+    varying = (
+        set() if fake is not None else {id(t) for t in (*copy.parameters(), *copy.buffers(), *tensors_in(example))}
+    )
+    constants = Constants(fake, filled, varying)
+    recorder = _Recorder(record, rule_of, check, functions, fake, constants)
     with _path_followed(record), torch.no_grad(), fake or nullcontext(), functions, recorder:
-        outputs = copy(*args, **kwargs)
+        outputs = tensors_in(copy(*args, **kwargs))
     record.noticed = record.noticed or functions.noticed
-    for tensor in pytree.tree_leaves(outputs):
-        if isinstance(tensor, Tensor):
-            for plane in record.value_of(tensor).planes:
-                record.space.freeze(plane, "network output (classifier)")
+    if not outputs:
+        raise GraphError(
+            f"{type(copy).__name__}: no tensor was found in what its forward returns, so that nothing is known to "
+            "depend on its layers; return tensors, in containers or objects of any kind"
+        )
+    for tensor in outputs:
+        for plane in (*record.value_of(tensor).planes, *record.positions.get(id(tensor), ())):
+            record.space.freeze(plane, "network output (classifier)")
+    return constants.known(outputs)
 
 
 def call_arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

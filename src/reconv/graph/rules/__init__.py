@@ -44,6 +44,7 @@ _ROWS: tuple[tuple[str, Operator], ...] = (
         Operator(layers.matrix_product, shape=shortcuts.matrix_product, functions="linear", multiplies=True),
     ),
     ("bmm baddbmm", Operator(layers.matrix_product, multiplies=True)),
+    ("mv dot vdot", Operator(layers.vector_product)),
     (
         "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
         "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention "
@@ -92,7 +93,8 @@ _ROWS: tuple[tuple[str, Operator], ...] = (
     ("unfold", Operator(moving.windowed)),
     # Sums, statistics, pools, orders
     ("sum linalg_vector_norm", Operator(sums.reduced(exact=True))),
-    ("max min prod logsumexp argmax argmin any all", Operator(sums.reduced(exact=False))),
+    ("prod logsumexp argmax argmin any all", Operator(sums.reduced(exact=False))),
+    ("max min", Operator(sums.extreme, statistic=True)),
     ("mean", Operator(sums.statistic, shape=shortcuts.mean, functions="mean", statistic=True)),
     ("amax amin var std var_mean std_mean", Operator(sums.statistic, statistic=True)),
     (

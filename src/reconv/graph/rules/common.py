@@ -41,7 +41,8 @@ def merged(call: Call, tensors: Sequence[Tensor]) -> tuple[Plane, ...]:
     rank = max(t.dim() for t in tensors)
     fixed = [lift_plane(p, rank) for t in tensors if call.value(t).static for p in call.value(t).planes]
     signal = [lift_plane(p, rank) for t in tensors if not call.value(t).static for p in call.value(t).planes]
-    planes = signal + [p for p in fixed if not _spread(call, signal, p)]
+    # The last one's labels go on: a signal that is scaled keeps its own, and adding it to itself makes no stream.
+    planes = [p for p in fixed if not _spread(call, signal, p)] + signal
     return covered(call, laid_together(call, planes), tensors)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor
 
@@ -94,11 +96,13 @@ def _note_convolution(call: Call, outputs: Plane, inputs: Plane, rows: list[Plan
     signal, weight, out = call["input"], call["weight"], call.outputs[0]
     name, parameter = _layer_name(call, weight)
     transposed = call["transposed"]
+    axes = weight.dim() - 2
     window = {
-        "input": tuple(signal.shape[-(weight.dim() - 2) :]),
-        "output": tuple(out.shape[-(weight.dim() - 2) :]),
+        "input": tuple(signal.shape[-axes:]),
+        "output": tuple(out.shape[-axes:]),
         "kernel": tuple(weight.shape[2:]),
-        **{k: tuple(call[k]) for k in ("stride", "padding", "dilation")},
+        # One number stands for all axes.
+        **{k: tuple(call[k]) * (axes if len(call[k]) == 1 else 1) for k in ("stride", "padding", "dilation")},
     }
     # A transposed convolution multiplies once for every position of its input.
     positions = signal.numel() // inputs.size if transposed else out.numel() // len(outputs)
@@ -141,14 +145,17 @@ def product(call: Call, a: Tensor, b: Tensor) -> tuple[Plane, ...]:
     Channels that are summed over alone vanish. Where they lie on a batch axis too (heads), a batch index and all the
     channels that it sums over go together.
     """
-    rank = a.dim()
+    return _product(call, a.dim(), call.value(a).planes, call.value(b).planes)
+
+
+def _product(call: Call, rank: int, left: Sequence[Plane], right: Sequence[Plane]) -> tuple[Plane, ...]:
     row, column = rank - 2, rank - 1
     summed = {
-        "a": [_without(call, p, row) for p in call.value(a).planes if column in axes_of(p)],
-        "b": [_without(call, p, column).swapaxes(row, column) for p in call.value(b).planes if row in axes_of(p)],
+        "a": [_without(call, p, row) for p in left if column in axes_of(p)],
+        "b": [_without(call, p, column).swapaxes(row, column) for p in right if row in axes_of(p)],
     }
-    kept = [p for p in call.value(a).planes if column not in axes_of(p)]
-    kept += [p for p in call.value(b).planes if row not in axes_of(p)]
+    kept = [p for p in left if column not in axes_of(p)]
+    kept += [p for p in right if row not in axes_of(p)]
     if summed["a"] and summed["b"]:
         for plane in laid_together(call, [*summed["a"], *summed["b"]]):
             rest = joined(call, plane, [column], "") if len(axes_of(plane)) > 1 else None
@@ -157,6 +164,21 @@ def product(call: Call, a: Tensor, b: Tensor) -> tuple[Plane, ...]:
         call.freeze(summed["a"], "meets a weight of fixed size")
         call.freeze(summed["b"], NO_CHANNELS)
     return tuple(laid_together(call, kept))
+
+
+def vector_product(call: Call) -> Value:
+    """mv, dot, vdot: a product of matrices, one or both of which are a single column or row."""
+    a, b = (
+        call["self"],
+        call["vec"] if "vec" in call.arguments else call["other" if "other" in call.arguments else "tensor"],
+    )
+    left = [plane if a.dim() == 2 else plane[None] for plane in call.value(a).planes]
+    right = [plane[:, None] for plane in call.value(b).planes]
+    planes = _product(call, 2, left, right)
+    static = call.value(a).static and call.value(b).static
+    if not static:
+        call.record.uncounted[call.operator] = call.record.uncounted.get(call.operator, 0) + 1
+    return Value(tuple(plane[:, 0] for plane in planes) if a.dim() == 2 else (), static=static)
 
 
 def _without(call: Call, plane: Plane, axis: int) -> Plane:

@@ -213,8 +213,11 @@ def halves_multiplied(call: Call) -> Value:
 
 
 def concatenated(call: Call) -> Value:
-    tensors = [t for t in call["tensors"] if t.numel() > 0]
+    # An empty part adds no channels; where all are empty (a detector that found nothing), their axes still count.
+    tensors = [t for t in call["tensors"] if t.numel() > 0] or list(call["tensors"])
     rank = tensors[0].dim()
+    if not rank or not tensors[0].numel():
+        return Value(static=only_static(call, tensors))
     axis = call["dim"] % rank
     # Along the other axes the parts lie side by side as in an element-wise operator.
     parts: list[Plane | None] = [labels_along(call, t, axis) for t in tensors]

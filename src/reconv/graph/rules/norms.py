@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from reconv.graph.labels import along, axes_of
 from reconv.graph.record import NOTHING, Call, Value
@@ -28,6 +29,9 @@ def batch_norm(call: Call) -> list[Value]:
     scale = call.value(call["weight"]).parameter
     if x is not None and scale is not None:
         call.record.norms.append((x, scale))
+    module = call.record.modules.get(call.module)
+    if isinstance(module, _InstanceNorm) and x is not None and call.value(call["weight"]).planes == ():
+        size_follows(call, "num_features", x[: module.num_features])  # its input is [1, N * C, ...]
     value = call.value(signal)
     if call.arguments.get("training", True) and not value.static:
         # Statistics of the batch, over everything but the channels. (Standardized weights: over those that stay.)

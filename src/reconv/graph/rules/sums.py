@@ -38,6 +38,17 @@ def statistic(call: Call) -> Value:
     return Value(_without(call, planes, gone), static=value.static)
 
 
+def extreme(call: Call) -> list[Value]:
+    """max and min: the values are a statistic; where each was found is a position, which moves when channels go."""
+    gone = _reduced_axes(call)
+    values = statistic(call)
+    if len(call.outputs) > 1:
+        over = tuple(p for p in call.value(call.tensors[0]).planes if gone & set(axes_of(p)))
+        if over:
+            call.record.positions[id(call.outputs[1])] = over
+    return [values] * len(call.outputs)
+
+
 def _reduced_axes(call: Call) -> set[int]:
     rank = call.tensors[0].dim()
     dims = call.arguments.get("dim")
