@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,8 +82,18 @@ def test_padding_by_name(convolution: type[nn.Conv2d]) -> None:
 
 
 @pytest.mark.parametrize("wrap", [parametrizations.spectral_norm, parametrizations.weight_norm])
-def test_parametrized_layers_are_cut(wrap: Callable[[nn.Module], nn.Module]) -> None:
-    cut_all(nn.Sequential(wrap(conv(3, 8)), nn.ReLU(), wrap(conv(8, 6)), nn.ReLU(), conv(6, 4)))
+def test_parametrized_layers_are_cut_and_saved(wrap: Callable[[nn.Module], nn.Module], tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(wrap(conv(3, 8)), nn.ReLU(), wrap(conv(8, 6)), nn.ReLU(), conv(6, 4)).eval()
+
+    model = build()
+    plan = planned(cut_all(model), CUTS[0])
+    small = reconv.prune(model, plan)
+    reconv.save(small, tmp_path / "model", plan=plan)
+    assert (tmp_path / "model" / "weights.safetensors").stat().st_size == plan.size[1]
+    again = reconv.load(tmp_path / "model", model=build()).eval()
+    torch.testing.assert_close(again(EXAMPLE), small.eval()(EXAMPLE))
+    assert "file" in str(plan)
 
 
 def test_spectral_norm_of_old_is_cut() -> None:

@@ -168,10 +168,7 @@ def _product(call: Call, rank: int, left: Sequence[Plane], right: Sequence[Plane
 
 def vector_product(call: Call) -> Value:
     """mv, dot, vdot: a product of matrices, one or both of which are a single column or row."""
-    a, b = (
-        call["self"],
-        call["vec"] if "vec" in call.arguments else call["other" if "other" in call.arguments else "tensor"],
-    )
+    a, b = call.tensors
     left = [plane if a.dim() == 2 else plane[None] for plane in call.value(a).planes]
     right = [plane[:, None] for plane in call.value(b).planes]
     planes = _product(call, 2, left, right)
