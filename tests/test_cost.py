@@ -323,3 +323,20 @@ def test_a_budget_of_memory_holds_where_channels_are_those_of_several_layers(
     small, whole = measure_memory(prune(model, plan), example), measure_memory(model, example)
     assert plan.memory == (whole, small)
     assert small <= limits["memory"] * whole
+
+
+def test_what_fold_takes_is_what_it_reads() -> None:
+    class Folded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.a(x)
+            return self.b(nn.functional.fold(nn.functional.unfold(y, 3, padding=1), y.shape[2:], 3, padding=1))
+
+    model, example = Folded(), torch.zeros(2, 3, 8, 8)
+    graph = trace(model, example)
+    plan = choose(graph, score(graph, "l1"), Budget(channels=0.5))
+    assert plan.memory == (measure_memory(model, example), measure_memory(prune(model, plan), example))
+    assert peak_memory(graph, plan.keep) == plan.memory[1]

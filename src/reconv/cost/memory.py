@@ -166,11 +166,17 @@ class _Liveness(TorchDispatchMode):
         for i, tensor in enumerate(t for t in pytree.tree_leaves(results) if isinstance(t, Tensor)):
             ref = _reference(tensor)
             if ref not in self._alive and ref not in self._fixed:
-                self._alive[ref] = _Storage(tensor.untyped_storage().nbytes(), number, number, i)
+                self._alive[ref] = _Storage(_bytes(operator, args, tensor), number, number, i)
                 self.storages.append(self._alive[ref])
         for storage in self._alive.values():
             storage.last = number
         return results
+
+
+def _bytes(operator: str, args: Sequence[Any], tensor: Tensor) -> int:
+    """Of the memory of a result. `fold` writes into memory as large as what it reads, which shows with data only."""
+    size = tensor.untyped_storage().nbytes()
+    return max(size, args[0].numel() * args[0].element_size()) if operator == "aten.col2im" else size
 
 
 def _reference(tensor: Tensor) -> StorageWeakRef:
