@@ -33,6 +33,7 @@ from reconv.files import (
     write_tensors,
 )
 from reconv.folders import folder_at_once, recover
+from reconv.graph.bypass import bypass
 from reconv.plan import Plan
 from reconv.provenance import Edit, ModelSpec, Provenance, attach, provenance_of
 from reconv.registry import register
@@ -155,6 +156,7 @@ def load(path: PathLike, *, model: nn.Module | None = None, code: str | None = N
             "restore both files, or save the model again."
         )
     skeleton = _skeleton(provenance, model)
+    _bypass(skeleton, provenance.removed, file)
     for module_path, edits in provenance.edits.items():
         _apply(skeleton, module_path, edits, file)
     _shrink(skeleton, tensors)
@@ -239,6 +241,16 @@ def _spec_to_build(
             f"reconv.load(path, code={code!r}), or give an unpruned instance: reconv.load(path, model=...)."
         )
     return ModelSpec(find_model(found)[0].name + f":{found}", {} if spec is None else spec.arguments)
+
+
+def _bypass(model: nn.Module, removed: Mapping[str, int], file: Path) -> None:
+    """Put stand-ins in the places of the modules of removed branches."""
+    try:
+        bypass(model, removed)
+    except AttributeError:
+        raise ArtifactError(
+            f"{file}: it removes {', '.join(removed)}, and this architecture lacks one of them; save the model again."
+        ) from None
 
 
 def _apply(model: nn.Module, path: str, edits: Mapping[str, Edit], file: Path) -> None:

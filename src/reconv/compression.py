@@ -28,7 +28,7 @@ Scheme: TypeAlias = Literal["uniform", "global", "knapsack", "allocated"]
 AFTER: tuple[Step, ...] = (Repair(), Finetune())
 BETWEEN = Finetune("default-between")
 
-CHOICE = ("budget", "scheme", "rescale", "coupled", "reverse", "limits")  # the fields that `choose` takes
+CHOICE = ("budget", "scheme", "rescale", "coupled", "reverse", "limits", "depth")  # the fields that `choose` takes
 EARLIER_NAMES = {"normalization": "rescale", "keep_lowest": "reverse"}  # of fields, in version 0.1
 
 
@@ -53,6 +53,8 @@ class Compression:
         reverse: keep the lowest scores instead of the highest (a control).
         limits: minimum widths, multiples, and layers that keep more.
         timing: where latency is measured: the runtime, its threads, images per pass.
+        depth: remove whole residual branches too, where the schemes allocated and knapsack find that cheaper; None: for
+            budgets of time.
         rounds: steps in which the budget is approached, with a short training after each; 1: at once.
         between: how the network is trained after each round but the last.
         images: number of calibration images; criteria, the scheme "allocated" and repair look at them.
@@ -80,6 +82,7 @@ class Compression:
     reverse: bool = False
     limits: Limits = field(default_factory=Limits)
     timing: LatencyConfig = field(default_factory=LatencyConfig)
+    depth: bool | None = None
     rounds: int = 1
     between: Finetune = BETWEEN
     images: int = 1000
@@ -159,6 +162,7 @@ def _check_choice(compression: Compression) -> None:
                 "says the widths; give a budget, or leave the scheme out",
             ),
             ("coupled", compression.coupled, "leaves residual streams unpruned; give a budget, or leave it out"),
+            ("depth", bool(compression.depth), "removes channels alone; give a budget, or leave depth out"),
             ("rounds", compression.rounds > 1, "says the widths of one cut; give a budget such as macs=0.5"),
         ):
             if clashes:
@@ -167,6 +171,10 @@ def _check_choice(compression: Compression) -> None:
         raise ConfigError(
             f"rescale: {compression.rescale}, but {compression.scheme} compares no scores of different layers; "
             "give the scheme global or knapsack, or leave it out"
+        )
+    if compression.depth and compression.recipe is None and compression.scheme not in ("knapsack", ALLOCATED):
+        raise ConfigError(
+            f"depth: the scheme {compression.scheme} removes no branches; give allocated or knapsack, or leave it out"
         )
     if compression.direction != "forward" and compression.scores is None and compression._row.of_group is not None:
         raise ConfigError(f"{compression.criterion}: it looks at those that read a channel; leave direction out")

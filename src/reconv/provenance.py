@@ -75,6 +75,8 @@ class Provenance:
     Attributes:
         spec: how to build the original; None for a class of the user's own.
         edits: module path -> attribute -> new value, such as `{"layer1.0.conv1": {"out_channels": 9}}`.
+        removed: path of a module of a removed branch -> what stands in for it, such as `{"layer1.0": 0}`: 0 for an
+            identity, -1 for a guard around the module, else the number of outputs of a module that gives nothing.
         normalization: what the input is to be normalized with; None: as the data set says.
         notes: assumptions made, one sentence each, for the user.
     """
@@ -83,6 +85,20 @@ class Provenance:
     edits: Mapping[str, Mapping[str, Edit]] = field(default_factory=dict)
     normalization: Normalization | None = None
     notes: tuple[str, ...] = ()
+    removed: Mapping[str, int] = field(default_factory=dict)
+
+    def without(self, removed: Mapping[str, int]) -> Provenance:
+        """The provenance after modules of removed branches were replaced; what lay inside them is no longer named."""
+        paths = {**self.removed, **removed}
+
+        def inside(path: str) -> bool:
+            return any(path.startswith(f"{other}.") for other in paths)
+
+        return replace(
+            self,
+            removed={path: outputs for path, outputs in paths.items() if not inside(path)},
+            edits={path: edits for path, edits in self.edits.items() if path not in paths and not inside(path)},
+        )
 
     def edited(self, edits: Mapping[str, Mapping[str, Edit]]) -> Provenance:
         """The provenance after further edits; a later value of an attribute replaces an earlier one."""
@@ -99,6 +115,7 @@ class Provenance:
             "normalization": self.normalization
             and {"mean": list(self.normalization.mean), "std": list(self.normalization.std)},
             "notes": list(self.notes),
+            **({"removed": dict(self.removed)} if self.removed else {}),
         }
 
     @classmethod
@@ -118,6 +135,7 @@ class Provenance:
                 },
                 normalization=Normalization(normalization["mean"], normalization["std"]) if normalization else None,
                 notes=tuple(map(str, value["notes"])),
+                removed={str(path): _outputs(outputs) for path, outputs in value.get("removed", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
             raise ArtifactError(
@@ -131,6 +149,12 @@ def _edit(value: Any) -> Edit:
     if isinstance(value, list) and all(type(item) is int for item in value):
         return tuple(value)
     raise TypeError(f"an edit is a whole number or a list of them, not {value!r}")
+
+
+def _outputs(value: Any) -> int:
+    if type(value) is int and -1 <= value <= 64:
+        return value
+    raise TypeError(f"what stands in for a removed module is a number of outputs, not {value!r}")
 
 
 FILE_KEY = "reconv"

@@ -15,6 +15,7 @@ from reconv.cache import Cache
 from reconv.compression import Compression
 from reconv.errors import GraphError
 from reconv.graph import ChannelGraph, trace
+from reconv.graph.branches import with_branches
 from reconv.plan import Plan
 from reconv.plan.plans import finish_plan
 from reconv.plan.rounds import budget_of_round
@@ -122,6 +123,7 @@ def limits_left(limits: Limits, before: ChannelGraph, now: ChannelGraph) -> Limi
     most = {
         layer.name: max(0.0, 1 - limits.least(layer.name, layer.out_channels) / widths[layer.name])
         for layer in before.layers
+        if layer.name in widths
     }
     return replace(limits, most=most)
 
@@ -144,6 +146,9 @@ def joined_plan(first: Plan, then: Plan) -> Plan:
     rows = []
     for row in first.groups:
         group = later.get(row.name)
+        if not row.kept:  # its branch is gone
+            rows.append(row)
+            continue
         if group is None or group.size != len(row.kept):
             now = "is missing" if group is None else f"has {group.size} channels"
             raise GraphError(
@@ -152,12 +157,21 @@ def joined_plan(first: Plan, then: Plan) -> Plan:
             )
         kept = tuple(row.kept[position] for position in group.kept)
         rows.append(replace(row, kept=kept, why=group.why if len(kept) == row.size else ""))
+    removed = tuple(dict.fromkeys((*first.removed, *then.removed)))
+    graph = with_branches(first.graph) if removed else first.graph
+    unknown = set(removed) - {branch.name for branch in graph.branches or () if not branch.reason}
+    if unknown:
+        raise GraphError(
+            f"rounds: a round removed the branch {unknown.pop()}, and the network before it has none of this name; "
+            "please report this network, and prune it in one round"
+        )
     return finish_plan(
-        first.graph,
+        graph,
         rows,
         then.request,
         then.criterion,
         then.scheme,
         notes=tuple(dict.fromkeys((*first.notes, *then.notes))),
         costs={name: (first.costs[name][0], pair[1]) for name, pair in then.costs.items() if name in first.costs},
+        removed=removed,
     )

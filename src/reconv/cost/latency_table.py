@@ -7,6 +7,7 @@ quartiles of what was timed, and the slopes, none of them negative, are fitted b
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,18 +16,25 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
+from scipy.sparse import csr_array
 
 from reconv.budget import Product
 from reconv.cost.terms import CostModel, Values, macs_products
+from reconv.graph.branches import with_branches
+from reconv.graph.bypass import is_within, vanishing
 from reconv.graph.channels import ChannelGraph, Mask
+from reconv.graph.labels import Plane
 
 _CORNERS = 5
 
 
 class Features:
-    """What a module does when only some channels stay: its MACs, and the bytes that its operators write."""
+    """What a module does when only some channels stay: its MACs, and the bytes that its operators write; and whether it
+    still runs when only some residual branches stay."""
 
     def __init__(self, graph: ChannelGraph, modules: Sequence[str]):
+        graph = with_branches(graph)
+        self.classes = graph.classes
         self.modules = tuple(modules)
         self._costs = CostModel(graph)
         self._macs = self._costs.terms(macs_products(graph))
@@ -40,21 +48,72 @@ class Features:
         self._layer_owner = np.array([owner(layer.name) for layer in graph.layers], dtype=np.int64)
         self._outputs = self._costs.terms(
             [
-                Product(output.bytes_apart(), [graph.labels[p] for p in output.planes], owner(operation.module))
-                for operation in graph.forward
+                Product(output.bytes_apart(), [*planes, *graph.factors(needs, planes)], owner(operation.module))
+                for operation, needs in zip(graph.forward, map(graph.needs_of, itertools.count()), strict=False)
                 for output in operation.outputs
+                for planes in [[graph.labels[p] for p in output.planes]]
             ]
         )
+        self._inside = [
+            (
+                branch.presence,
+                np.array([any(is_within(name, p) for p in vanishing(branch.replacements)) for name in self.modules]),
+            )
+            for branch in graph.branches or ()
+            if not branch.reason
+        ]
 
     def of(self, keep: Mask) -> tuple[Values, Values]:
         """MACs and bytes of every module."""
-        counts = self._costs.counts(keep)
+        counts = self._costs.counts(self._whole_mask(keep))
         macs, written = np.zeros(len(self.modules)), np.zeros(len(self.modules))
         layers = self._macs.each(counts)
         np.add.at(macs, self._layer_owner[: len(layers)], layers)
         each = self._outputs.each(counts)
         written[: len(each)] = each
         return macs, written
+
+    def counts(self, keep: Mask) -> Values:
+        """Every count that a feature is a product of, [K + 1]."""
+        return self._costs.counts(self._whole_mask(keep))
+
+    def counts_of(self, units: Sequence[Plane]) -> Values:
+        """What each of these sets of classes adds to every count, [K + 1, sets]."""
+        return self._costs.counts_of(units)
+
+    @cached_property
+    def products(self) -> tuple[Values, Plane, Plane]:
+        """Coefficients [T] and counts [T, F] of the products that features are sums of, and the feature of each [T]:
+        the MACs of all modules come first, then the bytes of all modules."""
+        width = max(self._macs.factors.shape[1], self._outputs.factors.shape[1])
+        factors = [
+            np.pad(terms.factors, ((0, 0), (0, width - terms.factors.shape[1])), constant_values=-1)
+            for terms in (self._macs, self._outputs)
+        ]
+        features = [self._layer_owner[self._macs.owner], len(self.modules) + self._outputs.owner]
+        coefficients = np.concatenate([self._macs.coefficients, self._outputs.coefficients])
+        return coefficients, np.concatenate(factors), np.concatenate(features)
+
+    def stopped_by(self, classes: Plane) -> npt.NDArray[np.bool_]:
+        """Which modules no longer run when these classes go."""
+        result = np.zeros(len(self.modules), dtype=np.bool_)
+        for presence, inside in self._inside:
+            if presence in classes:
+                result |= inside
+        return result
+
+    def running(self, keep: Mask) -> Values:
+        """1 for every module that runs, 0 for those of removed branches."""
+        keep = self._whole_mask(keep)
+        result = np.ones(len(self.modules))
+        for presence, inside in self._inside:
+            if not keep[presence]:
+                result[inside] = 0.0
+        return result
+
+    def _whole_mask(self, keep: Mask) -> Mask:
+        """A mask over all classes; one that knows of no branches keeps them all."""
+        return np.append(keep, np.ones(self.classes - len(keep), dtype=np.bool_))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,7 +122,7 @@ class LatencyTable:
 
     Args:
         features: of the modules.
-        constant: microseconds of all modules, whatever stays.
+        constants: microseconds of each module while it runs, whatever stays of it.
         ramps: pieces of the broken lines: column of the feature (MACs of all modules, then bytes of all modules), from,
             to, microseconds for each unit. Shape [pieces, 4].
         whole: mask of the whole network.
@@ -72,7 +131,7 @@ class LatencyTable:
     """
 
     features: Features
-    constant: float
+    constants: Values
     ramps: npt.NDArray[np.float64]
     whole: Mask
     measured: tuple[tuple[float, float], ...] = ()
@@ -82,7 +141,7 @@ class LatencyTable:
 
     def microseconds(self, keep: Mask) -> float:
         """Predicted time of a forward pass when only these channel classes stay."""
-        plain = self._modules(keep)
+        plain = self.sum_of_modules(keep)
         if not self.measured:
             return plain
         sums, real = zip((0.0, 0.0), *sorted(self.measured), strict=True)
@@ -91,20 +150,73 @@ class LatencyTable:
 
     @cached_property
     def _whole(self) -> float:
-        return self._modules(self.whole)
+        return self.sum_of_modules(self.whole)
 
-    def _modules(self, keep: Mask) -> float:
+    def sum_of_modules(self, keep: Mask) -> float:
+        """Microseconds of all modules together, before what was measured of whole networks corrects it."""
         values = np.concatenate(self.features.of(keep))
         feature, low, high, slope = self.ramps.T
         climbed = np.clip(values[feature.astype(np.int64)], low, high) - low
-        return self.constant + float((slope * climbed).sum())
+        return float(self.features.running(keep) @ self.constants) + float((slope * climbed).sum())
+
+    def over_steps(self, steps: Sequence[Sequence[Plane]]) -> StepTimes:
+        """Times as functions of how many steps each of several groups has taken.
+
+        Args:
+            steps: by group, the channel classes that each of its steps takes.
+        """
+        return StepTimes(self, steps)
 
     def corrected(self, before: float, keep: Mask, after: float) -> LatencyTable:
         """The table after both networks were measured, in microseconds: the whole one, and what `keep` leaves."""
         points = dict(self.measured)
         before = points.setdefault(self._whole, before)
-        points[self._modules(keep)] = min(after, before)
+        points[self.sum_of_modules(keep)] = min(after, before)
         return replace(self, measured=tuple(points.items()))
+
+
+class StepTimes:
+    """What each group's steps do to the time, for all their numbers at once.
+
+    Args:
+        table: of the network. steps: by group, the channel classes that each of its steps takes.
+    """
+
+    def __init__(self, table: LatencyTable, steps: Sequence[Sequence[Plane]]):
+        self._table, features = table, table.features
+        self._full = features.counts(table.whole)
+        coefficients, factors, of_feature = features.products
+        slopes = table.ramps[:, 0].astype(np.int64)
+        self._groups = []
+        for own in steps:
+            less = features.counts_of(own)
+            rows = np.flatnonzero(less.any(1))
+            touched = np.unique(of_feature[np.isin(factors, rows).any(1)])
+            terms = np.flatnonzero(np.isin(of_feature, touched))
+            place = np.searchsorted(touched, of_feature[terms])
+            sums = csr_array((coefficients[terms], (place, np.arange(len(terms)))), shape=(len(touched), len(terms)))
+            ramps = np.flatnonzero(np.isin(slopes, touched))
+            stopped = [
+                float(table.constants[features.stopped_by(np.concatenate(own[:n]))].sum()) if n else 0.0
+                for n in range(len(own) + 1)
+            ]
+            less = np.concatenate([np.zeros((len(rows), 1)), less[rows].cumsum(1)], axis=1)
+            which = np.searchsorted(touched, slopes[ramps])
+            self._groups.append((rows, less, factors[terms], sums, table.ramps[ramps], which, np.array(stopped)))
+
+    def of(self, i: int, taken: Plane) -> Values:
+        """Microseconds, up to a constant, for each number of steps of group i while the others stay as they are."""
+        counts = self._full.copy()
+        for (rows, less, *_), n in zip(self._groups, taken, strict=True):
+            counts[rows] -= less[:, n]
+        rows, less, factors, sums, ramps, which, stopped = self._groups[i]
+        values = np.repeat(counts[:, None], less.shape[1], axis=1)
+        values[rows] += less[:, [taken[i]]] - less
+        features = (sums @ values[factors].prod(1))[which]
+        _, low, high, slope = ramps.T
+        climbed = np.clip(features, low[:, None], high[:, None]) - low[:, None]
+        times: Values = slope @ climbed - stopped
+        return times
 
 
 def fit_table(
@@ -118,7 +230,7 @@ def fit_table(
     """
     values = np.array([np.concatenate(features.of(keep)) for keep in keeps])  # [networks, 2 modules]
     count = len(features.modules)
-    constant, ramps = 0.0, []
+    constants, ramps = np.zeros(count), []
     for i, name in enumerate(features.modules):
         measured = np.array([row.get(name, 0.0) for row in times])
         columns = [(i, _CORNERS), (count + i, 2)] if values[:, i].any() else [(count + i, _CORNERS)]
@@ -127,9 +239,9 @@ def fit_table(
         matrix = np.stack([np.ones(len(measured)), *basis], axis=1)
         size = np.maximum(np.abs(matrix).max(0), 1e-30)
         solution = nnls(matrix / size, measured)[0] / size
-        constant += float(solution[0])
+        constants[i] = float(solution[0])
         ramps += [(c, a, b, slope) for (c, a, b), slope in zip(pieces, solution[1:], strict=True) if slope > 0]
-    return LatencyTable(features, constant, np.array(ramps, dtype=np.float64).reshape(-1, 4), whole)
+    return LatencyTable(features, constants, np.array(ramps, dtype=np.float64).reshape(-1, 4), whole)
 
 
 def _pieces(column: int, values: Values, corners: int) -> list[tuple[int, float, float]]:

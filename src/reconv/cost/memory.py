@@ -114,7 +114,12 @@ def peak_memory(graph: ChannelGraph, keep: Mask | None = None) -> int:
     Args:
         graph: of the network. keep: which channel classes stay; None: all.
     """
-    return _widest([_Storage(a.size(keep), a.born, a.last) for a in activations(graph)])
+
+    def size(activation: Activation) -> int:
+        gone = keep is not None and not keep[graph.needs_of(activation.born, memory=True)].all()
+        return 0 if gone else activation.size(keep)
+
+    return _widest([_Storage(size(a), a.born, a.last) for a in activations(graph)])
 
 
 _activations: WeakKeyDictionary[ChannelGraph, tuple[Activation, ...]] = WeakKeyDictionary()

@@ -148,7 +148,7 @@ def whole_cost(graph: ChannelGraph, cost: Cost) -> float | None:
 
 def macs_products(graph: ChannelGraph) -> list[Product]:
     """Multiply-adds of every layer."""
-    return [product for i, layer in enumerate(graph.layers) for product in _layer_products(i, layer)]
+    return [product for i, layer in enumerate(graph.layers) for product in _layer_products(graph, i, layer)]
 
 
 def params_products(graph: ChannelGraph) -> list[Product]:
@@ -169,10 +169,15 @@ def weights_products(graph: ChannelGraph) -> list[Product]:
 
 def memory_products(graph: ChannelGraph) -> list[Product]:
     """Bytes of every activation while it is alive."""
-    return [Product(a.entry, a.planes, i, (a.born, a.last)) for i, a in enumerate(activations(graph))]
+    return [
+        Product(
+            a.entry, [*a.planes, *graph.factors(graph.needs_of(a.born, memory=True), a.planes)], i, (a.born, a.last)
+        )
+        for i, a in enumerate(activations(graph))
+    ]
 
 
-def _layer_products(owner: int, layer: Layer) -> list[Product]:
+def _layer_products(graph: ChannelGraph, owner: int, layer: Layer) -> list[Product]:
     """A layer's MACs."""
     kernel = math.prod(layer.kernel)
     outputs = layer.outputs.reshape(layer.groups, -1)
@@ -184,6 +189,7 @@ def _layer_products(owner: int, layer: Layer) -> list[Product]:
         pairs = [[layer.outputs, layer.inputs[0]]]  # every group keeps equally many
     else:
         pairs = [[out, one] for out, one in zip(outputs, layer.inputs, strict=True)]
+    pairs = [[*pair, *graph.factors(layer.needs, pair)] for pair in pairs]
     plain = layer.positions - sum(n for n, _ in layer.rows)
     products = [Product(plain * kernel, pair, owner) for pair in pairs] if plain else []
     for positions, classes in layer.rows:
@@ -200,4 +206,5 @@ def _tensor_product(graph: ChannelGraph, owner: int, name: str, each: int = 1) -
         row = plane if len(axes) == 1 else plane.take([0], axes[0])  # every row keeps equally many
         planes.append(row)
         covered *= row.size
+    planes += graph.factors(graph.needs.get(name, ()), planes)
     return Product(full / max(covered, 1) * each, planes, owner)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from reconv.files import tensors_size
+from reconv.graph.bypass import is_within, vanishing
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.copies import copy_model, parameters_and_buffers
 from reconv.graph.sizes import Edits, follow_sizes
@@ -29,7 +30,7 @@ def file_size(graph: ChannelGraph, keep: Mask | None = None) -> int:
     for path, module in model.named_modules(remove_duplicate=False):  # a file holds a module once for each of its names
         for store in (module._parameters, module._buffers):
             for attribute, tensor in store.items():
-                if tensor is None:
+                if tensor is None or (keep is not None and not graph.has(names[id(tensor)], keep)):
                     continue
                 shape = tuple(tensor.shape)
                 if keep is not None and names[id(tensor)] in graph.parameters:
@@ -38,7 +39,8 @@ def file_size(graph: ChannelGraph, keep: Mask | None = None) -> int:
                 if attribute not in module._non_persistent_buffers_set or shape != tuple(tensor.shape):
                     tensors[f"{path}.{attribute}" if path else attribute] = (tensor.dtype, shape)
     edits = {} if keep is None else _edits(graph, keep)
-    return tensors_size(tensors, file_metadata(provenance_of(model).edited(edits)))
+    removed = {} if keep is None else graph.stand_ins(keep)
+    return tensors_size(tensors, file_metadata(provenance_of(model).without(removed).edited(edits)))
 
 
 def times_saved(model: nn.Module) -> Counter[int]:
@@ -55,7 +57,10 @@ def _edits(graph: ChannelGraph, keep: Mask) -> dict[str, Edits]:
     """The attributes that a cut sets, by module, computed on stand-ins that have shapes and no data."""
     names = _names(graph.model)
     edits: dict[str, Edits] = {}
+    removed = vanishing(graph.stand_ins(keep))
     for path, module in graph.model.named_modules():
+        if any(is_within(path, other) for other in removed):
+            continue
         if is_parametrized(module):
             if sizes_set := _edits_of_parametrized(module, names, path, graph, keep):
                 edits[path] = sizes_set

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from reconv.conv.geometry import ConvGeometry
+from reconv.graph.branches import Branch
 from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import Plane, Shape, axes_of
 from reconv.graph.record import Operation
@@ -42,6 +43,7 @@ class Layer:
         norm: name of the scale of the BatchNorm that reads the layer's output first, if any.
         rows: where channels lie along the positions, how many of the positions and their classes; one pair per use.
         inputs_first: the parameter is [C_in, C_out], as in `x @ parameter`; `ChannelGraph.weight` turns it.
+        needs: presence classes of the branches that it is in (see `branches.py`).
     """
 
     name: str
@@ -55,6 +57,7 @@ class Layer:
     norm: str | None = None
     rows: tuple[tuple[float, Plane], ...] = ()
     inputs_first: bool = False
+    needs: Plane = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __repr__(self) -> str:
         kernel = "x".join(map(str, self.kernel)) + " " if self.kernel else ""
@@ -77,6 +80,8 @@ class Layer:
         """Multiply-adds for one image, of the channels that `keep` (a mask over classes) leaves."""
         if keep is None:
             pairs = self.out_channels * self.in_channels // self.groups
+        elif not keep[self.needs].all():
+            return 0
         else:
             out = keep[self.outputs].reshape(self.groups, -1).sum(1)
             pairs = int((out * keep[self.inputs].sum(1)).sum())
@@ -170,6 +175,8 @@ class ChannelGraph:
         notes: remarks for the user. labels: class of every label of the trace.
         forward: the operators of a forward pass, with the labels of what they give.
         statistics: of every mean or the like of a forward pass, in order, the classes that it runs over, axis by axis.
+        branches: residual branches; None where `with_branches` has not looked for them.
+        needs: presence classes of the branches that a parameter or buffer is in, by its name.
 
     Example:
         >>> import torch, reconv
@@ -196,6 +203,8 @@ class ChannelGraph:
     labels: Plane = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     forward: tuple[Operation, ...] = ()
     statistics: tuple[tuple[Plane, ...], ...] = ()
+    branches: tuple[Branch, ...] | None = None
+    needs: Mapping[str, Plane] = field(default_factory=dict)
 
     def layer(self, name: str) -> Layer:
         return self._layers_by_name[name]
@@ -224,6 +233,8 @@ class ChannelGraph:
         full = self._shapes[parameter]
         if keep is None:
             return full
+        if not self.has(parameter, keep):
+            return (0,) * max(len(full), 1)
         shape = list(full)
         for plane in self.parameters[parameter]:
             kept, axes = keep[plane], axes_of(plane)
@@ -232,6 +243,44 @@ class ChannelGraph:
             else:  # a grouped convolution: every row of its second axis keeps equally many
                 shape[axes[1]] = int(kept.reshape(full[axes[0]], -1).sum(1).max(initial=0))
         return tuple(shape)
+
+    def has(self, parameter: str, keep: Mask) -> bool:
+        """Whether a parameter or buffer is in no branch that is removed."""
+        needs = self.needs.get(parameter)
+        return needs is None or bool(keep[needs].all())
+
+    def removed(self, keep: Mask) -> tuple[Branch, ...]:
+        """The branches that are removed, those inside others among them."""
+        return tuple(b for b in self.branches or () if not b.reason and not keep[b.presence])
+
+    def stand_ins(self, keep: Mask) -> dict[str, int]:
+        """What stands in for the modules of the branches that are removed (see `bypass.py`)."""
+        return {path: n for branch in self.removed(keep) for path, n in branch.replacements.items()}
+
+    def factors(self, needs: Iterable[int], planes: Sequence[Plane]) -> list[Plane]:
+        """The presence classes by which a product of counts of `planes` has to be multiplied, each as a plane: those of
+        branches that hold none of the planes, since the count of one that goes with its branch is zero anyway."""
+        return [
+            np.array([presence])
+            for presence in needs
+            if not any(np.isin(plane, self._classes_gone[presence]).all() for plane in planes)
+        ]
+
+    @cached_property
+    def _classes_gone(self) -> dict[int, Plane]:
+        return {branch.presence: branch.classes for branch in self.branches or () if not branch.reason}
+
+    def needs_of(self, operation: int, *, memory: bool = False) -> list[int]:
+        """Presence classes of the branches that an operator of the forward pass is in.
+
+        Args:
+            memory: whether what it gives is in them; without the branch, the stream lives on in place of the sum.
+        """
+        return [
+            branch.presence
+            for branch in self.branches or ()
+            if not branch.reason and operation in branch.operations and not (memory and operation >= branch.addition)
+        ]
 
     @property
     def trained(self) -> tuple[str, ...]:

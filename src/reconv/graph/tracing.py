@@ -29,7 +29,7 @@ from reconv.graph.rules import outputs_without_data
 from reconv.graph.tensors import tensors_in
 
 _DEVICE = torch.ops.prim.device.default
-_WITHOUT_DATA = (
+WITHOUT_DATA = (
     fake_tensor.DataDependentOutputException,
     fake_tensor.DynamicOutputShapeException,
     fake_tensor.UnsupportedFakeTensorException,
@@ -185,7 +185,7 @@ def _record_without_data(model: nn.Module, example: Any, rule_of: RuleOf) -> Rec
 
 def _needs_data(error: Exception) -> bool:
     """Whether a forward failed only because it ran without data: it looks at values, or runs what has no shapes."""
-    return isinstance(error, _WITHOUT_DATA) or (
+    return isinstance(error, WITHOUT_DATA) or (
         isinstance(error, RuntimeError) and "data-dependent" in str(error).lower()
     )
 

@@ -14,6 +14,7 @@ from reconv.graph.record import Record
 
 # A layer's output channels, by its name; or an axis of a parameter or buffer, by its name and the axis.
 Member: TypeAlias = "str | tuple[str, int]"
+KEPT_BY_USER = "kept by the user"
 
 
 def add_user_constraints(record: Record, tie: Iterable[Sequence[Member]], freeze: Iterable[str]) -> None:
@@ -42,7 +43,7 @@ def add_user_constraints(record: Record, tie: Iterable[Sequence[Member]], freeze
         if not matching:
             raise unknown_name("layer", pattern, outputs)
         for labels in matching:
-            record.space.freeze(labels, f"kept by the user (freeze={pattern})")
+            record.space.freeze(labels, f"{KEPT_BY_USER} (freeze={pattern})")
 
 
 def _labels(record: Record, outputs: dict[str, Plane], member: Member) -> Plane:

@@ -46,22 +46,24 @@ def best_of_block(tables: Tables, taken: Plane, groups: Sequence[int], weights: 
     """
     counts = tables.counts(taken)
     lost, costs = [], []
-    for i in groups:
+    spans = [tables.span(i, taken) for i in groups]
+    for i, (low, high) in zip(groups, spans, strict=True):
         shares = tables.shares(i, taken, counts)
         table = np.stack([shares[name] for name in tables.spending.allowed])  # [limits, steps]
-        costs.append(table - table[:, [taken[i]]])
-        lost.append(tables.groups[i].lost - tables.groups[i].lost[taken[i]])
+        costs.append((table - table[:, [taken[i]]])[:, low : high + 1])
+        lost.append((tables.groups[i].lost - tables.groups[i].lost[taken[i]])[low : high + 1])
     slack = tables.slack(taken)
     prices, bound, within = _dual(
         lost, costs, slack, np.array([weights.get(n, np.nan) for n in tables.spending.allowed])
     )
-    at_hand = np.array([taken[i] for i in groups])
+    lowest = np.array([low for low, _ in spans])
+    at_hand = taken[list(groups)] - lowest
     best = min((sum_of(lost, steps), k) for k, steps in enumerate((at_hand, *within)))
     start = (at_hand, *within)[best[1]]
     ends, exact = _combine(lost, costs, slack, prices, best[0] - bound)
     for steps in (*ends, *([start] if start is not at_hand else [])):
         result = taken.copy()
-        result[list(groups)] = steps
+        result[list(groups)] = lowest + steps
         if tables.lost(result) < tables.lost(taken) and tables.excess(result) <= 1:
             return Block(result, exact and tables.adds_up)
     return Block(None, exact and tables.adds_up)

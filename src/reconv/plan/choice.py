@@ -16,6 +16,7 @@ import numpy as np
 from reconv.budget import ALLOCATED, SCHEMES, Budget, Limits, Rescale, Scheme
 from reconv.cost import PYTORCH, LatencyModel, LatencyTable, PairTimer, Timer, as_timer
 from reconv.errors import ConfigError, check_kind, unknown_name
+from reconv.graph.branches import with_branches
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.plan.curves import ErrorCurves
 from reconv.plan.knapsack import Solution, least_lost
@@ -24,6 +25,7 @@ from reconv.plan.measured import measured_plan
 from reconv.plan.plans import Plan, finish_plan, planned_row
 from reconv.plan.queues import Queue, equal_keys, mask_after, queue_of, unpruned_queue, why_kept
 from reconv.plan.rankings import RESCALINGS, Ranking, Rankings, rankings_of
+from reconv.plan.removals import Removals, with_removals
 from reconv.plan.spending import TOLERANCE, Spending
 from reconv.saliency import Saliency
 
@@ -40,6 +42,7 @@ def choose(
     coupled: bool = False,
     reverse: bool = False,
     limits: Limits | None = None,
+    depth: bool | None = None,
     latency: LatencyTable | None = None,
     timer: Timer | PairTimer | None = None,
 ) -> Plan:
@@ -57,6 +60,7 @@ def choose(
         coupled: cut residual streams too.
         reverse: remove the highest scores instead (a control).
         limits: minimum widths, multiples, layers that keep more.
+        depth: whether residual branches may be removed as a whole; for "knapsack". None: where the budget limits time.
         latency: timings of the layers, by `measure_layers`; None: they are measured, where the budget asks for it.
         timer: how passes are timed, such as `reconv.runtime_timer("onnxruntime")`, or a function of two models and an
             example that returns the microseconds of a pass of each; None: PyTorch's, medians of interleaved passes.
@@ -85,9 +89,15 @@ def choose(
     _check_options(scheme, rescale)
     limits = limits or Limits()
     limits.check_patterns(layer.name for layer in graph.layers)
+    with_depth = _may_remove_branches(depth, scheme, budget)
+    graph = with_branches(graph) if with_depth else graph
     rankings = rankings_of(graph, scores, rescale, reverse)
     queues = _queues(graph, rankings, limits, coupled=coupled, equal_shares=scheme == "uniform")
-    problem = _Problem(graph, rankings, queues, limits, scheme, coupled)
+    removals = Removals(queues, (), {})
+    if with_depth:
+        curves = scores if isinstance(scores, ErrorCurves) else None
+        removals = with_removals(graph, queues, rankings, limits, curves)
+    problem = _Problem(graph, rankings, removals.queues, limits, scheme, coupled, removals.teams)
 
     def plan_for(table: LatencyModel | None) -> Plan:
         return _predicted_plan(problem, budget, table)
@@ -104,13 +114,16 @@ def check_budget(
     *,
     coupled: bool = False,
     limits: Limits | None = None,
+    scheme: str | None = None,
+    depth: bool | None = None,
     latency: LatencyTable | None = None,
     timer: Timer = PYTORCH,
 ) -> LatencyTable | None:
     """Refuse a budget that no plan can meet, before anything is trained or scored: widths decide, not weights.
 
     Args:
-        graph: of the network, with whatever weights. budget, coupled, limits, latency, timer: as for `choose`.
+        graph: of the network, with whatever weights. budget, coupled, limits, scheme, depth, latency, timer: as for
+            `choose`; "allocated" is the knapsack of error curves.
 
     Returns:
         Timings of the layers where the budget limits latency, for `choose` to take; None where it does not.
@@ -130,11 +143,15 @@ def check_budget(
     _check_kinds(graph, budget, limits)
     limits = limits or Limits()
     limits.check_patterns(layer.name for layer in graph.layers)
+    solved = scheme == ALLOCATED or (scheme is None and bool(depth))
+    with_depth = _may_remove_branches(depth, "knapsack" if solved else scheme or "uniform", budget)
+    graph = with_branches(graph) if with_depth else graph
     if budget.measured and latency is None:
         latency = measure_layers(graph, multiple=limits.multiple, timer=timer)
     any_order = {group.name: Ranking(np.arange(group.size), np.zeros(group.size)) for group in graph.groups}
     rankings = Rankings(any_order, "", "", "", {}, False)
     queues = _queues(graph, rankings, limits, coupled=coupled, equal_shares=True)
+    queues = with_removals(graph, queues, rankings, limits, None).queues if with_depth else queues
     _spending(_Problem(graph, rankings, queues, limits, "uniform", coupled), budget, latency)
     return latency
 
@@ -151,6 +168,7 @@ class _Problem:
 
     Args:
         queues: by group. limits, scheme, coupled: as for `choose`.
+        teams: groups whose last steps remove the residual branch that they live in, together.
     """
 
     graph: ChannelGraph
@@ -159,6 +177,7 @@ class _Problem:
     limits: Limits
     scheme: Scheme
     coupled: bool
+    teams: tuple[tuple[str, ...], ...] = ()
 
 
 def _predicted_plan(problem: _Problem, budget: Budget, latency: LatencyModel | None) -> Plan:
@@ -169,7 +188,7 @@ def _predicted_plan(problem: _Problem, budget: Budget, latency: LatencyModel | N
     if scheme == "knapsack":
         equal = {name: replace(queue, keys=equal_keys(len(queue.ends))) for name, queue in queues.items()}
         starts = [_shortest_prefix(merged, spending)[0] for merged in (equal, queues)]
-        solution = least_lost(queues, spending, starts)
+        solution = least_lost(queues, spending, starts, problem.teams)
         removed, key = solution.removed, solution.key
         notes.append(_gap_of_error(solution) if rankings.curves else _gap_of_score(solution, queues))
     else:
@@ -186,7 +205,9 @@ def _predicted_plan(problem: _Problem, budget: Budget, latency: LatencyModel | N
     if scheme == "knapsack" and rankings.curves:
         words = ALLOCATED
     costs = spending.before_and_after(keep)
-    return finish_plan(graph, rows, f"keep {budget}", rankings.criterion, words, notes=tuple(notes), costs=costs)
+    gone = tuple(branch.name for branch in graph.removed(keep))
+    request = f"keep {budget}"
+    return finish_plan(graph, rows, request, rankings.criterion, words, notes=tuple(notes), costs=costs, removed=gone)
 
 
 def _spending(problem: _Problem, budget: Budget, latency: LatencyModel | None) -> Spending:
@@ -208,6 +229,20 @@ def _spending(problem: _Problem, budget: Budget, latency: LatencyModel | None) -
 def _smallest(graph: ChannelGraph, queues: Mapping[str, Queue]) -> Mask:
     """What stays when all that may go is gone."""
     return mask_after(graph.classes, queues, {name: len(queue.ends) for name, queue in queues.items()})
+
+
+def _may_remove_branches(depth: bool | None, scheme: str, budget: Budget) -> bool:
+    """Whether residual branches may go as a whole.
+
+    Raises:
+        ConfigError: the scheme compares no such removal with others.
+    """
+    if depth and scheme != "knapsack":
+        raise ConfigError(
+            f"depth: {scheme} removes no branches; choose the scheme knapsack, or allocated where images "
+            "decide; or leave depth out"
+        )
+    return scheme == "knapsack" and (bool(budget.measured) if depth is None else depth)
 
 
 def _check_options(scheme: str, rescale: str) -> None:

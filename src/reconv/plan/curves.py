@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,8 @@ class ErrorCurves(Mapping[str, Curve]):
 
     Args:
         criterion: whose order of channels they follow. curves: by the group's name.
+        signals: by layer, what is lost where nothing but the mean is left of its signal, on the scale of the curves:
+            what the removal of a residual branch that ends in it costs.
 
     Example:
         >>> import numpy as np, reconv
@@ -53,6 +55,7 @@ class ErrorCurves(Mapping[str, Curve]):
 
     criterion: str
     curves: Mapping[str, Curve]
+    signals: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"ErrorCurves({self.criterion!r}, {len(self.curves)} group{'s' * (len(self.curves) != 1)})"

@@ -47,18 +47,24 @@ class Solution:
     key: float
 
 
-def least_lost(queues: Mapping[str, Queue], spending: Spending, starts: Sequence[Mapping[str, int]] = ()) -> Solution:
+def least_lost(
+    queues: Mapping[str, Queue],
+    spending: Spending,
+    starts: Sequence[Mapping[str, int]] = (),
+    teams: Sequence[Sequence[str]] = (),
+) -> Solution:
     """How many steps of every queue to take so that the least is lost.
 
     Args:
         queues: whose saved scores or errors are on one scale. spending: what may be left.
         starts: steps by group within the budget; the result loses no more than any of these.
+        teams: queues whose last steps are taken together or not at all.
     """
-    tables = Tables(queues, spending)
+    tables = Tables(queues, spending, teams)
     dual = Dual(tables)
     taken, bound = np.zeros(len(tables.groups), dtype=np.int64), 0.0
     if tables.groups and tables.excess(taken) > 1:
-        plans = [np.array([steps[name] for name in tables.queues], dtype=np.int64) for steps in starts]
+        plans = [tables.legal(np.array([steps[name] for name in tables.queues], dtype=np.int64)) for steps in starts]
         taken, bound = _search(tables, dual, [steps for steps in plans if tables.excess(steps) <= 1])
         taken = _without_needless_steps(tables, taken)
     removed = dict.fromkeys(queues, 0)
@@ -89,7 +95,8 @@ def _search(tables: Tables, dual: Dual, starts: Sequence[Plane]) -> tuple[Plane,
 def _start(tables: Tables, dual: Dual) -> Plane:
     """Steps within the budget, at about the best prices."""
     plans = [_bisect(tables, _weights(tables.spending, dual))]
-    plans += [steps for steps in sorted(dual.candidates, key=tables.lost)[:3] if tables.excess(steps) <= 1]
+    candidates = sorted(map(tables.legal, dual.candidates), key=tables.lost)
+    plans += [steps for steps in candidates[:3] if tables.excess(steps) <= 1]
     taken = min(plans, key=tables.lost)
     if not tables.adds_up:
         _use_up(tables, taken)
@@ -173,13 +180,35 @@ def _optimize_groups(tables: Tables, taken: Plane, times: float, prices: Mapping
         moved = False
         for i, group in enumerate(tables.groups):
             cost = sum(prices[name] * share for name, share in tables.shares(i, taken, counts).items())
-            n = int((group.lost + times * cost).argmin())
+            low, high = tables.span(i, taken)
+            n = low + int((group.lost + times * cost)[low : high + 1].argmin())
             if n != taken[i]:
                 counts[group.rows] += group.less[:, taken[i]] - group.less[:, n]
                 taken[i], moved = n, True
+        for team in tables.teams:
+            other = _move_team(tables, taken, team, {name: times * price for name, price in prices.items()})
+            if other is not None:
+                taken, counts, moved = other, tables.counts(other), True
         if not moved:
             break
     return taken
+
+
+def _move_team(tables: Tables, taken: Plane, team: Sequence[int], prices: Mapping[str, float]) -> Plane | None:
+    """The cut with the branch of a team removed, or back again, at its best widths; None where that is not better."""
+    other = taken.copy()
+    if tables.span(team[0], taken)[0]:  # it is removed
+        other[list(team)] = 0
+        for _ in range(2):
+            counts = tables.counts(other)
+            for i in team:
+                cost = sum(prices[name] * share for name, share in tables.shares(i, other, counts).items())
+                before, other[i] = other[i], int((tables.groups[i].lost + cost)[:-1].argmin())
+                counts[tables.groups[i].rows] += tables.groups[i].less[:, before] - tables.groups[i].less[:, other[i]]
+    else:
+        other[list(team)] = [tables.groups[i].steps for i in team]
+    better = tables.priced(other, prices) < tables.priced(taken, prices) * (1 - 1e-9)
+    return other if better else None
 
 
 def _use_up(tables: Tables, taken: Plane) -> None:
@@ -227,7 +256,8 @@ def _first_alike(lost: Values, taken: int, tolerance: float) -> int:
 def _gain(tables: Tables, taken: Plane, i: int, change: int) -> float:
     """How much lost score a change of one group's steps saves; minus infinity where there is no such change."""
     lost, n = tables.groups[i].lost, int(taken[i]) + change
-    return float(lost[taken[i]] - lost[n]) if 0 <= n < len(lost) else -np.inf
+    low, high = tables.span(i, taken)
+    return float(lost[taken[i]] - lost[n]) if low <= n <= high else -np.inf
 
 
 def _give_back(tables: Tables, taken: Plane) -> bool:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from reconv.budget import Cost
 from reconv.cost import file_size, predicted_memory, total_macs, total_parameters
 from reconv.errors import ArtifactError
+from reconv.graph.branches import Branch, with_branches
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 from reconv.html_table import Bar, html_table
 
@@ -51,6 +52,7 @@ class Plan:
         request: the budget or recipe in words. criterion, scheme: how it was chosen.
         costs: by kind of budget (before, after): MACs and parameters, exact, and what its budget limits besides.
         notes: what the user should know of how it came about.
+        removed: names of the residual branches that go as a whole.
 
     Example:
         >>> import torch, reconv
@@ -68,6 +70,7 @@ class Plan:
     scheme: str
     costs: Mapping[str, tuple[float, float]]
     notes: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
     @property
     def macs(self) -> tuple[int, int]:
@@ -107,7 +110,14 @@ class Plan:
         for row, group in zip(self.groups, self.graph.groups, strict=True):
             keep[group.units] = False
             keep[group.units[list(row.kept)]] = True
+        for branch in self.branches:
+            keep[branch.classes] = False
         return keep
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """The residual branches that go as a whole."""
+        return tuple(branch for branch in self.graph.branches or () if branch.name in self.removed)
 
     def all_costs(self) -> dict[str, tuple[float, float]]:
         """Everything that is known of what the network costs, by kind of budget (before, after)."""
@@ -121,6 +131,7 @@ class Plan:
             "scheme": self.scheme,
             **{name: list(pair) for name, pair in self.all_costs().items()},
             "notes": list(self.notes),
+            **({"removed": list(self.removed)} if self.removed else {}),
             "groups": [
                 {
                     "name": g.name,
@@ -137,7 +148,8 @@ class Plan:
     def __repr__(self) -> str:
         cut = f"{sum(len(row.kept) < row.size for row in self.groups)} of {len(self.groups)} groups"
         costs = ", ".join(f"{_label(name)} {old:,.0f} -> {new:,.0f}" for name, (old, new) in self.costs.items())
-        return f"Plan({self.request} by {self.criterion} ({self.scheme}): {cut} cut; {costs})"
+        branches = f", {len(self.removed)} branch{'es' * (len(self.removed) != 1)} removed" if self.removed else ""
+        return f"Plan({self.request} by {self.criterion} ({self.scheme}): {cut} cut{branches}; {costs})"
 
     def __str__(self) -> str:
         return describe(self)
@@ -177,6 +189,7 @@ def plan_from_json(graph: ChannelGraph, data: Mapping[str, Any]) -> Plan:
         request = str(data["request"] if "request" in data else data["asked"])  # as plans before 0.2 called it
         texts = (request, str(data["criterion"]), str(data["scheme"]))
         notes = tuple(map(str, data.get("notes", ())))
+        removed = tuple(map(str, data.get("removed", ())))
         pairs = {cost.name: data.get(cost.name) for cost in Cost.registry}
         costs = {name: (float(pair[0]), float(pair[1])) for name, pair in pairs.items() if pair is not None}
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -188,10 +201,23 @@ def plan_from_json(graph: ChannelGraph, data: Mapping[str, Any]) -> Plan:
         raise ArtifactError(
             f"plan: it is of another architecture (first difference: {first}); trace the model it is for"
         )
+    graph = with_branches(graph) if removed else graph
+    gone = _groups_removed(graph, removed)
     for row, group in zip(rows, graph.groups, strict=True):
-        _check_kept(row, group)
+        if row.name not in gone or row.kept:
+            _check_kept(row, group)
     costs = {name: pair for name, pair in costs.items() if name not in ("memory", "size")}
-    return finish_plan(graph, rows, *texts, notes=notes, costs=costs)
+    return finish_plan(graph, rows, *texts, notes=notes, costs=costs, removed=removed)
+
+
+def _groups_removed(graph: ChannelGraph, removed: tuple[str, ...]) -> set[str]:
+    """The groups of channels that go with these branches."""
+    branches = {branch.name: branch for branch in graph.branches or ()}
+    for name in removed:
+        if name not in branches or branches[name].reason:
+            why = f": {branches[name].reason}" if name in branches else ", which this architecture lacks"
+            raise ArtifactError(f"plan: it removes the branch {name}{why}; make a new plan")
+    return {group for name in removed for group in branches[name].groups}
 
 
 def _check_kept(row: GroupPlan, group: ChannelGroup) -> None:
@@ -214,9 +240,10 @@ def finish_plan(
     *,
     notes: tuple[str, ...] = (),
     costs: Mapping[str, tuple[float, float]] | None = None,
+    removed: tuple[str, ...] = (),
 ) -> Plan:
     """A plan of these rows, with its MACs and parameters, and these other costs."""
-    draft = Plan(graph, tuple(rows), request, criterion, scheme, {}, notes)
+    draft = Plan(graph, tuple(rows), request, criterion, scheme, {}, notes, removed)
     keep = draft.keep
     macs = total_macs(graph.layers), total_macs(graph.layers, keep)
     params = total_parameters(graph), total_parameters(graph, keep)
@@ -226,7 +253,8 @@ def finish_plan(
 def plan_keeping(graph: ChannelGraph, keep: Mask, request: str = "") -> Plan:
     """The plan that leaves these channel classes of every group."""
     rows = [planned_row(group, keep[group.units], {}, "") for group in graph.groups]
-    return finish_plan(graph, rows, request, "", "")
+    removed = tuple(branch.name for branch in graph.removed(keep))
+    return finish_plan(graph, rows, request, "", "", removed=removed)
 
 
 def planned_row(
@@ -256,6 +284,7 @@ def describe(plan: Plan) -> str:
         unit = f" {Cost.registry[name].unit.symbol}".rstrip() if name in Cost.registry else ""
         lines.append(f"  {_label(name):<11} {before:>15,.0f} -> {after:>15,.0f}{unit} ({after / (before or 1):.1%})")
     lines += [f"  note: {note}" for note in (*plan.notes, *plan.graph.notes)]
+    lines += [f"  branches removed: {names_shown(plan.removed)}"] if plan.removed else []
     for row in plan.groups:
         kept = len(row.kept)
         requested = f" (requested {row.requested})" if row.requested not in (None, kept) else ""

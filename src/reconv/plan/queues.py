@@ -29,6 +29,7 @@ class Queue:
         why: why the group is left alone; "" where it is not. wish: how far it would go, were nothing in the way,
             as the keys of all its channels, ascending.
         stop: why it does not go further than its steps.
+        removal: the last step removes the residual branch that the group lives in.
     """
 
     group: ChannelGroup
@@ -39,6 +40,7 @@ class Queue:
     why: str = ""
     wish: npt.NDArray[np.float64] | None = None
     stop: str = ""
+    removal: bool = False
 
     @property
     def steps(self) -> list[Plane]:

@@ -28,7 +28,7 @@ class Spending:
 
     def __init__(self, graph: ChannelGraph, budget: Budget, smallest: Mask, latency: LatencyModel | None):
         self.graph, self.budget, self.smallest = graph, budget, smallest
-        self._latency = latency
+        self.latency = latency
         self.full = np.ones(graph.classes, dtype=np.bool_)
         self.costs = {name: Cost.registry[name] for name in budget.limits}
         self.model = CostModel(graph)
@@ -50,8 +50,8 @@ class Spending:
         """One limited cost of what stays, never less than it is."""
         cost = self.costs[name]
         if cost.source == "timer":
-            assert self._latency is not None  # `choose` measures one
-            return self._latency.microseconds(keep)
+            assert self.latency is not None  # `choose` measures one
+            return self.latency.microseconds(keep)
         if cost.amount is not None and (name not in self.terms or cost.slack is not None):
             return float(cost.amount(self.graph, keep))
         return self.terms[name].total(self.model.counts(keep))

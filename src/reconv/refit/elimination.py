@@ -183,4 +183,13 @@ def error_curves(
         curve = eliminate(graph, group, moments, ridge=ridge, order=None if orders is None else orders[group.name])
         if curve is not None and len(curve.order):
             curves[group.name] = curve
-    return ErrorCurves(criterion, curves)
+    return ErrorCurves(criterion, curves, {name: _variation(own) for name, own in moments.items()})
+
+
+def _variation(moments: Moments) -> float:
+    """How much a layer's signal varies about its mean, as a share of the energy at the end of its chain."""
+    weights, gram = moments.matrix, moments.gram
+    energy = float((weights * (gram @ weights)).sum())
+    if moments.constant:  # the constant input's row of second moments is the mean of all inputs
+        energy -= float((gram[:, -1:] @ weights).square().sum())
+    return max(energy, 0.0) / moments.energy

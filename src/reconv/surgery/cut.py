@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from reconv.errors import GraphError, check_kind, wrong_kind
+from reconv.graph.bypass import bypass
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.copies import copy_model, memory_format_of, named_modules, parameters_and_buffers
 from reconv.graph.labels import Plane, axes_of
@@ -41,7 +42,7 @@ def check_plan(argument: str, plan: object) -> None:
 
 
 def prune(model: nn.Module, plan: Removal) -> nn.Module:
-    """Remove the plan's channels from a copy of the model.
+    """Remove the plan's channels and branches from a copy of the model.
 
     Args:
         model: the traced model, or another checkpoint of its architecture; it is not touched.
@@ -68,20 +69,26 @@ def prune(model: nn.Module, plan: Removal) -> nn.Module:
     _check_same_architecture(tensors, plan)
     keep = plan.keep
     planes = plan.graph.parameters
-    small = copy_model(model, {id(tensors[name]): cut_tensor(tensors[name], planes[name], keep) for name in planes})
-    modules = dict(named_modules(small))
-    for (_, before), module in zip(named_modules(model), modules.values(), strict=True):
+    staying = [name for name in planes if plan.graph.has(name, keep)]
+    small = copy_model(model, {id(tensors[name]): cut_tensor(tensors[name], planes[name], keep) for name in staying})
+    removed = plan.graph.stand_ins(keep)
+    bypass(small, removed)
+    modules, originals = dict(named_modules(small)), dict(named_modules(model))
+    for path, module in modules.items():
+        before = originals.get(path, module)
         for attribute, buffer in module._buffers.items():
-            old = before._buffers[attribute]
+            old = before._buffers.get(attribute)
             if buffer is not None and old is not None and buffer.shape != old.shape:
                 # What the class would build anew is no longer right.
                 module._non_persistent_buffers_set.discard(attribute)
     edits = {}
     for path, module in modules.items():
+        if path in removed:
+            continue
         changed = follow_sizes(module, path, plan.graph, keep)
         if changed:
             edits[path] = changed
-    return attach(small, provenance_of(model).edited(edits))
+    return attach(small, provenance_of(model).without(removed).edited(edits))
 
 
 def _check_same_architecture(tensors: Mapping[str, Tensor], plan: Removal) -> None:

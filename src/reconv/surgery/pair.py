@@ -20,6 +20,7 @@ from reconv.surgery.cut import Removal
 from reconv.surgery.outputs import difference, holds_nan, holds_numbers, tensors_of
 from reconv.surgery.over_kept import OtherPassError, OverKept, ZeroWeightNorm
 from reconv.surgery.perturb import perturb, zero_removed
+from reconv.surgery.removal import WithBranches, WithoutBranches
 from reconv.surgery.verdict import TOLERANCE, Proof
 
 _ROUNDINGS = 64.0  # times what rounding was measured to change, in other precisions
@@ -89,7 +90,7 @@ class Pair:
         except (RuntimeError, TypeError) as error:  # a device without float64
             raise CannotRunError(in_one_line(error)) from error
         perturb(self.big, self.cut, self.plan, self.generator, factors=setting.factors)
-        self.masks = zero_removed(self.big, self.plan)
+        self.masks = zero_removed(self.big, WithBranches(self.plan))
         self.given = networks.plan.graph.inputs if networks.given is None else networks.given
         self.recording = Recording(self.plan, self.seed, TOLERANCE if self._in_float64 else 1e3 * self._epsilon)
 
@@ -188,7 +189,7 @@ class Pair:
             CannotRunError: it does not run.
         """
         try:
-            with ZeroWeightNorm(), OverKept(self.plan, self.masks):
+            with ZeroWeightNorm(), WithoutBranches(self.plan), OverKept(WithBranches(self.plan), self.masks):
                 return self._outputs(big, inputs, repeats=False)
         except OtherPassError as error:
             raise OtherPassError(

@@ -48,6 +48,8 @@ def perturb(big: nn.Module, cut: nn.Module, plan: Removal, generator: torch.Gene
             noise = noise * _finite(tensor)  # bounds and masks may be infinite
         noise = noise.to(tensor.dtype)
         tensor.mul_(factor).add_(noise)
+        if not plan.graph.has(name, plan.keep):
+            continue
         part = cut_tensor(noise, planes, plan.keep)
         if name not in small or small[name].shape != part.shape:
             raise GraphError(
