@@ -113,6 +113,9 @@ def test_names_of_runtimes() -> None:
         runtime_named("torch:fast")
     with pytest.raises(ConfigError, match=r"cannot be started \(No such file"):
         latencies_in("command:/no/such/program", [with_file()], seconds=0)
+    reconv.register(Runtime("absent", "", by_weights, packages=("a_package_that_is_not_there",), extra="onnx"))
+    with pytest.raises(ConfigError, match=r"runtime: absent: needs a_package.*pip install 'reconv\[onnx\]'"):
+        reconv.compress(NET, None, Compression(timing=LatencyConfig(("torch", "absent"))), example=EXAMPLE)
     with pytest.raises(ConfigError, match="torch runs no ONNX file"):
         latencies_in("torch", [with_file()], seconds=0)
 

@@ -17,6 +17,7 @@ from reconv.cache import Cache
 from reconv.calibration import calibration_for
 from reconv.compression import AFTER, Compression
 from reconv.data import DataSet, as_data_set, load_data
+from reconv.deploy import check_runtime
 from reconv.errors import ConfigError, check_kind
 from reconv.files import tensors_fingerprint
 from reconv.graph import trace
@@ -161,6 +162,8 @@ def usable_steps(compression: Compression, data: DataSet | None, log: RunLog) ->
             log.note(f"{tag_of(type(step))} is left out: there are no {lacking[0]}.")
         elif not step.is_idle:
             usable.append(step)
+    for runtime in compression.timing.runtime:
+        check_runtime(runtime)
     for step in (*usable, compression.between):
         step.check("" if data is None else data.name)
     return tuple(usable)

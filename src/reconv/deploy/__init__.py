@@ -10,6 +10,7 @@ from reconv.deploy.onnx import load_onnx as load_onnx
 from reconv.deploy.runtime import Runtime as Runtime
 from reconv.deploy.runtime import TimedNetwork as TimedNetwork
 from reconv.deploy.runtime import batched as batched
+from reconv.deploy.timing import check_runtime as check_runtime
 from reconv.deploy.timing import latencies_in as latencies_in
 from reconv.deploy.timing import runtime_named as runtime_named
 from reconv.deploy.timing import runtime_timer as runtime_timer

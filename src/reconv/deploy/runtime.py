@@ -79,7 +79,7 @@ class Runtime:
         load: gets a network ready, and returns a function that makes one pass and returns its milliseconds.
         layers: seconds of each module of a network, one entry per pass; None: the runtime does not tell them apart, and
             the time of whole networks is predicted by their MACs and the bytes that they write.
-        aliases: other names. extra: of reconv, that installs what the runtime needs; "" for nothing.
+        aliases: other names. packages: that it imports. extra: of reconv, that installs them; "" for nothing.
         runs_onnx: whether it runs the content of an ONNX file, such as an int8 one.
         takes_argument: whether something follows the name after a colon.
 
@@ -100,6 +100,7 @@ class Runtime:
     load: Callable[[TimedNetwork], Pass]
     layers: Callable[[TimedNetwork], Mapping[str, Sequence[float]]] | None = None
     aliases: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     extra: str = ""
     runs_onnx: bool = False
     takes_argument: bool = False

@@ -174,13 +174,20 @@ register(
         _load_onnxruntime,
         _layers_onnxruntime,
         ("ort",),
-        extra="onnx",
+        ("onnx", "onnxruntime"),
+        "onnx",
         runs_onnx=True,
     )
 )
 register(
     Runtime(
-        "openvino", "OpenVINO on the CPU, float32", _load_openvino, aliases=("ov",), extra="openvino", runs_onnx=True
+        "openvino",
+        "OpenVINO on the CPU, float32",
+        _load_openvino,
+        aliases=("ov",),
+        packages=("onnx", "openvino"),
+        extra="openvino",
+        runs_onnx=True,
     )
 )
 register(
@@ -188,6 +195,7 @@ register(
         "command",
         "command:PROGRAM, called as PROGRAM FILE.onnx BATCH, which prints the milliseconds of a pass",
         _load_command,
+        packages=("onnx",),
         extra="onnx",
         runs_onnx=True,
         takes_argument=True,

@@ -15,6 +15,7 @@ from reconv.cost.timing import WHOLE, Latency, Timer, interleaved
 from reconv.deploy.runtime import Pass, Runtime, TimedNetwork, batched
 from reconv.errors import ConfigError, ExportError, ReconvError, first_line
 from reconv.modes import evaluating
+from reconv.optional import optional
 
 PAIR_SECONDS = 3.0  # spent on timing two networks for a budget, about
 _RUNS, _LEAST = 201, 15
@@ -96,6 +97,17 @@ def runtime_named(name: str) -> tuple[Runtime, str]:
         right = f"{row.name}:PROGRAM" if row.takes_argument else row.name
         raise ConfigError(f"runtime: {name!r}; give {right}")
     return row, argument
+
+
+def check_runtime(name: str) -> None:
+    """Refuse a runtime that there is not, or that is not installed, before any work.
+
+    Raises:
+        UnknownNameError, ConfigError: as `runtime_named`.
+    """
+    row, _ = runtime_named(name)
+    for package in row.packages:
+        optional(package, f"runtime: {row.name}", row.extra)
 
 
 def load(runtime: Runtime, network: TimedNetwork) -> Pass:
