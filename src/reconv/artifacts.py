@@ -224,7 +224,7 @@ def _spec_to_build(
         )
     else:
         source, name = find_model(spec.name)
-        if source.has_weights:  # it could name itself
+        if source.name == "saved":  # it could name itself
             raise ArtifactError(f"{file}: built from another saved model, {spec.name}; save the model again.")
         code = "" if source.code is None else source.code(name)
         if not code or (not (own := source.name in OWN_CODE) and not {code, source.name}.isdisjoint(named)):

@@ -256,7 +256,8 @@ class Builder:
             read.remove(unread)  # its sizes have it
         kept = [n if n in read or not n else "" for n in inputs]
         if isinstance(module, Sized | Slice | Split):
-            module.__class__ = located(type(module), f"{self.where}:{name}")
+            own: Any = module
+            own.__class__ = located(type(module), f"{self.where}:{name}")
         self.modules[name] = module
         self.places[name] = node.index
         self.steps.append(Step(name, tuple(kept), tuple(outputs)))

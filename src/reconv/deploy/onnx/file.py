@@ -15,6 +15,7 @@ MOST_BYTES = 2**31 - 1  # of a file, and of the tensors beside it; protobuf hold
 MOST_NODES = 50_000
 OLDEST_OPSET = 11
 STANDARD = ("", "ai.onnx")  # the domains whose operators are ONNX's own
+_LONGEST_PATH = 200  # characters; file systems take no longer names
 _EXTERNAL = 1  # TensorProto.EXTERNAL
 
 
@@ -33,7 +34,7 @@ def read_file(path: PathLike) -> Any:
         ConfigError: onnx is not installed.
     """
     onnx = optional("onnx", "ONNX files", extra="onnx")
-    from google.protobuf.message import DecodeError
+    decode_error = optional("google.protobuf.message", "ONNX files", extra="onnx").DecodeError
 
     path = Path(path)
     if not path.is_file():
@@ -47,9 +48,9 @@ def read_file(path: PathLike) -> Any:
         _check_operators(model, path)
         budget = MOST_BYTES
         for tensor in tensors_of(graph):
-            budget -= _load(tensor, path, budget)
+            budget -= _checked_bytes(tensor, path, budget)
         onnx.checker.check_model(model)
-    except DecodeError as error:
+    except decode_error as error:
         raise ArtifactError(f"{path}: not an ONNX file ({first_line(error)}); give one, or export it again") from None
     except (onnx.checker.ValidationError, ValueError, TypeError, UnicodeDecodeError, MemoryError) as error:
         raise ArtifactError(f"{path}: not a valid ONNX file ({_short(error)}); export it again") from None
@@ -91,7 +92,7 @@ def _check_operators(model: Any, path: Path) -> None:
             )
 
 
-def _load(tensor: Any, path: Path, budget: int) -> int:
+def _checked_bytes(tensor: Any, path: Path, budget: int) -> int:
     """Check a tensor against its data, and read data that lie in a file beside; returns how many bytes they take."""
     import onnx
 
@@ -105,7 +106,7 @@ def _load(tensor: Any, path: Path, budget: int) -> int:
     if any(size < 0 for size in dims) or len(dims) > 64:
         raise ArtifactError(f"{path}: {name} has the shape {dims!s:.80}, which cannot be; export it again")
     number = math.prod(dims)
-    needed = number * itemsize
+    needed: int = number * itemsize
     if needed > budget:
         raise ArtifactError(f"{path}: {name} would take {needed:,} bytes; at most {MOST_BYTES:,} are read in all")
     if tensor.data_location == _EXTERNAL:
@@ -143,6 +144,8 @@ def _beside(tensor: Any, path: Path, needed: int) -> bytes:
     said = {entry.key: entry.value for entry in tensor.external_data}
     location = said.get("location", "")
     folder = path.resolve().parent
+    if len(location) > _LONGEST_PATH or "\0" in location:
+        raise ArtifactError(f"{path}: {tensor.name[:80]} lies in {location!r:.60}..., no path; export it again")
     file = (folder / location).resolve()
     if not location or Path(location).is_absolute() or folder not in file.parents:
         raise ArtifactError(
@@ -161,7 +164,8 @@ def _beside(tensor: Any, path: Path, needed: int) -> bytes:
         )
     with file.open("rb") as stream:
         stream.seek(offset)
-        return stream.read(length)
+        content: bytes = stream.read(length)
+    return content
 
 
 def _short(error: Exception) -> str:

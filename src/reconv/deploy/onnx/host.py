@@ -83,7 +83,8 @@ def _unsqueeze(inputs: Sequence[Any], attributes: Attributes) -> Array:
 
 def _squeeze(inputs: Sequence[Any], attributes: Attributes) -> Array:
     axes = axes_of(inputs, attributes)
-    return np.squeeze(inputs[0], None if axes is None else tuple(axes))
+    result: Array = np.squeeze(inputs[0], None if axes is None else tuple(axes))
+    return result
 
 
 def _reshape(inputs: Sequence[Any], attributes: Attributes) -> Array:
@@ -91,7 +92,8 @@ def _reshape(inputs: Sequence[Any], attributes: Attributes) -> Array:
     if not attributes.get("allowzero", 0):
         shape = [data.shape[i] if size == 0 else size for i, size in enumerate(shape)]
     check_elements([abs(size) for size in shape], "Reshape")
-    return np.reshape(data, shape)
+    result: Array = np.reshape(data, shape)
+    return result
 
 
 def _expand(inputs: Sequence[Any], _: Attributes) -> Array:

@@ -22,7 +22,7 @@ from reconv.deploy.onnx.file import read_file
 from reconv.deploy.onnx.modules import DTYPES
 from reconv.deploy.onnx.network import Input, OnnxNetwork
 from reconv.deploy.onnx.runtime import compare_with_runtime
-from reconv.errors import ArtifactError, ConfigError
+from reconv.errors import ArtifactError, ConfigError, first_line
 from reconv.files import PathLike
 from reconv.provenance import IMAGENET, ModelSpec, Normalization, Provenance, attach, provenance_of
 from reconv.registry import register
@@ -75,7 +75,10 @@ def load_onnx(
     """
     model = read_file(path)
     network = network_of(model, str(path), shapes)
-    parity = compare_with_runtime(network, model, str(path))
+    try:
+        parity = compare_with_runtime(network, model, str(path))
+    except (RuntimeError, ValueError, TypeError, IndexError, MemoryError) as error:  # of a damaged file's operators
+        raise ArtifactError(f"{path}: does not run ({first_line(error)[:200]}); export it again") from error
     if not parity.within(tolerance):
         raise ArtifactError(
             f"{path}: read, it differs from onnxruntime by {parity.difference:.1e} relative (at most {tolerance:g}); "
@@ -216,7 +219,7 @@ def _input_size(model: torch.nn.Module, name: str) -> tuple[int, int, int] | Non
 
 
 register(
-    ModelSource(  # type: ignore[arg-type]
+    ModelSource(
         "onnx",
         "the network of an ONNX file, by its path",
         _build,

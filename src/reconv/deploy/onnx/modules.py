@@ -240,7 +240,7 @@ class Resize(Sized):
 
     def __init__(self, mode: str, corners: bool | None, scales: tuple[float, ...] | None, antialias: bool):
         super().__init__()
-        self._how = {"mode": mode, "align_corners": corners, "antialias": antialias}
+        self._how: dict[str, Any] = {"mode": mode, "align_corners": corners, "antialias": antialias}
         self._scales = scales
 
     def forward(self, signal: Tensor, given: Any = None) -> Tensor:
@@ -267,7 +267,7 @@ class Split(nn.Module):
 
     def forward(self, signal: Tensor) -> tuple[Tensor, ...]:
         if self.sizes:
-            return torch.split(signal, self.sizes, self._axis)
+            return torch.split(signal, list(self.sizes), self._axis)
         return torch.split(signal, -(-signal.shape[self._axis] // self._parts), self._axis)
 
 

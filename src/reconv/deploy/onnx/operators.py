@@ -32,7 +32,6 @@ from reconv.deploy.onnx.layers import (
 )
 from reconv.deploy.onnx.modules import (
     DTYPES,
-    Apply,
     Expand,
     Pad,
     Reshape,
@@ -397,7 +396,8 @@ def _reduce(function: Callable[..., Tensor]) -> Callable[[Node], None]:
 
 
 def _l2(signal: Tensor, axes: tuple[int, ...], keepdim: bool) -> Tensor:
-    return torch.linalg.vector_norm(signal, 2, axes, keepdim)
+    length: Tensor = torch.linalg.vector_norm(signal, 2, axes, keepdim)
+    return length
 
 
 def _where(node: Node) -> None:
@@ -504,7 +504,6 @@ OPERATORS: dict[str, Callable[[Node], None]] = {
     "ArgMax": _arg_max,
     # Shapes of signals, computed at run time on arrays
     **dict.fromkeys(
-        ("ConstantOfShape", "Range", "Mod", "And", "Or", "ReduceProd", "Size"),
-        lambda node: node.add(Apply(node.operator, _no_tensor, node.attributes)),
+        ("ConstantOfShape", "Range", "Mod", "And", "Or", "ReduceProd", "Size"), lambda node: node.apply(_no_tensor)
     ),
 }
