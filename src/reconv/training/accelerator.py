@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,9 @@ def set_up(precision: str, device: str, trackers: Sequence[str] = (), folder: Pa
         ConfigError: no such device, a precision it does not compute in, a tracker that is not installed.
         UnknownNameError: a tracker that Accelerate does not know.
     """
-    accelerate = optional("accelerate", "training")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")  # of a bar of Accelerate's that is not shown
+        accelerate = optional("accelerate", "training")
     wanted = None if device == "auto" else device_named(device)
     check_trackers(trackers, folder)
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
