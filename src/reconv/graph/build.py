@@ -22,6 +22,7 @@ from reconv.graph.refine import Refiner
 from reconv.graph.rules import rule_of
 from reconv.graph.tracing import Recording, record_forward
 from reconv.graph.user_constraints import Member, add_user_constraints
+from reconv.graph.zeros import freeze_lossy_sums
 from reconv.registry import load_extensions
 
 TRIALS = 60
@@ -79,6 +80,7 @@ def trace(
                 "there is nothing to prune"
             )
         recording.record.images = images_in(model, example, recording.record)
+        freeze_lossy_sums(recording.record)
         add_user_constraints(recording.record, tie, freeze)
         return _refine(model, recording, example)
 

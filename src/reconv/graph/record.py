@@ -250,7 +250,7 @@ class Record:
     """All that one run of the model learns.
 
     Args:
-        space: the labels. parameters: the planes of every parameter and buffer.
+        space: the labels. parameters: the planes of every parameter and buffer. trained: names without the buffers.
         calls: uses of weights. norms: labels that a BatchNorm reads, and the name of its scale.
         sizes: module -> attribute -> labels that it counts (a tuple of them for a tuple of sizes).
         uncounted: operators that multiply but belong to no layer. used: parameters that were read.
@@ -263,6 +263,7 @@ class Record:
 
     space: LabelSpace = field(default_factory=LabelSpace)
     parameters: dict[str, tuple[Plane, ...]] = field(default_factory=dict)
+    trained: frozenset[str] = frozenset()
     calls: list[LayerCall] = field(default_factory=list)
     norms: list[tuple[Plane, str]] = field(default_factory=list)
     sizes: dict[str, dict[str, Plane | tuple[Plane | int, ...]]] = field(default_factory=dict)
@@ -294,6 +295,10 @@ class Record:
                 self.positions[id(call.outputs[0])] = planes
             elif planes is not None:
                 call.freeze(planes, "its position among the channels is used")
+
+    def tensors_of_parameters(self) -> list[Tensor]:
+        """The parameters themselves, without buffers."""
+        return [tensor for tensor, value in self._values.values() if value.parameter in self.trained]
 
     def remember(self, tensor: Tensor, value: Value) -> None:
         # Holding the tensor keeps its id from being given to another one.

@@ -213,6 +213,7 @@ def _record(
     parameters, buffers = parameters_and_buffers(copy)
     for name, tensor in (parameters | buffers).items():
         record.add_parameter(name, tensor)
+    record.trained = frozenset(parameters)
     given = run(copy.eval(), example, record, rule_of, fake, filled=filled)
     record.forward = operations_of(record.operations)
     training = not record.used.issuperset(parameters)

@@ -27,7 +27,7 @@ def batch_norm(call: Call) -> list[Value]:
         if tensor is not None:
             contract(call, x, labels_along(call, tensor, 0))
     scale = call.value(call["weight"]).parameter
-    if x is not None and scale is not None:
+    if x is not None and scale in call.record.trained:
         call.record.norms.append((x, scale))
     module = call.record.modules.get(call.module)
     if isinstance(module, _InstanceNorm) and x is not None and call.value(call["weight"]).planes == ():
