@@ -24,6 +24,7 @@ from reconv.graph import trace
 from reconv.mappings import tag_of
 from reconv.networks import load_trained
 from reconv.quality import Quality, held_out, quality_for
+from reconv.report.numbers import counted, percent
 from reconv.results.result import LARGEST_BATCH, Result
 from reconv.rounds import prune_in_rounds
 from reconv.runlog import RunLog
@@ -106,6 +107,7 @@ def compress(
             calibration.images()  # that there are such images, before any work
         quality = quality_for(network, images, as_metric(metric), loss) if log.measures else Quality(None)
         context = Context(network, images, calibration, quality, loss, compression.seed, log, store)
+        before = _measured_first(quality, network, log)
         rounds = prune_in_rounds(graph, compression, after, context, cache)
         whole, pruned = rounds.whole, rounds.last
         store.save("scores", whole.scores)
@@ -113,10 +115,16 @@ def compress(
         if quality.data is not None:
             with log.stage("validate") as stage:
                 quality.put_on(stage, pruned.model)
-                stage.note = ", ".join(filter(None, (stage.note, "pruned only", quality.text(network, "{} before"))))
+                stage.note = ", ".join(filter(None, (stage.note, "pruned only", before and f"{before} before")))
         small = pruned.model
         for step in after:
             small = step.apply(small, pruned.plan, context)
+        last = next((row.accuracy for row in reversed(log.rows) if row.accuracy is not None), None)
+        if quality.is_at_chance(last):
+            log.note(
+                f"the pruned network is at chance level ({percent(last)} of the validation images); repair or "
+                "fine-tune it, or remove less."
+            )
         store.save("model", small, whole.plan)
     return Result(
         base=network,
@@ -136,15 +144,33 @@ def compress(
     )
 
 
+def _measured_first(quality: Quality, network: nn.Module, log: RunLog) -> str:
+    """The network before pruning on the validation images, shown first: what a user can compare with what he knows."""
+    if quality.data is None or not len(quality.data.validation) or quality.compares:
+        return ""
+    with log.stage("before pruning") as stage:
+        quality.put_on(stage, network)
+        images = counted(len(quality.data.validation), "validation image")
+        stage.note = ", ".join(filter(None, (stage.note, f"of {images}")))
+    if quality.is_at_chance(stage.accuracy):
+        log.note(
+            f"the network is at chance level before pruning ({percent(stage.accuracy)}): its weights are not trained, "
+            "or images reach it otherwise than in its training; see --image-size, --resize, --mean, --std."
+        )
+    return percent(stage.accuracy) if quality.is_share else stage.note.partition(", ")[0].removeprefix("validation ")
+
+
 def usable_steps(compression: Compression, data: DataSet | None, log: RunLog) -> tuple[Step, ...]:
     """The steps after pruning, for these data; protocols and teachers are looked up, before any work.
 
     Raises:
         ConfigError: a step, a criterion or rounds that the data do not allow; steps by default are left out instead.
     """
-    unlabelled = data is None or not data.labelled
+    unlabelled = data is None or not data.labelled or not len(data.train)
+    structured = data is not None and data.sample is not None
+    alone = data is None or structured or not len(data.train if data.calibration is None else data.calibration)
     without = {
-        "images": data is None and compression.calibration is None,
+        "images": alone and compression.calibration is None,
         "labels": unlabelled,
     }
     if without["images"] and compression.looks_at_images:

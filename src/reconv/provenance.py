@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from torch import nn
@@ -65,6 +65,15 @@ class Normalization:
             )
 
 
+@dataclass(frozen=True)
+class Resizing:
+    """How a model takes images on disk: their shorter side is scaled to `resize` pixels, and a square of `side` pixels
+    cut out of their center."""
+
+    side: int
+    resize: int
+
+
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -79,6 +88,7 @@ class Provenance:
             identity, -1 for a guard around the module, else the number of outputs of a module that gives nothing.
         normalization: what the input is to be normalized with; None: as the data set says.
         notes: assumptions made, one sentence each, for the user.
+        resizing: how images on disk become inputs; None: as the data set says.
     """
 
     spec: ModelSpec | None = None
@@ -86,6 +96,7 @@ class Provenance:
     normalization: Normalization | None = None
     notes: tuple[str, ...] = ()
     removed: Mapping[str, int] = field(default_factory=dict)
+    resizing: Resizing | None = None
 
     def without(self, removed: Mapping[str, int]) -> Provenance:
         """The provenance after modules of removed branches were replaced; what lay inside them is no longer named."""
@@ -116,6 +127,7 @@ class Provenance:
             and {"mean": list(self.normalization.mean), "std": list(self.normalization.std)},
             "notes": list(self.notes),
             **({"removed": dict(self.removed)} if self.removed else {}),
+            **({} if self.resizing is None else {"resizing": asdict(self.resizing)}),
         }
 
     @classmethod
@@ -126,7 +138,7 @@ class Provenance:
             ArtifactError: anything else; `where` names the file.
         """
         try:
-            model, normalization = value["model"], value["normalization"]
+            model, normalization, resizing = value["model"], value["normalization"], value.get("resizing")
             return cls(
                 spec=ModelSpec(str(model["name"]), dict(model["arguments"])) if model else None,
                 edits={
@@ -136,6 +148,7 @@ class Provenance:
                 normalization=Normalization(normalization["mean"], normalization["std"]) if normalization else None,
                 notes=tuple(map(str, value["notes"])),
                 removed={str(path): _outputs(outputs) for path, outputs in value.get("removed", {}).items()},
+                resizing=Resizing(int(resizing["side"]), int(resizing["resize"])) if resizing else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
             raise ArtifactError(

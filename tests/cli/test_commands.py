@@ -32,6 +32,7 @@ def test_run_leaves_a_folder_with_everything(reconv: Call, tmp_path: Path) -> No
     assert metrics["verified"] < 1e-10
     assert [row["stage"] for row in metrics["stages"]] == [
         "base training",
+        "before pruning",
         "score channels",
         "choose and prune",
         "verify",

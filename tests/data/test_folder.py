@@ -15,6 +15,7 @@ from torch import nn
 
 from reconv.data import Augmentation, DataWarning, FolderSplit, Reading, TrainingBatches, calibration_images, load_data
 from reconv.data import folder as folder_module
+from reconv.data.folder import usual_share
 from reconv.errors import DataError, UnknownNameError
 from reconv.provenance import Normalization, Provenance, attach
 from reconv.training import evaluate
@@ -173,14 +174,14 @@ def test_a_sound_tree_warns_of_nothing(tmp_path: Path) -> None:
 def test_an_image_that_goes_bad_later_is_named(tmp_path: Path, workers: int) -> None:
     split = load_data(str(tree(tmp_path)), image_size=16).test
     (tmp_path / "val" / "red" / "0.jpg").write_bytes(b"gone")
-    with pytest.raises(DataError, match=r"red/0.jpg \(cannot identify"):
+    with pytest.raises(DataError, match=r"red/0.jpg \(no JPEG"):
         list(split.stream([torch.arange(len(split))], Reading(workers=workers)))
 
 
 def test_names_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="data set: 'cifr10' is not known; did you mean cifar10"):
         load_data("cifr10")
-    with pytest.raises(DataError, match="not a folder; give one that holds train/ and val/"):
+    with pytest.raises(DataError, match="not a folder, a CSV or shards; give one that holds train/ and val/"):
         load_data(str(tmp_path / "nothing"))
     file = tmp_path / "file"
     file.write_text("")
@@ -193,7 +194,7 @@ def test_an_image_that_breaks_later_is_named_and_left_blank_in_training_only(tmp
     (tmp_path / "train" / "green" / "3.jpg").write_bytes(b"gone")
     (tmp_path / "val" / "green" / "3.jpg").write_bytes(b"gone")
     batches = TrainingBatches(data.train, data.normalization, 18)
-    with pytest.warns(DataWarning, match=r"green/3.jpg \(cannot identify.*\): cannot be read; it is left blank"):
+    with pytest.warns(DataWarning, match=r"green/3.jpg \(no JPEG.*\): cannot be read; it is left blank"):
         images, labels = next(iter(batches.epoch(0)))
     assert len(images) == len(labels) == 18
     assert (images.flatten(1).std(1) < 0.5).sum() == 1  # the blank one; colors differ by channel
@@ -232,9 +233,14 @@ def test_size_and_crop_of_images_on_disk_are_the_users(tmp_path: Path) -> None:
         load_data(root, image_size=16, resize=8)
 
 
-def test_of_a_small_folder_a_tenth_is_held_out(tmp_path: Path) -> None:
+def test_of_a_small_folder_a_fifth_is_held_out(tmp_path: Path) -> None:
     data = load_data(str(tree(tmp_path)), image_size=16)
-    assert len(data.validation) == round(0.1 * (len(data.train) + len(data.validation)))
+    assert len(data.validation) == round(0.2 * (len(data.train) + len(data.validation)))
+
+
+def test_the_larger_of_a_tenth_and_200_images_is_held_out_and_at_most_a_fifth() -> None:
+    held = {images: round(images * usual_share("mine", images)) for images in (500, 1000, 1500, 2000, 5000)}
+    assert held == {500: 100, 1000: 200, 1500: 200, 2000: 200, 5000: 500}
 
 
 def test_figures_on_a_folder_warn_where_nobody_said_how_the_network_takes_images(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ class Endless:
         ((IMAGES, LABELS[:-1]), r"data: 30 inputs and 29 targets; give as many of both"),
         (DataLoader(TensorDataset(torch.zeros(0, 1, 2, 2))), r"data: TensorDataset is empty|nothing in it"),
         ([torch.zeros(1, 2, 2), torch.zeros(1, 3, 3)], r"images of shapes \(1, 2, 2\) and \(1, 3, 3\)"),
-        ([{"image": torch.zeros(1, 2, 2)}], r"data: a batch of \(dict\); give \(input, target\)"),
+        ([{"image": torch.zeros(1, 2, 2)}], r"data: an iterable of inputs of kind dict; give a Dataset"),
         (torch.zeros(4, 1, 2, 2, dtype=torch.uint8), r"uint8 images, and how to normalize them is not known"),
         (torch.zeros(4, 1, 2, 2, dtype=torch.long), r"inputs of torch.int64; give float32"),
         ({"tset": IMAGES}, r"a mapping of tset; its keys are train, validation, test"),

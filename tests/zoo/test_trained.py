@@ -12,7 +12,7 @@ from reconv.errors import ArtifactError, ConfigError
 from reconv.files import write_tensors
 from reconv.networks import SHIPPED, shipped_net
 from reconv.runlog import RunLog
-from reconv.runs import RunConfig, given_network, is_trained
+from reconv.runs import RunConfig, is_trained, load_inputs
 from reconv.zoo import TrainedNet, find_trained, load_model, trained, trained_nets, write_trained, write_weights
 
 
@@ -53,7 +53,7 @@ def test_a_run_starts_from_it_and_says_so(shelf: TrainedNet) -> None:
     config = RunConfig(weights=SHIPPED)
     assert is_trained(config)
     log = RunLog()
-    model = given_network(config, None, log)
+    model = load_inputs(config, log, images=False).network
     expected = load_model("resnet20", weights=shelf.weights).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
     assert "starts from resnet20, trained by reconv on digits (fast, 1 epoch), test accuracy 50.00%" in log.notes[0]

@@ -64,8 +64,15 @@ def _read_config(file: Path) -> dict[str, Any]:
     return dict(content.get("compression", content))
 
 
+def is_labelled(data: Data) -> bool:
+    """Whether the images may have labels; images alone have none."""
+    return not data.data_set.startswith("images:")
+
+
 def repairs_by_default(data: Data) -> bool:
     """Whether a run repairs: where that takes seconds, which large images do not allow."""
+    if data.task is not None or ":" in data.data_set:
+        return True
     return max(example_of(data.data_set)[0].shape[2:]) <= _SMALL_IMAGES
 
 
@@ -74,13 +81,33 @@ def run_config(network: Network, data: Data, device: str = "auto", **more: Any) 
     arguments = model_arguments(network)
     return RunConfig(
         model=network.model,
-        weights=starting_weights(network.weights, network.model, data.data_set, arguments),
+        weights=starting_weights(network.weights, network.model, data.data_set if data.task is None else "", arguments),
         arguments=arguments,
-        data_set=data.data_set,
-        data_root=data.data_root,
+        **data_settings(data),
         device=device,
         **more,
     )
+
+
+def data_settings(data: Data) -> dict[str, Any]:
+    """What a run's configuration holds of the images; a task is called by the name of its file."""
+    return {
+        "data_set": data.data_set if data.task is None else Path(data.task).name,
+        "data_root": data.data_root,
+        "task": data.task,
+        "example": data.example,
+        "preprocessing": data.preprocessing,
+    }
+
+
+def images_or_calibration(data: Given[Data], given: Given[Compression]) -> tuple[Data, Given[Compression]]:
+    """The images of a command; calibration images alone, where neither a data set nor a task is given: they serve for
+    everything that reads no labels, a part of them for measuring."""
+    source = next((value for option, value in given.values.items() if option.flag == "--calibration"), None)
+    if source is None or not {"--data-set", "--task"}.isdisjoint(data.flags) or not Path(source).expanduser().is_dir():
+        return data.build(), given
+    rest = {option: value for option, value in given.values.items() if option.flag != "--calibration"}
+    return replace(data.build(), data_set=f"images:{source}"), Given(given.default, rest)
 
 
 def run(config: RunConfig, output: RunOutput, *, measure: bool) -> RunResult:

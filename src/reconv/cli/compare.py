@@ -15,7 +15,7 @@ from reconv.compression import Compression
 
 if TYPE_CHECKING:
     from reconv.cost import Latency
-    from reconv.results.measure import Comparison
+    from reconv.results.measure import Comparison, Side
 
 EXAMPLES = (
     "reconv compare runs/one runs/two",
@@ -39,6 +39,7 @@ def command(
     second: Second,
     data_set: str | None = None,
     data_root: str | None = None,
+    task: str | None = None,
     split: Literal["validation", "test"] = "test",
     json_file: str | None = None,
     code: str | None = None,
@@ -49,6 +50,7 @@ def command(
     Args:
         data_set: the images; None: those of the runs that are compared.
         data_root: the folder that holds the data set.
+        task: my_task.py, a Python file with loaders and a metric, in place of a data set.
         split: validation or test.
         json_file: write every figure to this file too.
         code: the Python file that defines the class of a saved network, which is imported only if named here.
@@ -56,8 +58,9 @@ def command(
     from reconv.cli import console
     from reconv.errors import ConfigError
     from reconv.files import write_json
+    from reconv.quality import quality_for
     from reconv.results.measure import compare
-    from reconv.runs import RunConfig, given_network, is_trained, load_images
+    from reconv.runs import RunConfig, is_trained, load_inputs
     from reconv.training import device_named
     from reconv.zoo.code import use_code
 
@@ -66,21 +69,24 @@ def command(
     names = (first, second)
     models = [_model_and_weights(name) for name in names]
     progress = console.Progress()
-    images, root = _images(names, data_set, data_root, progress.note)
+    images = _images(names, data_set, data_root, task, progress.note)
     networks: list[Any] = []
-    data = None
+    given = None
     for letter, name, (model, weights) in zip("AB", names, models, strict=True):
         how = Compression(seed=machine.seed)
-        config = RunConfig(model=model, weights=weights, data_set=images, data_root=root, compression=how)
-        data = data or load_images(config)
+        config = RunConfig(model=model, weights=weights, compression=how, **images)
         if not is_trained(config):
             progress.note(f"{name}: no weights given (NAME=FILE gives them); the network's are random.")
         try:
-            networks.append(given_network(config, data, progress).to(where).eval())
+            given = load_inputs(config, progress)
+            networks.append(given.network.to(where).eval())
         except ConfigError as error:
             raise ConfigError(f"{letter}, {name}: {error}") from error
-    assert data is not None  # there are two names
-    comparison = compare((networks[0], networks[1]), names, data, where, progress, split)
+    assert given is not None  # there are two names
+    if given.data is None:
+        raise ConfigError(f"{task}: no loader of images to compare on; define test_loader")
+    quality = quality_for(networks[0], given.data, given.metric, given.loss)
+    comparison = compare((networks[0], networks[1]), names, given.data, where, progress, split, quality=quality)
     _show(comparison)
     if json_file is not None:
         write_json(Path(json_file), asdict(comparison))
@@ -109,9 +115,9 @@ def _model_and_weights(name: str) -> tuple[str, str | None]:
 
 
 def _images(
-    names: tuple[str, str], data_set: str | None, root: str | None, note: Callable[[str], None]
-) -> tuple[str, str | None]:
-    """Whose images, and where they lie: as given, else as of the runs that the two are of.
+    names: tuple[str, str], data_set: str | None, root: str | None, task: str | None, note: Callable[[str], None]
+) -> dict[str, Any]:
+    """Whose images, and how they are read, as a configuration holds it: as given, else of the runs that the two are of.
 
     Raises:
         ConfigError: none is given, and neither is of a run, or the two are of runs on different images.
@@ -128,16 +134,24 @@ def _images(
     }
     theirs = " and ".join(f"{letter} is of a run on {config.data_set}" for letter, config in runs.items())
     data_sets = {canonical_data_set(config.data_set) for config in runs.values()}
+    if task is not None:
+        return {"data_set": Path(task).name, "task": task}
     if data_set is not None:
         if data_sets - {canonical_data_set(data_set)}:
             note(f"compared on {data_set}, although {theirs}.")
-        return data_set, root
+        return {"data_set": data_set, "data_root": root}
     if not runs:
         raise ConfigError("reconv compare: on which images? Neither is a run with a saved network; give --data-set")
     if len(data_sets) > 1:
         raise ConfigError(f"reconv compare: on which images? {theirs}; give --data-set")
     first = next(iter(runs.values()))
-    return first.data_set, root or first.data_root
+    if first.task is not None:
+        raise ConfigError(
+            f"reconv compare: the run's images are those of {first.task}, code that a folder never imports by itself; "
+            f"name it: --task {first.task}"
+        )
+    kept = {name: getattr(first, name) for name in ("data_set", "preprocessing")}
+    return {**kept, "data_root": root or first.data_root}
 
 
 def _show(comparison: Comparison) -> None:
@@ -148,8 +162,14 @@ def _show(comparison: Comparison) -> None:
     out, a, b = console.stdout(), comparison.a, comparison.b
     count, counted, percent, duration = numbers.count, numbers.counted, numbers.percent, numbers.duration
     times = numbers.times
+
+    def value(side: Side) -> str:
+        if comparison.difference is not None or side.accuracy is None:
+            return percent(side.accuracy)
+        return f"{side.accuracy:.4g}"
+
     rows = [
-        (f"top-1, {comparison.images:,} {comparison.split} images", percent(a.accuracy), percent(b.accuracy), ""),
+        (f"{comparison.quality}, {comparison.images:,} {comparison.split} images", value(a), value(b), ""),
         ("MACs per image", count(a.macs), count(b.macs), times(a.macs, b.macs, "fewer", "more")),
         (
             "parameters",
@@ -175,14 +195,15 @@ def _show(comparison: Comparison) -> None:
     )
     d = comparison.difference
     verdict = {"better": "B is better, beyond noise", "worse": "B is worse, beyond noise", "noise": "within noise"}
-    out.print(
-        f"Accuracy of B less that of A: {numbers.in_points(d.value)} points {labels.bounds(d)}, a 95 % interval by the "
-        f"paired bootstrap: {verdict[labels.verdict(d)]}. Only A was right on "
-        f"{counted(comparison.only_a, 'image')}, only B on {comparison.only_b:,}; "
-        f"McNemar's exact test: p = {comparison.p_value:.2g}.",
-        soft_wrap=True,
-        markup=False,
-    )
+    if d is not None:
+        out.print(
+            f"Accuracy of B less that of A: {numbers.in_points(d.value)} points {labels.bounds(d)}, a 95 % interval by "
+            f"the paired bootstrap: {verdict[labels.verdict(d)]}. Only A was right on "
+            f"{counted(comparison.only_a, 'image')}, only B on {comparison.only_b:,}; "
+            f"McNemar's exact test: p = {comparison.p_value:.2g}.",
+            soft_wrap=True,
+            markup=False,
+        )
     layers = [
         (
             row.name,

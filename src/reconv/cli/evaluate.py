@@ -36,13 +36,15 @@ def command(
         raise ConfigError(f"--batch-size: {batch_size}; give at least 1")
     request = common.run_config(network, data, machine.device, compression=Compression(seed=machine.seed))
     device = device_named(machine.device)
-    images = runs.load_images(request)
     progress = console.Progress()
-    model = runs.given_network(request, images, progress).to(device)
+    given = runs.load_inputs(request, progress)
+    model, images = given.network.to(device), given.data
+    if images is None:
+        raise ConfigError(f"{data.task}: no loader of images to evaluate on; define test_loader")
     if not runs.is_trained(request):
         progress.note("no weights given: the network's are random.")
     with progress.stage("evaluate") as stage:
         start = time.perf_counter()
-        result = evaluate(model, images, split, batch_size=batch_size)
+        result = evaluate(model, images, split, batch_size=batch_size, metric=given.metric, loss=given.loss)
         stage.note = f"{result.n / (time.perf_counter() - start):,.0f} images/s"
     console.stdout().print(f"{images.name} {split}: {result}", markup=False, soft_wrap=True)

@@ -52,13 +52,12 @@ def command(
         model, folder = refine, folder or model
     if model is None:
         raise ConfigError("reconv finetune: no model; give a saved network, as in `reconv finetune P -d CIFAR10`")
-    if (folder is None) == ("--data-set" not in data):
-        raise ConfigError("images: give either a folder DATA or --data-set NAME")
+    if (folder is not None) + ("--data-set" in data) + ("--task" in data) != 1:
+        raise ConfigError("images: give either a folder DATA, --data-set NAME or --task my_task.py")
     images = data.build() if folder is None else replace(data.build(), data_set=folder)
     request = RunConfig(
         model=model,
-        data_set=images.data_set,
-        data_root=images.data_root,
+        **common.data_settings(images),
         base=training,
         compression=Compression(seed=machine.seed),
         device=machine.device,

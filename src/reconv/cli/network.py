@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from torch.utils._pytree import tree_map
-
 from reconv.cli import common, console
 from reconv.cli.options import InputShape, Network
+from reconv.data.batches import on_device
+from reconv.examples import read_example
 from reconv.graph import ChannelGraph, trace
 from reconv.networks import SHIPPED, example_of, load_network, own_example, zeros
 from reconv.provenance import provenance_of
@@ -32,7 +32,10 @@ def traced(network: Network, shape: InputShape, device: str = "cpu", *, trained:
     notes: tuple[str, ...] = ()
     if weights == SHIPPED and (net := find_trained(network.model, usual)):
         weights, notes = str(net.weights), (f"the weights are those of {net}.",)
-    if shape.data_set is None:
+    if shape.example is not None:
+        model = load_network(network.model, weights, arguments)
+        example = read_example(shape.example)
+    elif shape.data_set is None:
         model = load_network(network.model, weights, arguments)
         size = own_input_size(model)
         if (own := own_example(model)) is not None:
@@ -44,4 +47,4 @@ def traced(network: Network, shape: InputShape, device: str = "cpu", *, trained:
     for note in (*notes, *provenance_of(model).notes):
         console.Progress().note(note)
     where = device_named(device)
-    return trace(model.to(where), tree_map(lambda tensor: tensor.to(where), example))
+    return trace(model.to(where), on_device(example, where))

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from reconv.preprocessing import Preprocessing
+
 
 @dataclass(frozen=True)
 class Network:
@@ -42,12 +44,20 @@ class Data:
     """The images.
 
     Args:
-        data_set: the images: digits, CIFAR10, CIFAR100, imagenet, or a folder with a folder of images per class.
+        data_set: the images: digits, CIFAR10, CIFAR100, imagenet, a folder with a folder of images per class, or a CSV
+            of files and labels; what else: `reconv list data`.
         data_root: the folder that holds the data set.
+        task: my_task.py, a Python file that defines any of train_loader, val_loader, test_loader, calibration_loader,
+            loss, metric and example, in place of a data set.
+        example: an input of the network, where data do not say it: a shape such as 1x3x224x224, a .pt or .npz file, or
+            my_net.py:function.
     """
 
     data_set: str = "CIFAR10"
     data_root: str | None = None
+    task: str | None = None
+    example: str | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
 
 @dataclass(frozen=True)
@@ -58,10 +68,12 @@ class InputShape:
         data_set: a data set whose images have the shape: digits, CIFAR10, CIFAR100, imagenet; None: what a model of
             torchvision or timm was made for, CIFAR10 for others.
         image_size: pixels per side, instead of the data set's.
+        example: an input of the network: a shape such as 1x3x224x224, a .pt or .npz file, or my_net.py:function.
     """
 
     data_set: str | None = None
     image_size: int | None = None
+    example: str | None = None
 
 
 @dataclass(frozen=True)

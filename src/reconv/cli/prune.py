@@ -16,7 +16,7 @@ EXAMPLES = (
 
 def command(
     network: Network,
-    data: Data = Data(),
+    data: Given[Data] = Given(Data()),
     compression: Given[Compression] = Given(Compression()),
     machine: Machine = Machine(),
     output: RunOutput = RunOutput(),
@@ -33,10 +33,11 @@ def command(
     if "--budget" not in compression and "--recipe" not in compression:
         raise ConfigError("reconv prune: how much? Give --budget macs=0.5, or --recipe 1")
     from_onnx = find_model(network.model)[0].name == "onnx"  # a network without training code, and with a file
-    finetune = canonical_data_set(data.data_set) != "imagenet" and not from_onnx
     repair, export = "--calibration" in compression, "model.onnx" if from_onnx else None
-    chosen = common.compression_of(compression, data, repair=repair, finetune=finetune, export=export)
-    request = common.run_config(network, data, machine.device, compression=chosen)
+    images, compression = common.images_or_calibration(data, compression)
+    finetune = canonical_data_set(images.data_set) != "imagenet" and not from_onnx and common.is_labelled(images)
+    chosen = common.compression_of(compression, images, repair=repair, finetune=finetune, export=export)
+    request = common.run_config(network, images, machine.device, compression=chosen)
     if not is_trained(request):
         raise ConfigError(
             f"{network.model}: its weights would be random; give --weights F, or a saved model, or use `reconv run`"

@@ -17,7 +17,7 @@ EXAMPLES = (
 
 def command(
     network: Network = Network("resnet20"),
-    data: Data = Data("digits"),
+    data: Given[Data] = Given(Data("digits")),
     compression: Given[Compression] = Given(Compression()),
     config: str | None = None,
     base: TrainConfig = TrainConfig("default"),
@@ -34,8 +34,11 @@ def command(
     from reconv.cli import common, console
 
     common.check_one_process("run")
-    chosen = common.compression_of(compression, data, config, repair=common.repairs_by_default(data), finetune=True)
-    request = common.run_config(network, data, machine.device, base=base, compression=chosen)
+    images, compression = common.images_or_calibration(data, compression)
+    chosen = common.compression_of(
+        compression, images, config, repair=common.repairs_by_default(images), finetune=common.is_labelled(images)
+    )
+    request = common.run_config(network, images, machine.device, base=base, compression=chosen)
     result = common.run(request, output, measure=True)
     out = console.stdout()
     out.print(console.before_and_after(result.facts.before, result.facts.after))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from reconv.cli.fields import Given
 from reconv.cli.options import Machine, Output
 from reconv.compression import Scheme
+from reconv.preprocessing import Preprocessing
 from reconv.study.shared import Shared
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ class Request:
 
     Args:
         weights: file of trained weights, or "none" for random ones, where reconv has trained ones.
+        model_arg: an argument of the model, such as width=32; repeatable.
+        code: the Python file that defines the class of a saved network, which is imported only if named here.
         data_set: the images: digits, CIFAR10, CIFAR100, imagenet, or a folder of images.
+        task: my_task.py, a Python file with loaders, in place of a data set.
         criterion: a rule that scores channels, such as nuclear; "torch-pruning:l1" is that library's; repeatable.
         budget: what may remain, such as macs=0.5, or cfg1 for the paper's recipe 1; repeatable.
         scheme: how a budget is shared: uniform, global, knapsack or allocated; repeatable.
@@ -41,7 +46,11 @@ class Request:
     """
 
     weights: str | None = None
+    model_arg: Mapping[str, Any] = field(default_factory=dict)
+    code: str | None = None
     data_set: str = "CIFAR10"
+    task: str | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     criterion: tuple[str, ...] = ("nuc", "l1", "random")
     budget: tuple[str, ...] = ("macs=0.5",)
     scheme: tuple[Scheme, ...] = ("uniform",)
@@ -141,9 +150,21 @@ def _network(model: str, request: Request, data_root: str | None) -> Network:
     from reconv import study as studies
     from reconv.cli import console
     from reconv.networks import saved_model_in
+    from reconv.zoo.code import use_code
 
     name = model if saved_model_in(model) is None else Path(model).resolve().name
-    network = studies.Network(name, model, request.weights, {}, request.data_set, data_root).with_weights()
+    use_code(request.code)
+    data_set = request.data_set if request.task is None else Path(request.task).name
+    network = studies.Network(
+        name,
+        model,
+        request.weights,
+        dict(request.model_arg),
+        data_set,
+        data_root,
+        task=request.task,
+        preprocessing=request.preprocessing,
+    ).with_weights()
     if request.weights is None and network.weights is not None:
         console.Progress().note(f"{name}: starts from the trained network of reconv; --weights F studies others.")
     return network

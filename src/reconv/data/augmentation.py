@@ -56,17 +56,17 @@ class Share:
 WHOLE = Share()
 
 
-def normalize(images: Tensor, normalization: Normalization | None) -> Tensor:
+def normalize(images: Any, normalization: Normalization | None) -> Any:
     """Scale uint8 images to [0, 1], subtract the mean and divide by the standard deviation of each channel.
 
     Args:
-        images: uint8 `[n, C, H, W]`; or of a floating type, which comes prepared and stays as it is.
+        images: uint8 `[n, C, H, W]`; or of a floating type, or other inputs, which come prepared and stay as they are.
         normalization: mean and standard deviation, C each; None where images come prepared.
 
     Returns:
         float32 `[n, C, H, W]`, on the same device.
     """
-    if normalization is None or images.is_floating_point():
+    if normalization is None or not isinstance(images, Tensor) or images.is_floating_point():
         return images
     mean = torch.tensor(normalization.mean, device=images.device).view(-1, 1, 1)
     std = torch.tensor(normalization.std, device=images.device).view(-1, 1, 1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from reconv.data.batches import as_example, first_images
 from reconv.data.splits import Split
-from reconv.provenance import Normalization
+from reconv.provenance import Normalization, Resizing
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,8 @@ class DataSet:
             prepared for the network.
         train, validation, test: the splits; validation is held out of the training images and may be empty.
         labelled: False for images alone, which serve calibration only.
+        calibration: images that criteria and repair look at; None: those of `train`.
+        sample: a batch of inputs, where they are no single tensor (see `reconv.data.batches`).
         assumed: nobody said that this is how the network takes images: a folder is read as ImageNet is.
     """
 
@@ -36,6 +39,8 @@ class DataSet:
     test: Split
     labelled: bool = True
     assumed: bool = False
+    calibration: Split | None = None
+    sample: Any = None
 
     @property
     def num_classes(self) -> int:
@@ -47,8 +52,28 @@ class DataSet:
         known = normalization is not None and self.normalization is not None
         return replace(self, normalization=normalization, assumed=False) if known else self
 
-    def example(self, batch: int = 1) -> Tensor:
-        """Zeros of a batch's shape, float32 `[batch, C, H, W]`: what tracing needs."""
+    def prepared(self, normalization: Normalization | None, resizing: Resizing | None, channels: int = 0) -> DataSet:
+        """The same images as a network takes them; of images in memory, only the normalization can be another.
+
+        Args:
+            normalization, resizing: of the network; None changes nothing. channels: of its input; 0 changes nothing.
+        """
+        data = self.with_normalization(normalization)
+        splits = {name: getattr(data, name) for name in ("train", "validation", "test", "calibration")}
+        on_disk = {name: split for name, split in splits.items() if hasattr(split, "read_as")}
+        if not on_disk or (resizing is None and channels in (0, self.input_size[0])):
+            return data
+        channels, side = channels or self.input_size[0], self.input_size[-1] if resizing is None else resizing.side
+        read = {name: split.read_as(channels, resizing) for name, split in on_disk.items()}
+        if data.normalization is not None and len(data.normalization.mean) != channels:
+            gray = [[sum(values) / len(values)] * channels for values in vars(data.normalization).values()]
+            data = replace(data, normalization=Normalization(tuple(gray[0]), tuple(gray[1])))
+        return replace(data, input_size=(channels, side, side), **read)
+
+    def example(self, batch: int = 1) -> Any:
+        """What tracing needs: zeros of a batch's shape, float32 `[batch, C, H, W]`; of other inputs some of them."""
+        if self.sample is not None:
+            return as_example(first_images(self.sample, batch))
         return torch.zeros(batch, *self.input_size)
 
     def __str__(self) -> str:

@@ -28,13 +28,15 @@ from reconv.data.randomness import seeded
 from reconv.data.sources import LoadOptions
 from reconv.data.splits import PLAIN, Reading, hold_out
 from reconv.errors import DataError
-from reconv.provenance import IMAGENET
+from reconv.preprocessing import usual_crop
+from reconv.provenance import IMAGENET, Resizing
 
 IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"))
 _TEST_FOLDERS = ("test", "val", "validation")
-_VALIDATION, _SMALL_VALIDATION, _IMAGES_OF_SMALL = 0.02, 0.1, 500
+_VALIDATION, _LEAST_VALIDATION, _MOST_VALIDATION = 0.1, 200, 0.2  # shares, but for the number of images
+IMAGENET_NAME, _IMAGENET_VALIDATION = "imagenet", 0.02
 _DECODED_IF_AT_MOST = 5_000
-_SIDE, _RESIZE = 224, 256 / 224  # the usual evaluation of ImageNet: 256 on the shorter side, 224 cut out
+_SIDE = 224
 
 
 class DataWarning(UserWarning):
@@ -52,6 +54,7 @@ class FolderSplit:
         labels: int64 `[n]`.
         side: height and width, in pixels, of the square that is cut out.
         resize: the shorter side, in pixels, that images are scaled to before.
+        channels: 3 for colored images, 1 for gray ones; either is made of the other.
     """
 
     root: Path
@@ -59,6 +62,7 @@ class FolderSplit:
     labels: Tensor
     side: int
     resize: int
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,6 +70,17 @@ class FolderSplit:
     def subset(self, indices: Tensor) -> FolderSplit:
         chosen = tuple(self.names[index] for index in indices.tolist())
         return replace(self, names=chosen, labels=self.labels[indices])
+
+    def pixels(self, name: str) -> Tensor:
+        """An image, uint8 `[3, H, W]`."""
+        return decode(self.root / name)
+
+    def read_as(self, channels: int, resizing: Resizing | None) -> FolderSplit:
+        """The same images, read with other sizes and as many channels."""
+        if channels not in (1, 3):
+            raise DataError(f"{self.root}: images on disk have 3 channels, or 1; the network takes {channels}")
+        sizes = {} if resizing is None else {"side": resizing.side, "resize": resizing.resize}
+        return replace(self, channels=channels, **sizes)
 
     def stream(self, batches: Sequence[Tensor], reading: Reading = PLAIN) -> Iterator[tuple[Tensor, Tensor]]:
         """The images at each batch of indices, decoded by processes ahead of need (see `Split`).
@@ -81,7 +96,7 @@ class FolderSplit:
             num_workers=reading.workers,
             prefetch_factor=4 if reading.workers else None,
             pin_memory=pinned,
-            collate_fn=partial(_stack, side=self.side),
+            collate_fn=partial(_stack, channels=self.channels, side=self.side),
             generator=torch.Generator(),  # else it draws a seed from the global one
         )
         for (images, faults), indices in zip(loader, batches):
@@ -94,18 +109,21 @@ class FolderSplit:
 
 @dataclass(frozen=True)
 class _Decoder(Dataset[Any]):
-    """Index -> uint8 image `[3, side, side]`, or the text of what is wrong with it."""
+    """Index -> uint8 image `[channels, side, side]`, or the text of what is wrong with it."""
 
     split: FolderSplit
     crop_seed: int | None
 
     def __getitem__(self, index: int) -> Tensor | str:
         v2, side = transforms(), self.split.side
-        path = self.split.root / self.split.names[index]
+        name = self.split.names[index]
+        path = self.split.root / name
         try:
-            image = decode(path)
+            image = self.split.pixels(name)
         except UNREADABLE as error:
             return fault_text(path, error)
+        if self.split.channels == 1:
+            image = v2.functional.rgb_to_grayscale(image)
         if self.crop_seed is None:
             image = v2.functional.resize(image, [self.split.resize], antialias=True)
             center: Tensor = v2.functional.center_crop(image, [side, side])
@@ -115,10 +133,10 @@ class _Decoder(Dataset[Any]):
         return cropped
 
 
-def _stack(items: list[Tensor | str], side: int) -> tuple[Tensor, list[str]]:
+def _stack(items: list[Tensor | str], channels: int, side: int) -> tuple[Tensor, list[str]]:
     """Images as one tensor, zeros in the place of those that are the text of a fault, and these texts."""
     faults = [item for item in items if isinstance(item, str)]
-    blank = torch.zeros(3, side, side, dtype=torch.uint8)
+    blank = torch.zeros(channels, side, side, dtype=torch.uint8)
     return torch.stack([blank if isinstance(item, str) else item for item in items]), faults
 
 
@@ -131,8 +149,8 @@ def load_folder(root: Path, name: str, options: LoadOptions) -> DataSet:
     Args:
         root: the folder that holds `train/` and `val/`.
         name: the data set's name.
-        options: how much is held out for validation (None: 2 %, or up to 500 images if that is more, a tenth at most),
-            and how images become inputs.
+        options: how much is held out for validation (None: a tenth, or 200 images if that is more, but at most a fifth;
+            2 % of ImageNet), and how images become inputs.
 
     Raises:
         DataError: a missing folder, an empty class, fewer than two classes, classes that differ between the
@@ -145,23 +163,42 @@ def load_folder(root: Path, name: str, options: LoadOptions) -> DataSet:
             f"{name}: {root} does not hold train/ and val/, each with a folder per class; "
             "point --data-root or RECONV_DATA to the folder that does."
         )
-    side = options.image_size or _SIDE
-    sizes = side, options.resize or round(side * _RESIZE)
-    if not 1 <= sizes[0] <= sizes[1]:
-        raise DataError(
-            f"{name}: image_size {sizes[0]}, resize {sizes[1]}; give pixels, and resize at least image_size."
-        )
+    sizes = sizes_of(options, name)
+    side = sizes[0]
     classes = _class_folders(train_folder)
     train, test = _open(train_folder, classes, sizes), _open(test_folder, classes, sizes)
     if test_folder.name == "test" and (root / "val").is_dir() and options.validation is None:
         held_out, kept = _open(root / "val", classes, sizes), train
     else:
-        usual = max(_VALIDATION * len(train), min(_SMALL_VALIDATION * len(train), _IMAGES_OF_SMALL)) / len(train)
-        keep, hold = hold_out(train.labels, usual if options.validation is None else options.validation, options.seed)
+        share = usual_share(name, len(train)) if options.validation is None else options.validation
+        keep, hold = hold_out(train.labels, share, options.seed)
         kept, held_out = train.subset(keep), train.subset(hold)
     return DataSet(
         name, classes, (3, side, side), IMAGENET, kept, held_out, test, assumed=options.normalization is None
     )
+
+
+def sizes_of(options: LoadOptions, name: str) -> tuple[int, int]:
+    """The side that is cut out of images, and their shorter side before.
+
+    Raises:
+        DataError: they cannot be.
+    """
+    side = options.image_size or _SIDE
+    usual = side if options.image_size and name != IMAGENET_NAME else usual_crop(side)
+    sizes = side, options.resize or usual
+    if not 1 <= sizes[0] <= sizes[1]:
+        raise DataError(
+            f"{name}: image_size {sizes[0]}, resize {sizes[1]}; give pixels, and resize at least image_size."
+        )
+    return sizes
+
+
+def usual_share(name: str, images: int) -> float:
+    """Of the training images, how much is held out for validation."""
+    if name == IMAGENET_NAME:
+        return _IMAGENET_VALIDATION
+    return min(max(_VALIDATION, _LEAST_VALIDATION / images), _MOST_VALIDATION)
 
 
 def imagenet_folder(root: Path) -> Path:
@@ -211,12 +248,12 @@ def _open(folder: Path, classes: tuple[str, ...], sizes: tuple[int, int]) -> Fol
             DataWarning,
             stacklevel=4,
         )
-    _check(folder, paths)
+    check_images(folder, paths)
     names = tuple(path.relative_to(folder).as_posix() for path in paths)
     return FolderSplit(folder, names, torch.tensor(labels), *sizes)
 
 
-def _check(folder: Path, paths: list[Path]) -> None:
+def check_images(folder: Path, paths: list[Path]) -> None:
     """Decode every image once; of a very large tree only read the head and the tail of each."""
     read = examine if len(paths) <= _DECODED_IF_AT_MOST else examine_ends
 

@@ -62,7 +62,7 @@ class TrainingBatches:
         """Batches in an epoch."""
         return len(self.split) // self.images_per_step
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Any]]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Any, Any]]:
         """This process's share of the batches of one epoch.
 
         Args:
@@ -82,8 +82,8 @@ class TrainingBatches:
         for step, (images, labels) in enumerate(self.split.stream(batches, reading), start):
             yield self._finish(images, (epoch, step)), labels
 
-    def _finish(self, images: Tensor, position: tuple[int, int]) -> Tensor:
-        if images.is_floating_point():
+    def _finish(self, images: Any, position: tuple[int, int]) -> Any:
+        if not isinstance(images, Tensor) or images.is_floating_point():
             return images
         seed = derive_seed(self.seed, "augment", *position)
         result = normalize(augment(images, self.augmentation, seed, self.share), self.normalization)
@@ -97,7 +97,7 @@ def evaluation_batches(
     batch_size: int,
     device: torch.device,
     share: Share = WHOLE,
-) -> Iterator[tuple[Tensor, Any]]:
+) -> Iterator[tuple[Any, Any]]:
     """Every image once, in order, not augmented; process `rank` gets every `world`-th batch.
 
     Yields:
@@ -137,7 +137,12 @@ def calibration_images(data: Any, n: int, seed: int = 0, *, normalization: Norma
         float32 `[n, C, H, W]`, normalized, not augmented, on the CPU.
     """
     data = as_data_set(data, only="train", seed=seed)
-    chosen = sample(data.train, n, seed)
+    if data.sample is not None:
+        raise DataError(
+            f"calibration: inputs of kind {type(data.sample).__name__}; criteria and repair that look at images take "
+            "networks of one input tensor: leave them out (--no-repair)."
+        )
+    chosen = sample(data.train if data.calibration is None else data.calibration, n, seed)
     parts = torch.arange(len(chosen)).split(256)
     images = torch.cat([images for images, _ in chosen.stream(parts, Reading(workers=worker_count(chosen)))])
     return normalize(images, normalization or data.normalization)

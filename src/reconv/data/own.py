@@ -26,6 +26,7 @@ from torch.utils.data import (
     default_collate,
 )
 
+from reconv.data.batches import LABEL_KEYS, batch_size, on_device, tensors_of
 from reconv.data.dataset import DataSet
 from reconv.data.randomness import seeded
 from reconv.data.splits import PLAIN, Reading, Split, TensorSplit, hold_out
@@ -33,6 +34,7 @@ from reconv.errors import DataError
 from reconv.provenance import Normalization
 
 SplitName = Literal["train", "validation", "test"]
+CALIBRATION = "calibration"
 NO_LABEL = -1
 _MOST_BYTES = 4 << 30  # kept in memory, of what can only be iterated over
 _MOST_PASSES = 10  # that a sampler may make over a dataset before it counts as endless
@@ -76,7 +78,7 @@ class DatasetSplit:
     def subset(self, indices: Tensor) -> DatasetSplit:
         return replace(self, indices=self.indices[indices])
 
-    def stream(self, batches: Sequence[Tensor], reading: Reading = PLAIN) -> Iterator[tuple[Tensor, Any]]:
+    def stream(self, batches: Sequence[Tensor], reading: Reading = PLAIN) -> Iterator[tuple[Any, Any]]:
         """The items at each batch of indices; what the dataset draws from torch's generator is decided by the seed and
         the index (see `Split`)."""
         device, seed = reading.device, reading.seed or 0
@@ -91,7 +93,7 @@ class DatasetSplit:
         try:
             for batch in loader:
                 inputs, targets = input_and_target(batch)
-                yield inputs.to(device, non_blocking=True), on_device(targets, device)
+                yield on_device(inputs, device), on_device(targets, device)
         except RuntimeError as error:
             if "stack expects each tensor" not in str(error):
                 raise
@@ -130,10 +132,12 @@ def as_data_set(
             - a `DataSet`, which is returned as it is;
             - a torch `DataLoader` or `Dataset` of `(input, target)`, or a tuple of two such tensors. Of a loader
               the dataset, `collate_fn`, workers and sampler (asked once) are used; who reads decides batch sizes and
-              order. What can only be iterated over is read into memory, 4 GiB at most;
+              order. What can only be iterated over is read into memory, 4 GiB at most. An input may be a structure of
+              tensors: a list is one argument of the network, a tuple its arguments, a mapping its keywords; a batch
+              that is a mapping, as Hugging Face's are, has its targets under "labels";
             - images alone, for calibration: a float tensor `[n, C, H, W]`, or a loader, dataset or iterable of images;
-            - a mapping of such to "train", "validation", "test"; or a sequence: (train, test) or (train, validation,
-              test).
+            - a mapping of such to "train", "validation", "test", and "calibration" for images that criteria and repair
+              look at; or a sequence: (train, test) or (train, validation, test).
         example: an input of the network, `[b, ...]`: the data have to have its shape.
         only: put all there is into this split; None: hold out the splits that are not given.
         validation, test: how much of the training images is held out for them: a fraction below 1 or a number; the same
@@ -155,10 +159,13 @@ def as_data_set(
     """
     if isinstance(data, DataSet):
         return data
-    parts = {name: _split(part, seed) for name, part in _named_parts(data, only).items()}
+    parts: dict[str, Split] = {name: _split(part, seed) for name, part in _named_parts(data, only).items()}
+    calibration = parts.pop(CALIBRATION, None)
+    parts = parts or {"train": calibration}  # type: ignore[dict-item]  # one of both is there
     source = parts.get("train") or next(iter(parts.values()))
     inputs, targets = next(source.stream([torch.arange(min(2, len(source)))]))
-    _check_inputs(inputs, normalization, example)
+    if isinstance(inputs, Tensor):
+        _check_inputs(inputs, normalization, example)
     labelled = not (isinstance(targets, Tensor) and targets.dtype == torch.long and bool((targets == NO_LABEL).all()))
     if "train" in parts and only is None and labelled:
         for name, amount in {"test": test, "validation": validation}.items():
@@ -171,38 +178,45 @@ def as_data_set(
     return DataSet(
         name=type(dataset).__name__ if dataset is not None else "own data",
         class_names=tuple(map(str, getattr(dataset, "classes", ()))) if _are_labels(targets) else (),
-        input_size=tuple(inputs.shape[1:]),
+        input_size=tuple(tensors_of(inputs)[0].shape[0 if isinstance(inputs, list) else 1 :]),
         normalization=normalization,
         train=parts.get("train", nothing),
         validation=parts.get("validation", nothing),
         test=parts.get("test", nothing),
         labelled=labelled,
+        calibration=calibration,
+        sample=None if isinstance(inputs, Tensor) else inputs,
     )
 
 
-def input_and_target(batch: Any) -> tuple[Tensor, Any]:
+def input_and_target(batch: Any) -> tuple[Any, Any]:
     """The inputs and the targets of a batch, or of one item; -1 for each where it has none.
 
     Raises:
-        DataError: another form than `(input, target)` or an input alone.
+        DataError: another form than `(input, target)`, an input alone, or a mapping.
     """
+    if isinstance(batch, Mapping):
+        inputs = {key: value for key, value in batch.items() if key not in LABEL_KEYS}
+        targets = [value for key, value in batch.items() if key in LABEL_KEYS]
+        tensors_of(inputs)
+        return inputs, targets[0] if targets else torch.full((batch_size(inputs),), NO_LABEL)
     parts = (batch,) if isinstance(batch, Tensor) else tuple(batch) if isinstance(batch, tuple | list) else ()
-    if len(parts) not in (1, 2) or not isinstance(parts[0], Tensor):
+    structured = len(parts) == 2 and isinstance(parts[0], tuple | list | Mapping)
+    if len(parts) not in (1, 2) or not (structured or isinstance(parts[0], Tensor)):
         kinds = ", ".join(type(part).__name__ for part in parts) or type(batch).__name__
-        raise DataError(f"data: a batch of ({kinds}); give (input, target), or inputs alone, inputs being tensors.")
-    inputs = parts[0].float() if parts[0].dtype == torch.float64 else parts[0]
-    return inputs, parts[1] if len(parts) == 2 else torch.full((len(inputs),), NO_LABEL)
-
-
-def on_device(targets: Any, device: torch.device) -> Any:
-    """Targets of any structure, their tensors moved to a device."""
-    return tree_map(lambda value: value.to(device) if isinstance(value, Tensor) else value, targets)
+        raise DataError(
+            f"data: a batch of ({kinds}); give (input, target), or inputs alone: tensors, or structures of tensors."
+        )
+    tensors_of(parts[0])
+    inputs = tree_map(lambda x: x.float() if isinstance(x, Tensor) and x.dtype == torch.float64 else x, parts[0])
+    return inputs, parts[1] if len(parts) == 2 else torch.full((batch_size(inputs),), NO_LABEL)
 
 
 def _named_parts(data: Any, only: SplitName | None) -> Mapping[str, Any]:
     if isinstance(data, Mapping):
-        if not data or not set(data) <= set(SPLITS):
-            raise DataError(f"data: a mapping of {', '.join(map(str, data))}; its keys are {', '.join(SPLITS)}.")
+        if not data or not set(data) <= {*SPLITS, CALIBRATION}:
+            keys = ", ".join((*SPLITS, CALIBRATION))
+            raise DataError(f"data: a mapping of {', '.join(map(str, data))}; its keys are {keys}.")
         return data
     if isinstance(data, tuple | list) and len(data) in (2, 3) and all(isinstance(part, _READERS) for part in data):
         return dict(zip(SPLITS if len(data) == 3 else ("train", "test"), data))
@@ -281,6 +295,11 @@ def _read(batches: Iterable[Any], seed: int) -> TensorSplit:
     with seeded(seed, "read"):
         for batch in batches:
             x, y = input_and_target(batch)
+            if not isinstance(x, Tensor):
+                raise DataError(
+                    f"data: an iterable of inputs of kind {type(x).__name__}; give a Dataset with __getitem__ and "
+                    "__len__, which is read when needed."
+                )
             y = torch.as_tensor(y)
             if y.ndim == 0 or (isinstance(batch, Tensor) and x.ndim == 3):  # one image
                 x, y = x[None], y.flatten()[:1]

@@ -53,7 +53,7 @@ class DataSource:
         aliases: other names.
         input_size: channels, height and width of its images, where that is known before loading.
         num_classes: likewise.
-        recognizes: whether a folder that the user names is one of this source.
+        recognizes: whether a folder or file that the user names is one of this source; `name:PATH` is in any case.
 
     Example:
         >>> def load(options):
@@ -81,7 +81,7 @@ def data_sources() -> tuple[DataSource, ...]:
 
 def data_set_names() -> tuple[str, ...]:
     """The names that `load_data` knows, besides paths of folders."""
-    return tuple(source.name for source in data_sources() if source is not FOLDER)
+    return tuple(source.name for source in data_sources() if source.name not in _OF_PATHS)
 
 
 def find_source(name: str) -> tuple[DataSource, Path | None]:
@@ -93,12 +93,18 @@ def find_source(name: str) -> tuple[DataSource, Path | None]:
     source = DataSource.registry.get(name)
     if source is not None:
         return source, None
+    prefix, colon, rest = name.partition(":")
+    if colon and (source := DataSource.registry.get(prefix)) is not None:
+        return source, Path(rest).expanduser()
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.exists():
         special = (source for source in data_sources() if source.recognizes is not None and source.recognizes(path))
-        return next(special, FOLDER), path
+        if (found := next(special, FOLDER if path.is_dir() else None)) is not None:
+            return found, path
     if os.sep in name or path.exists():
-        raise DataError(f"{name}: not a folder; give one that holds train/ and val/, or a data set's name.")
+        raise DataError(
+            f"{name}: not a folder, a CSV or shards; give one that holds train/ and val/, or a data set's name."
+        )
     raise unknown_name("data set", name, data_set_names())
 
 
@@ -135,11 +141,13 @@ def load_data(
             without hyphens; or the path of a folder: one with `train/` and `val/`, or a CIFAR folder.
         root: the folder that holds the data sets' folders; None: `RECONV_DATA`, else `~/.cache/reconv`.
         validation: how much is held out: a fraction below 1 or a number of images, 0 for nothing; None: 360
-            digits, a tenth of CIFAR, 2 % of ImageNet, of another folder 500 images or a tenth if that is less.
+            digits, a tenth of CIFAR, 2 % of ImageNet, of another folder a tenth, or 200 images if that is more, but at
+            most a fifth.
         seed: which images are held out.
         download: fetch CIFAR from its home page if it is not there (MD5 checked).
         image_size: the side, in pixels, of what is cut out of images on disk; None: 224.
-        resize: the shorter side that images on disk are scaled to before; None: 256/224 of `image_size`.
+        resize: the shorter side that images on disk are scaled to before; None: `image_size`, or 256 where that is not
+            given either; 256/224 of it for ImageNet.
         normalization: of the network that takes the images; None: the data set's, ImageNet's for a folder.
 
     Returns:
@@ -198,6 +206,37 @@ def _folder(options: LoadOptions) -> DataSet:
     return load_folder(options.path, options.path.resolve().name, options)
 
 
+def _images(options: LoadOptions) -> DataSet:
+    from reconv.data.image_files import load_images_alone
+
+    return load_images_alone(options)
+
+
+def _table(options: LoadOptions) -> DataSet:
+    from reconv.data.image_files import load_table
+
+    return load_table(options)
+
+
+def _shards(options: LoadOptions) -> DataSet:
+    from reconv.data.packed import load_shards
+
+    return load_shards(options)
+
+
+def _hf(options: LoadOptions) -> DataSet:
+    from reconv.data.packed import load_hf
+
+    return load_hf(options)
+
+
+def _is_of(module: str, question: str, path: Path) -> bool:
+    from importlib import import_module
+
+    return bool(getattr(import_module(f"reconv.data.{module}"), question)(path))
+
+
+_OF_PATHS = ("folder", "csv", "hf", "webdataset", "images")  # sources that read what a user names by its path
 FOLDER = DataSource("folder", "a path: folder with train/ and val/, one folder per class", _folder)
 for _source in (
     DataSource("digits", "8x8 images of handwritten digits, of scikit-learn", _digits, (), (1, 8, 8), 10),
@@ -205,5 +244,16 @@ for _source in (
     DataSource("cifar100", "32x32 photographs", partial(_cifar, 100), (), (3, 32, 32), 100, partial(_is_cifar, 100)),
     DataSource("imagenet", "photographs, ILSVRC 2012", _imagenet, (), (3, 224, 224), 1000),
     FOLDER,
+    DataSource("csv", "a CSV of files and labels", _table, recognizes=partial(_is_of, "image_files", "is_table")),
+    DataSource("hf", "a folder of Hugging Face's datasets", _hf, recognizes=partial(_is_of, "packed", "is_hf_folder")),
+    DataSource(
+        "webdataset", "tar files of images and labels", _shards, recognizes=partial(_is_of, "packed", "is_shards")
+    ),
+    DataSource(
+        "images",
+        "images alone, without labels",
+        _images,
+        recognizes=partial(_is_of, "image_files", "holds_images_alone"),
+    ),
 ):
     register(_source)

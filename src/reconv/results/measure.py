@@ -13,6 +13,7 @@ from reconv.cost import Latency, measure_latency, profile
 from reconv.cost.layer_times import layer_latencies
 from reconv.cost.timing import random_like
 from reconv.data import DataSet, SplitName
+from reconv.data.batches import on_device
 from reconv.files import tensors_fingerprint
 from reconv.graph import trace
 from reconv.html_table import html_table
@@ -54,7 +55,7 @@ def measure_pair(
     models: tuple[nn.Module, nn.Module],
     layers: Iterable[str],
     quality: Quality,
-    size: Sequence[int],
+    example: Any,
     log: RunLog,
     split: SplitName = "test",
 ) -> Pair:
@@ -62,7 +63,8 @@ def measure_pair(
 
     Args:
         models: on one device. layers: that are timed; a model need not have all of them.
-        quality: what networks are measured by, and on which images. size: of an input, without the batch.
+        quality: what networks are measured by, and on which images. example: an input, as `trace` takes it; a tensor is
+            timed in batches of two sizes, another as it is.
         split: the validation images serve where it has none.
 
     Raises:
@@ -81,10 +83,17 @@ def measure_pair(
             stage.note = f"{counted(len(getattr(data, split)), f'{split} image')}, once"
     with log.stage("measure latency") as stage:
         device = device_of(models[0])
-        rows = [timed_interleaved(models, size, batch, device, seconds=LATENCY_SECONDS) for batch in BATCHES]
+        if isinstance(example, Tensor) and example.ndim > 1:
+            size, number = example.shape[1:], " and ".join(map(str, BATCHES))
+            rows = [timed_interleaved(models, size, batch, device, seconds=LATENCY_SECONDS) for batch in BATCHES]
+            batch = random_like(torch.zeros(LAYER_BATCH, *size, device=device))
+            stage.note = f"batches of {number}, the two networks interleaved"
+        else:
+            batch = on_device(example, device)
+            rows = [measure_latency(models, batch, runs=51, seconds=LATENCY_SECONDS)]
+            stage.note = "the example, the two networks interleaved"
         latencies = tuple(row[0] for row in rows), tuple(row[1] for row in rows)
-        before, after = layer_latencies(models, layers, random_like(torch.zeros(LAYER_BATCH, *size, device=device)))
-        stage.note = f"batches of {' and '.join(map(str, BATCHES))}, the two networks interleaved"
+        before, after = layer_latencies(models, layers, batch)
     return Pair(split, both, found, latencies, (before, after))
 
 
@@ -100,10 +109,11 @@ def timed_interleaved(
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: accuracy (a fraction), MACs per image, parameters, latency, fingerprint of its weights."""
+    """One of the two: accuracy (a fraction; or the value of what it is measured by), MACs per image, parameters,
+    latency, fingerprint of its weights."""
 
     name: str
-    accuracy: float
+    accuracy: float | None
     macs: int
     parameters: int
     latency: tuple[Latency, ...]
@@ -126,27 +136,29 @@ class Comparison:
 
     Args:
         a, b: the two. split, images: which images, how many.
-        difference: accuracy of b less that of a, with its 95 % bootstrap interval, paired by images.
-        only_a, only_b: images that only one of them got right. p_value: McNemar's exact test of that.
+        difference: accuracy of b less that of a, with its 95 % bootstrap interval, paired by images; None where what is
+            measured is no accuracy.
+        only_a, only_b: images that only one of them got right. p_value: McNemar's exact test of that; None likewise.
         layers: of both, by name. layer_batch: images per pass in which they were timed.
         data_set: whose images. device: what computed, with how many `threads` of the processor.
-        versions: of software and hardware, by name.
+        versions: of software and hardware, by name. quality: what accuracy is: "top-1", "agreement", a metric's name.
     """
 
     a: Side
     b: Side
     split: str
     images: int
-    difference: Interval
+    difference: Interval | None
     only_a: int
     only_b: int
-    p_value: float
+    p_value: float | None
     layers: tuple[LayerPair, ...]
     layer_batch: int
     data_set: str
     device: str
     threads: int
     versions: Mapping[str, str]
+    quality: str = "top-1"
 
     def _repr_html_(self) -> str:
         low, high = 100 * self.difference.low, 100 * self.difference.high
@@ -174,25 +186,29 @@ def compare(
     device: torch.device,
     log: RunLog,
     split: SplitName = "test",
+    *,
+    quality: Quality | None = None,
 ) -> Comparison:
     """Compare two networks.
 
     Args:
         models: on the device. names: what they are called. data, split: the images. log: is told.
+        quality: what they are measured by; None: right answers.
 
     Raises:
         ConfigError: one of them does not take these images. DataError: the split is empty.
     """
-    profiles = [profile(trace(model, data.example().to(device))) for model in models]
+    example, quality = on_device(data.example(), device), quality or Quality(data)
+    profiles = [profile(trace(model, example)) for model in models]
     layers = [{row.name: row for row in one.layers} for one in profiles]
     order = dict.fromkeys([*layers[0], *layers[1]])
-    pair = measure_pair(models, order, Quality(data), data.input_size, log, split)
-    assert pair.predictions is not None  # Quality without a metric counts right answers
-    only_a, only_b, p_value, difference = _paired(*pair.predictions)
+    pair = measure_pair(models, order, quality, example, log, split)
+    paired = _paired(*pair.predictions) if pair.predictions is not None else (0, 0, None, None)
+    only_a, only_b, p_value, difference = paired
     a, b = (
         Side(
             names[i],
-            pair.predictions[i].top1,
+            pair.qualities[i],
             profiles[i].macs,
             profiles[i].parameters,
             pair.latencies[i],
@@ -208,8 +224,9 @@ def compare(
     return Comparison(
         a=a,
         b=b,
-        split=split,
-        images=len(pair.predictions[0].labels),
+        split=pair.split,
+        images=0 if quality.data is None else len(getattr(quality.data, pair.split)),
+        quality=quality.name,
         difference=difference,
         only_a=only_a,
         only_b=only_b,

@@ -73,7 +73,7 @@ class Result:
     def figures(self) -> Pair:
         """Both networks, tested on images not used before and timed, when they are first asked for."""
         names = [layer.name for layer in self.graph.layers]
-        return measure_pair((self.base, self.model), names, self.quality, self.graph.example[0][1:], self.log)
+        return measure_pair((self.base, self.model), names, self.quality, self.graph.inputs, self.log)
 
     @cached_property
     def deployed(self) -> Deployed:

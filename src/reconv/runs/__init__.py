@@ -3,9 +3,10 @@
 from reconv.runs.config import RunConfig as RunConfig
 from reconv.runs.facts import is_run as is_run
 from reconv.runs.facts import load_facts as load_facts
-from reconv.runs.inputs import given_network as given_network
+from reconv.runs.inputs import Inputs as Inputs
 from reconv.runs.inputs import is_trained as is_trained
 from reconv.runs.inputs import load_images as load_images
+from reconv.runs.inputs import load_inputs as load_inputs
 from reconv.runs.runner import RunOptions as RunOptions
 from reconv.runs.runner import RunResult as RunResult
 from reconv.runs.runner import run as run

@@ -9,6 +9,7 @@ from typing import Any
 from reconv.compression import EARLIER_NAMES, Compression
 from reconv.errors import ConfigError
 from reconv.mappings import from_mapping, to_mapping
+from reconv.preprocessing import Preprocessing
 from reconv.steps import TrainConfig
 
 _BASE = TrainConfig()
@@ -25,6 +26,9 @@ class RunConfig:
         arguments: the model's own, such as `{"shortcut": "stride"}`.
         data_set: a name, or the path of a folder of images.
         data_root: the folder that holds data sets.
+        task: a Python file of the user's with loaders, loss and metric, in place of a data set (see `reconv.tasks`).
+        example: an input of the network: a shape, a file, or a function of the user's (see `reconv.examples`).
+        preprocessing: how images on disk become inputs, where the network does not say.
         base: how a network without weights is trained first.
         compression: what is removed, and what is done after.
         device: where to compute.
@@ -35,6 +39,9 @@ class RunConfig:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     data_set: str = "digits"
     data_root: str | None = None
+    task: str | None = None
+    example: str | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     base: TrainConfig = _BASE
     compression: Compression = field(default_factory=Compression)
     device: str = "auto"

@@ -12,7 +12,7 @@ from reconv.graph import trace
 from reconv.mappings import from_mapping
 from reconv.networks import example_of
 from reconv.plan import plan_from_json
-from reconv.report import RunFacts
+from reconv.report import LayerFacts, RunFacts
 from reconv.results.describe import describe_scores
 from reconv.results.facts import layers_of
 from reconv.runs.folder import RunFolder
@@ -24,6 +24,16 @@ def is_run(folder: Path) -> bool:
     """Whether a finished run lies here."""
     run = RunFolder(folder)
     return run.metrics.is_file() and run.plan.is_file()
+
+
+def _layers(file: Path) -> tuple[LayerFacts, ...]:
+    rows = read_json(file)
+    if not isinstance(rows, list):
+        raise ArtifactError(f"{file}: not what a run writes; run again with --overwrite.")
+    try:
+        return tuple(from_mapping(LayerFacts, row, str(file), strict=False) for row in rows)
+    except ReconvError as error:
+        raise ArtifactError(f"{error}; it is not what a run writes: run again with --overwrite.") from None
 
 
 def load_facts(folder: Path) -> RunFacts:
@@ -43,8 +53,10 @@ def load_facts(folder: Path) -> RunFacts:
         facts = replace(from_mapping(RunFacts, values, str(run.metrics), strict=False), folder=str(folder))
     except ReconvError as error:
         raise ArtifactError(f"{error}; it is not what a run writes: run again with --overwrite.") from None
-    if read_manifest(folder / "base")["model"] is None:
-        return facts  # a class of the user's own, which no name builds: its layers without their scores
+    if run.layers.is_file():
+        return replace(facts, layers=_layers(run.layers))
+    if read_manifest(folder / "base")["model"] is None:  # of version 0.1, and a class that no name builds
+        return facts
     config = run.config()
     graph = trace(load(folder / "base"), example_of(config.data_set)[0])
     plan = plan_from_json(graph, read_json(run.plan))

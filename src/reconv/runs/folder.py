@@ -8,6 +8,7 @@ rounds/<number>/       the network after each round but the last, where there ar
 model/                 the network after, as a saved model
 training/<stage>/      metrics.jsonl, and checkpoints until the stage is done
 metrics.json           every figure of the report
+layers.json            every layer's widths and scores, for the report
 report.html
 """
 
@@ -71,6 +72,10 @@ class RunFolder(Store):
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.json"
+
+    @property
+    def layers(self) -> Path:
+        return self.path / "layers.json"
 
     @property
     def report(self) -> Path:

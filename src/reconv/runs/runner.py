@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from reconv.calibration import calibration_for
+from reconv.calibration import Calibration, calibration_for
 from reconv.data import DataSet
+from reconv.data.batches import on_device
 from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint, write_atomically, write_json
 from reconv.graph import trace
@@ -24,12 +25,13 @@ from reconv.rounds import title_of
 from reconv.runlog import RunLog
 from reconv.runs.config import RunConfig
 from reconv.runs.folder import RunFolder
-from reconv.runs.inputs import given_network, is_trained, load_images
+from reconv.runs.inputs import as_the_network_takes_them, is_trained, load_images, load_inputs
 from reconv.saliency import Saliency, criterion_named
 from reconv.select import check_feasible
 from reconv.steps import FINETUNING, Context
 from reconv.threads import few_threads
 from reconv.training import Metric, check_trackers, device_named
+from reconv.training.evaluation import as_metric
 
 BASE_TRAINING = "base training"
 
@@ -132,11 +134,17 @@ def run(
     store.check()
     device = device_named(config.device)
     trained = model is not None or is_trained(config)
-    if data is not None:
-        images = as_images(data, example, compression.seed)
+    images = None if data is None else as_images(data, example, compression.seed)
+    needed = images is None and _needs_images(config, trained, options.measure)
+    if model is None:
+        given = load_inputs(config, options.log, images=needed)
+        network, images = given.network.to(device), given.data if images is None else images
+        example = given.example if example is None else example
+        loss, metric = loss or given.loss, metric or given.metric
     else:
-        images = load_images(config) if _needs_images(config, trained, options.measure) else None
-    network = given_network(config, images, options.log).to(device) if model is None else model
+        network = model
+        if needed:
+            images = as_the_network_takes_them(load_images(config), model, example)
     if example is None and images is None:
         example = own_example(network)
         example = example_of(config.data_set)[0] if example is None else example
@@ -145,7 +153,17 @@ def run(
             store.knows_weights(tensors_fingerprint(network.state_dict()))
         else:
             assert images is not None  # see _needs_images
-            network = _base_network(network, images, config, store, options.log)
+            context = Context(
+                network,
+                images,
+                Calibration(images.input_size, None, images),
+                Quality(images, metric=as_metric(metric)),
+                loss,
+                config.seed,
+                options.log,
+                store,
+            )
+            network = _base_network(context, example, config, store)
         result = compress(
             network,
             images,
@@ -165,6 +183,7 @@ def run(
         sizes = store.bytes_of("base"), store.bytes_of("model")
         facts = result.facts(naming, measure=options.measure and images is not None, file_bytes=sizes)
         facts = replace(facts, folder=str(store.path))
+        write_json(store.layers, [asdict(layer) for layer in facts.layers])
         write_json(store.metrics, facts.to_json())
         write_atomically(store.report, render(facts))
     return RunResult(result.base, result.model, result.scores, result.plan, facts, store.path)
@@ -180,9 +199,10 @@ def _needs_images(config: RunConfig, trained: bool, measure: bool) -> bool:
     return measure or trains or (compression.calibration is None and compression.uses_images)
 
 
-def _base_network(network: nn.Module, data: DataSet, config: RunConfig, store: RunFolder, log: RunLog) -> nn.Module:
+def _base_network(context: Context, example: Any, config: RunConfig, store: RunFolder) -> nn.Module:
     """The trained network: of an earlier try, or trained now, once it is known that it can be pruned after."""
-    compression = config.compression
+    compression, network, data = config.compression, context.base, context.data
+    assert data is not None  # see _needs_images
     if compression.scores is not None:
         raise ConfigError("scores: of a network that is yet to be trained; give weights, or leave scores out")
     if isinstance(compression.criterion, str):
@@ -190,7 +210,7 @@ def _base_network(network: nn.Module, data: DataSet, config: RunConfig, store: R
     usable_steps(compression, data, RunLog())
     config.base.check(data.name)
     device = next(network.parameters()).device
-    graph = trace(network, data.example().to(device))
+    graph = trace(network, on_device(data.example() if example is None else example, device))
     calibration = calibration_for(
         graph, data, compression.calibration, compression.images, compression.seed, config.data_root
     )
@@ -201,7 +221,6 @@ def _base_network(network: nn.Module, data: DataSet, config: RunConfig, store: R
     base = store.load("base", network)
     if base is not None:
         return base.to(device)
-    context = Context(network, data, calibration, Quality(data), None, config.seed, log, store)
     base = config.base.train(network, context, BASE_TRAINING)
     store.save("base", base)
     store.finish(BASE_TRAINING)

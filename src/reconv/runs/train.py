@@ -6,11 +6,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from reconv.calibration import Calibration
+from reconv.data import SplitName
+from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint, write_json
 from reconv.quality import Quality
-from reconv.report.numbers import counted, percent
+from reconv.report.numbers import counted
 from reconv.runs.config import RunConfig
-from reconv.runs.inputs import given_network, load_images
+from reconv.runs.inputs import load_inputs
 from reconv.runs.runner import RunOptions
 from reconv.steps import BASE, Context
 from reconv.training import (
@@ -53,20 +55,25 @@ def train_only(
     store.check()
     with connected(config.device):
         with first_process_first():
-            data = load_images(config)
-        model = given_network(config, data, options.log).to(device_named(config.device))
+            given = load_inputs(config, options.log)
+        model, data = given.network.to(device_named(config.device)), given.data
+        if data is None:
+            raise ConfigError(f"{config.task}: no loaders to train on; define train_loader")
         store.knows_weights(tensors_fingerprint(model.state_dict()))
         wait_for_all()
         if is_first_process():
             store.begin()
         wait_for_all()
         calibration = Calibration(data.input_size, None, data)
-        context = Context(model, data, calibration, Quality(data), None, config.seed, options.log, store)
+        quality = Quality(data, metric=given.metric)
+        context = Context(model, data, calibration, quality, given.loss, config.seed, options.log, store)
         model = training.train(model, context, title)
         trained = Trained(model, store.history.get(title, ()))
         with options.log.stage("test") as stage:
-            tested = evaluate(trained.model, data, "test")
-            stage.note = f"{counted(len(data.test), 'image')}, once: top-1 {percent(tested.top1)}"
+            split: SplitName = "test" if len(data.test) else "validation"
+            tested = evaluate(trained.model, data, split, metric=given.metric, loss=given.loss)
+            name = "" if given.metric else "top-1 "
+            stage.note = f"{counted(tested.n, 'image')}, once: {name}{tested.quality_text}"
         if is_first_process():
             store.save("model", trained.model)
             store.finish(title)

@@ -16,6 +16,7 @@ from reconv.errors import ConfigError
 from reconv.mappings import to_mapping
 from reconv.networks import RANDOM, saved_model_in
 from reconv.plan import Budget
+from reconv.preprocessing import Preprocessing
 from reconv.saliency import Criterion
 from reconv.study.arms import Arm, arm_from_mapping, first_form
 from reconv.study.peers import PEER, is_peer
@@ -52,6 +53,7 @@ class Network:
     Args:
         name: as tables show it. model, weights, arguments: as `load_network` takes them; `with_weights` finds weights.
         data_set, data_root: as `load_data` takes them; a name that it knows becomes that, however it was spelled.
+        task, example, preprocessing: as of `RunConfig`.
         fingerprint: of the weights. labels: fingerprint of the data set's labels, split by split, and
             of the files of a folder.
         architecture: of a saved model, by whatever path it was given. images: the data set's own name, where a path was
@@ -64,6 +66,9 @@ class Network:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     data_set: str = "cifar10"
     data_root: str | None = None
+    task: str | None = None
+    example: str | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     fingerprint: str = ""
     labels: str = ""
     architecture: str = ""

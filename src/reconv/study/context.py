@@ -5,28 +5,32 @@ Nothing here decides a result.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import torch
 
 from reconv.cache import Cache
 from reconv.compression import Compression
-from reconv.data import DataSet, load_data
+from reconv.data import DataSet
 from reconv.data.splits import TensorSplit
 from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph, trace
-from reconv.networks import load_network, saved_model_in
 from reconv.pipeline import compress
+from reconv.preprocessing import Preprocessing
 from reconv.provenance import provenance_of
 from reconv.results.fingerprints import images_fingerprint
 from reconv.results.result import Result
 from reconv.runlog import RunLog
+from reconv.runs import RunConfig, load_inputs
 from reconv.store import Store
 from reconv.study.cell import Network, hash_of
 from reconv.training import device_named
 from reconv.training.evaluation import check_fits
+from reconv.zoo import find_model
+from reconv.zoo.code import code_of
 
 
 class _Unmeasured(RunLog):
@@ -45,15 +49,12 @@ class NetworkContext:
     def __init__(self, network: Network, device: str = "cpu") -> None:
         self.network = network
         self.device = device_named(device)
-        self.data: DataSet = load_data(network.data_set, network.data_root, download=True)
-        model = load_network(
-            network.model,
-            network.weights,
-            network.arguments,
-            channels=self.data.input_size[0],
-            classes=self.data.num_classes,
-        )
-        self.model = model.to(self.device).eval()
+        kept = ("model", "weights", "arguments", "data_set", "data_root", "task", "example", "preprocessing")
+        given = load_inputs(RunConfig(**{name: getattr(network, name) for name in kept}), RunLog())
+        if given.data is None or not given.data.labelled:
+            raise ConfigError(f"{network.name}: a study counts right answers; give images with labels")
+        self.data: DataSet = given.data
+        self.model = given.network.to(self.device).eval()
         check_fits(self.model, self.data)
         self.cache = Cache()
         self.graph: ChannelGraph = self.cache.get(
@@ -79,8 +80,8 @@ class NetworkContext:
             self.network,
             fingerprint=tensors_fingerprint(self.model.state_dict()),
             labels=_data_fingerprint(self.data),
-            architecture="" if saved_model_in(self.network.model) is None else _architecture(self.model),
-            images=self.data.name,
+            architecture=_architecture(self.network.model, self.model),
+            images=", ".join([self.data.name, *_settings(self.network.preprocessing)]),
         )
 
     def prunable(self, *, streams: bool = False) -> frozenset[str]:
@@ -117,8 +118,20 @@ def _data_fingerprint(data: DataSet) -> str:
     return images_fingerprint(data)[1]
 
 
-def _architecture(model: torch.nn.Module) -> str:
-    """What a saved model is: the name that it was built by, and the hash of that with everything done to it since."""
+def _settings(preprocessing: Preprocessing) -> list[str]:
+    """What the user says of how images become inputs."""
+    return [f"{name} {value}" for name, value in asdict(preprocessing).items() if value is not None]
+
+
+def _architecture(name: str, model: torch.nn.Module) -> str:
+    """What a saved model is: the name that it was built by, and the hash of that with everything done to it since; what
+    a class in a file is: the hash of the file. Empty for other models."""
+    source, own_name = find_model(name)
+    if source.name == "file":
+        code = Path(code_of(own_name)).expanduser().read_text(encoding="utf-8")
+        return f"{own_name.rpartition(':')[2]}, code {hash_of({'code': code})[:16]}"
+    if not source.has_weights:
+        return ""
     description = provenance_of(model).to_json()
-    name = (description["model"] or {}).get("name", "model")
-    return f"{name}, saved, {hash_of({key: value for key, value in description.items() if key != 'notes'})[:16]}"
+    built_by = (description["model"] or {}).get("name", "model")
+    return f"{built_by}, saved, {hash_of({key: value for key, value in description.items() if key != 'notes'})[:16]}"

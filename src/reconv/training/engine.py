@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from reconv.data import DataSet, TrainingBatches
 from reconv.data.augmentation import transforms
+from reconv.data.batches import batch_size, call
 from reconv.data.randomness import derive_seed
-from reconv.errors import TrainingError
+from reconv.errors import ConfigError, TrainingError
 from reconv.provenance import attach, provenance_of
 from reconv.training.accelerator import Machine
 from reconv.training.checkpoint import Checkpoint
 from reconv.training.ema import MovingAverage
-from reconv.training.evaluation import are_scores, normalization_for, this_share
+from reconv.training.evaluation import are_scores, normalization_for, scores_of, this_share
 from reconv.training.losses import LossFunction, training_loss
 from reconv.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from reconv.training.protocol import Protocol
@@ -74,7 +75,7 @@ class Engine:
         self.average = MovingAverage(self.inner, protocol.ema) if protocol.ema else None
         self._tested = copy.deepcopy(model).to(self.device)
 
-    def step(self, step: int, images: Tensor, labels: Any) -> tuple[Tensor, Tensor, float]:
+    def step(self, step: int, images: Any, labels: Any) -> tuple[Tensor, Tensor, float]:
         """Make one step.
 
         Args:
@@ -90,16 +91,19 @@ class Engine:
         rate = self.rate(step)
         torch.manual_seed(derive_seed(self.seed, "step", step, self.accelerator.process_index))
         inputs, targets = self._mix(images, labels) if self._mix else (images, labels)
-        if inputs.ndim == 4:
+        number_of_images = batch_size(inputs)
+        if isinstance(inputs, Tensor) and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=self._order)
         parts = [(inputs, targets, labels)]
         if self.protocol.accumulate > 1:
+            if not all(isinstance(value, Tensor) for value in parts[0]):
+                raise ConfigError("accumulate: inputs and targets are no single tensors; give accumulate=1")
             parts = list(zip(*(tensor.chunk(self.protocol.accumulate) for tensor in parts[0])))
         loss, right = torch.zeros(2, device=self.device)
         for number, part in enumerate(parts, 1):
             last = number == len(parts)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self._wrapped):
-                part_loss, part_right = self._backward(part, len(part[0]) / len(inputs))
+                part_loss, part_right = self._backward(part, batch_size(part[0]) / number_of_images)
             loss, right = loss + part_loss, right + part_right
         if self.protocol.clip_norm:
             self.accelerator.clip_grad_norm_(self.inner.parameters(), self.protocol.clip_norm)
@@ -109,14 +113,16 @@ class Engine:
         self._optimizer.zero_grad()
         if self.average:
             self.average.update(self.inner, step)
-        return loss, right / len(inputs), rate
+        return loss, right / number_of_images, rate
 
-    def _backward(self, part: tuple[Tensor, Any, Any], weight: float) -> tuple[Tensor, Tensor]:
+    def _backward(self, part: tuple[Any, Any, Any], weight: float) -> tuple[Tensor, Tensor]:
         inputs, targets, labels = part
-        scores = self._wrapped(inputs)
+        outputs = call(self._wrapped, inputs)
+        scores = scores_of(outputs, labels)
         with torch.no_grad(), self.accelerator.autocast():
-            taught = self._teacher(inputs) if self._teacher else None
-        loss = training_loss(scores, targets, taught, self.protocol, self._loss) * weight
+            taught = scores_of(call(self._teacher, inputs), labels) if self._teacher else None
+        minimized = outputs if self._loss is not None and taught is None else scores
+        loss = training_loss(minimized, targets, taught, self.protocol, self._loss) * weight
         self.accelerator.backward(loss)
         if not are_scores(scores, labels):
             return loss.detach(), loss.new_tensor(math.nan)

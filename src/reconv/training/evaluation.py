@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from reconv.data import DataSet, DataWarning, Share, Split, SplitName, as_data_set, evaluation_batches
-from reconv.data.own import SPLITS, on_device
+from reconv.data.batches import batch_size, call, first_images, on_device
+from reconv.data.own import SPLITS
 from reconv.errors import ConfigError, DataError, check_kind, first_line, unknown_name
 from reconv.modes import evaluating
 from reconv.provenance import Normalization, provenance_of
@@ -197,14 +198,15 @@ def batches_for(
 
 @torch.inference_mode()
 def _figures(
-    model: nn.Module, images: Tensor, targets: Any, metric: Metric | None, loss: LossFunction | None
+    model: nn.Module, images: Any, targets: Any, metric: Metric | None, loss: LossFunction | None
 ) -> tuple[Tensor, tuple[Any, Any] | None]:
     """Right at first, right among five, summed loss, summed metric, images; and what a metric of the whole needs."""
-    n = len(images)
-    outputs = model(channels_last(images))
+    n = batch_size(images)
+    outputs = call(model, channels_last(images))
+    scores = scores_of(outputs, targets)
     right = five = summed = value = torch.tensor(math.nan)
-    if are_scores(outputs, targets):
-        scores = outputs.float()
+    if are_scores(scores, targets):
+        scores = scores.float()
         if targets.device.type == "cpu" and int(targets.max()) >= scores.shape[1]:
             raise ConfigError(
                 f"evaluate: a label {int(targets.max())}, but the model gives scores of {scores.shape[1]} classes; "
@@ -223,7 +225,7 @@ def _figures(
     if metric is not None and not metric.whole:
         value = n * torch.as_tensor(metric.function(outputs, targets))
     counts = torch.stack(
-        [figure.to(images.device).double() for figure in (right, five, summed, value, torch.tensor(n))]
+        [figure.to(device_of(model)).double() for figure in (right, five, summed, value, torch.tensor(n))]
     )
     kept = on_device((outputs, targets), torch.device("cpu")) if metric is not None and metric.whole else None
     return counts, kept
@@ -235,9 +237,27 @@ def are_scores(outputs: Any, targets: Any) -> bool:
     return both and outputs.ndim == 2 and targets.ndim == 1 and not targets.is_floating_point()
 
 
-def channels_last(images: Tensor) -> Tensor:
+def scores_of(outputs: Any, targets: Any) -> Any:
+    """The scores of classes in a classifier's outputs, where labels are to be compared with them: its `logits`, or its
+    only tensor; other outputs as they are."""
+    if isinstance(outputs, Tensor) or not (isinstance(targets, Tensor) and targets.ndim == 1):
+        return outputs
+    logits = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+    found = logits if isinstance(logits, Tensor) else only_tensor(outputs)
+    return found if are_scores(found, targets) else outputs
+
+
+def only_tensor(outputs: Any) -> Any:
+    """The one tensor in a structure; None where there are several or none."""
+    tensors = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    return tensors[0] if len(tensors) == 1 else None
+
+
+def channels_last(images: Any) -> Any:
     """Images in the memory order that is faster on most devices; other inputs as they are."""
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+    if not isinstance(images, Tensor) or images.ndim != 4:
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def check_fits(model: nn.Module, data: DataSet, *, labels: bool = True) -> Any:
@@ -256,12 +276,14 @@ def check_fits(model: nn.Module, data: DataSet, *, labels: bool = True) -> Any:
     size = "x".join(str(side) for side in data.input_size)
     try:
         with evaluating(model), torch.no_grad():
-            outputs = model(data.example(2).to(device_of(model)))
+            inputs = first_images(data.sample, 2) if data.sample is not None else data.example(2)
+            outputs = call(model, on_device(inputs, device_of(model)))
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{data.name}: the model does not take its {size} images ({first_line(error)}); "
             "give a model for images of this size and number of channels."
         ) from None
+    outputs = scores_of(outputs, torch.zeros(2, dtype=torch.long)) if labels else outputs
     if labels and data.class_names and getattr(outputs, "shape", None) != (2, data.num_classes):
         got = tuple(outputs.shape[1:]) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ConfigError(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from reconv.data import DataSet, Share, SplitName
+from reconv.data.batches import call
 from reconv.errors import ConfigError
 from reconv.modes import evaluating
 from reconv.threads import map_in_threads
-from reconv.training.evaluation import are_scores, batches_for, channels_last, describe, device_of
+from reconv.training.evaluation import are_scores, batches_for, channels_last, describe, device_of, scores_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +67,8 @@ def predict(
 
 
 @torch.inference_mode()
-def _probabilities(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    scores: Tensor = model(channels_last(images))
+def _probabilities(model: nn.Module, images: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
+    scores = scores_of(call(model, channels_last(images)), labels)
     if not are_scores(scores, labels):
         raise ConfigError(
             f"outputs {describe(scores)}, targets {describe(labels)}; give scores [n, classes] and labels"

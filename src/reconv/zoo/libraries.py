@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from reconv.optional import optional
-from reconv.provenance import IMAGENET, ModelSpec, Normalization, Provenance, attach, provenance_of
+from reconv.provenance import ModelSpec, Normalization, Provenance, Resizing, attach, provenance_of
 from reconv.registry import register
 from reconv.zoo.layouts import in_our_names
 from reconv.zoo.resnet import CifarResNet
@@ -77,8 +78,12 @@ def _published_by_torchvision(name: str, arguments: Mapping[str, Any]) -> nn.Mod
     tensors = published.get_state_dict(progress=False, check_hash=True, weights_only=True)
     spec = ModelSpec(f"torchvision:{name}", arguments)
     model = fill(build_skeleton(spec), in_our_names(spec.name, tensors), published)
-    normalization = IMAGENET if name in _torchvision_classifiers() else None  # detectors do it themselves
-    return attach(model, Provenance(spec=spec, normalization=normalization))
+    if name not in _torchvision_classifiers():  # detectors do it themselves
+        return attach(model, Provenance(spec=spec))
+    transforms = published.transforms()
+    normalization = Normalization(tuple(transforms.mean), tuple(transforms.std))
+    (side,), (resize,) = transforms.crop_size, transforms.resize_size
+    return attach(model, Provenance(spec=spec, normalization=normalization, resizing=Resizing(side, resize)))
 
 
 def _torchvision_input(model: nn.Module, name: str) -> tuple[int, int, int]:
@@ -109,8 +114,7 @@ def _published_by_timm(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     provenance = provenance_of(build_skeleton(ModelSpec(f"timm:{name}", arguments)))  # refuses what it does not take
     with torch.random.fork_rng(devices=[]):
         model: nn.Module = _library("timm").create_model(name, pretrained=True, **arguments).eval()
-    normalization = timm_normalization(model)
-    return attach(model, Provenance(spec=provenance.spec, normalization=normalization))
+    return attach(model, replace(timm_preprocessing(model), spec=provenance.spec))
 
 
 def timm_normalization(model: nn.Module) -> Normalization | None:
@@ -119,6 +123,16 @@ def timm_normalization(model: nn.Module) -> Normalization | None:
     if not isinstance(published, Mapping) or published.get("num_classes") != getattr(model, "num_classes", 0):
         return None
     return Normalization(tuple(published["mean"]), tuple(published["std"]))
+
+
+def timm_preprocessing(model: nn.Module) -> Provenance:
+    """How timm's published weights of a model, whatever its classes, take images."""
+    published: Any = model.pretrained_cfg
+    side, crop = published["input_size"][-1], published.get("crop_pct") or 0.875
+    return Provenance(
+        normalization=Normalization(tuple(published["mean"]), tuple(published["std"])),
+        resizing=Resizing(side, int(side / crop)),
+    )
 
 
 def _timm_input(model: nn.Module, name: str) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from torch import nn
 from reconv.errors import ConfigError, first_line
 from reconv.files import read_json
 from reconv.optional import optional
-from reconv.provenance import ModelSpec, Normalization, Provenance, attach
+from reconv.provenance import ModelSpec, Normalization, Provenance, Resizing, attach
 from reconv.registry import register
-from reconv.zoo.libraries import TIMM_RESERVED, timm_normalization
+from reconv.zoo.libraries import TIMM_RESERVED, timm_preprocessing
 from reconv.zoo.sources import ModelSource
 
 
@@ -68,10 +69,10 @@ def _published_by_hf(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         name, config=config, trust_remote_code=False, use_safetensors=True, ignore_mismatched_sizes=bool(arguments)
     )
     spec = ModelSpec(f"hf:{name}", arguments)
-    return attach(model.eval(), Provenance(spec=spec, normalization=_hf_normalization(name)))
+    return attach(model.eval(), replace(_hf_preprocessing(name), spec=spec))
 
 
-def _hf_normalization(name: str) -> Normalization | None:
+def _hf_preprocessing(name: str) -> Provenance:
     """What the model's preprocessor says, read from its file."""
     file = Path(name) / "preprocessor_config.json"
     if not file.is_file():
@@ -79,11 +80,21 @@ def _hf_normalization(name: str) -> Normalization | None:
             name, file.name
         )
         if not isinstance(cached, str):
-            return None
+            return Provenance()
         file = Path(cached)
     values = read_json(file)
-    mean, std = (values.get(key) for key in ("image_mean", "image_std")) if isinstance(values, dict) else (None, None)
-    return Normalization(tuple(mean), tuple(std)) if mean and std else None
+    values = values if isinstance(values, dict) else {}
+    mean, std = values.get("image_mean"), values.get("image_std")
+    side, resize = (_side_in(values.get(key)) for key in ("crop_size", "size"))
+    sizes = Resizing(side or resize, max(resize, side)) if side or resize else None
+    return Provenance(normalization=Normalization(tuple(mean), tuple(std)) if mean and std else None, resizing=sizes)
+
+
+def _side_in(size: Any) -> int:
+    """The side in a preprocessor's size: a number, or a mapping of it; 0 where there is none."""
+    if isinstance(size, Mapping):
+        size = size.get("shortest_edge") or size.get("height")
+    return int(size or 0)
 
 
 def _hf_input(model: nn.Module, name: str) -> tuple[int, int, int]:
@@ -104,7 +115,7 @@ def _timm_repository(prefix: str, *, pretrained: bool) -> Callable[[str, Mapping
         model: nn.Module = timm.create_model(f"{prefix}:{name}", pretrained=pretrained, **arguments)
         if pretrained:
             spec = ModelSpec(f"{prefix}:{name}", arguments)
-            attach(model.eval(), Provenance(spec=spec, normalization=timm_normalization(model)))
+            attach(model.eval(), replace(timm_preprocessing(model), spec=spec))
         return model
 
     return build
