@@ -76,5 +76,5 @@ def about_this_run(threads: int) -> Cell:
 
 def without_places(words: list[str]) -> list[str]:
     """A command line with DIR for every folder."""
-    places = ("--weights", "--data-root", "--out", "--fashion")
+    places = ("--weights", "--data-root", "--out", "--fashion", "--photographs")
     return ["DIR" if i and words[i - 1] in places else word for i, word in enumerate(words)]

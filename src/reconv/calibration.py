@@ -20,6 +20,7 @@ from reconv.refit import dead_leaves
 
 LEAVES = "leaves"
 _BATCH = 32  # images per gradient
+_FEWEST_TRIED, _MOST_TRIED = 20, 100  # images that groups of channels are tried on
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +107,18 @@ def calibration_for(
     """The calibration images of a network, normalized as it, or the data set where it does not say, has them."""
     normalization = provenance_of(graph.model).normalization or (None if data is None else data.normalization)
     return Calibration(tuple(graph.example[0][1:]), normalization, data, source, root, seed, number, cache)
+
+
+def split_for_curves(images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Images that error curves are made from, and those that groups are tried on, in the order of their draw.
+
+    Returns:
+        Four fifths, and at most a hundred of the others; all of them and None where a fifth would be too few.
+    """
+    held = len(images) // 5
+    if held < _FEWEST_TRIED:
+        return images, None
+    return images[: len(images) - held], images[len(images) - held :][:_MOST_TRIED]
 
 
 def _refuse(channels: int) -> Normalization:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reconv.artifacts import load_saliency
 from reconv.cache import Cache
-from reconv.calibration import Calibration
+from reconv.calibration import Calibration, split_for_curves
 from reconv.compression import ALLOCATED, Compression
 from reconv.deploy import runtime_timer
 from reconv.errors import ConfigError, GraphError, ReconvError
@@ -67,7 +67,8 @@ def prune_network(
         log: is told. cache: of this network. loss: for criteria that look at gradients; None: cross-entropy.
     """
     cache = cache or Cache()
-    moments = _moments(graph, calibration, log, cache) if "moments" in compression.needs else None
+    split = compression.scheme == ALLOCATED
+    moments = _moments(graph, calibration, log, cache, split=split) if "moments" in compression.needs else None
     gradients = _gradients(graph, calibration, log, cache, loss) if "gradients" in compression.needs else None
     images = (calibration.key, loss) if compression.looks_at_images else None
     ranked = (
@@ -86,7 +87,8 @@ def prune_network(
         if compression.scheme == ALLOCATED:
             assert moments is not None  # see Compression.needs
             options = compression.options_of(curves_of)
-            curves = lambda: curves_of(graph, scores, moments, **options)  # noqa: E731
+            held_out = split_for_curves(calibration.images())[1]
+            curves = lambda: curves_of(graph, scores, moments, held_out=held_out, **options)  # noqa: E731
             ranking = cache.get("curves", (ranked, repr(options)), curves)
         choice = tuple(repr(getattr(compression, name)) for name in _DECIDING)
         plan = cache.get("plan", (*choice, images), lambda: choose_channels(graph, ranking, compression))
@@ -96,17 +98,19 @@ def prune_network(
     return Pruned(scores, plan, small, prove(graph, small, plan, compression.verify, calibration, log))
 
 
-def _moments(graph: ChannelGraph, calibration: Calibration, log: RunLog, cache: Cache) -> Mapping[str, Moments]:
-    """What every layer reads."""
+def _moments(
+    graph: ChannelGraph, calibration: Calibration, log: RunLog, cache: Cache, *, split: bool
+) -> Mapping[str, Moments]:
+    """What every layer reads; `split`: on the images that error curves are made from."""
 
     def gathered() -> Mapping[str, Moments]:
         with log.stage("gather statistics") as stage:
-            images = calibration.images()
+            images = split_for_curves(calibration.images())[0] if split else calibration.images()
             moments = gather_moments(graph, images, Settings(seed=calibration.seed))
             stage.note = f"{counted(len(moments), 'layer')}, {counted(len(images), 'image')} without labels"
         return moments
 
-    return cache.get("moments", calibration.key, gathered)
+    return cache.get("moments", (calibration.key, split), gathered)
 
 
 def _gradients(

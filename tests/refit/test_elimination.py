@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from reconv.errors import BudgetError, ConfigError, DataError, WrongKindError
 from reconv.graph import ChannelGraph, trace
 from reconv.plan import Budget, ErrorCurves, choose, choose_widths
 from reconv.refit import curves_of, error_curves, gather_moments
+from reconv.refit.elimination import RIDGES
 from reconv.refit.settings import Settings
 from reconv.saliency import score
 from reconv.surgery import prune, verify
@@ -23,6 +25,11 @@ EVERYWHERE = Settings(points=64)
 
 def graph_of(model: nn.Module) -> ChannelGraph:
     return trace(settled(model), EXAMPLE)
+
+
+def fitted_only(moments):
+    """Without the images that are left out, so that curves are errors on what they are fitted to."""
+    return {name: replace(own, rows=None) for name, own in moments.items()}
 
 
 def least_squares(moments, columns: list[int], ridge: float) -> float:
@@ -42,7 +49,7 @@ def least_squares(moments, columns: list[int], ridge: float) -> float:
 
 def test_the_curve_is_the_error_of_the_best_repair() -> None:
     graph = graph_of(Plain())
-    moments = gather_moments(graph, images(), EVERYWHERE)
+    moments = fitted_only(gather_moments(graph, images(), EVERYWHERE))
     curve = error_curves(graph, moments, ridge=1e-4)["a"]
     for removed in range(1, 8):
         kept = sorted(set(range(8)) - set(curve.order[:removed].tolist()))
@@ -55,6 +62,44 @@ def test_the_curve_is_the_error_of_the_best_repair() -> None:
         for gone in range(8)
     ]
     assert curve.errors[1] == pytest.approx(min(singles), rel=1e-6)
+
+
+def test_curves_say_what_is_lost_on_images_left_out() -> None:
+    """Each image in turn is predicted by what the others alone tell."""
+    graph, x = graph_of(Plain()), images(12)
+    moments = gather_moments(graph, x, EVERYWHERE)
+    own = moments["b"]
+    curve = error_curves(graph, {"b": own}, ridge=0.1)["a"]
+    assert own.rows is not None
+    assert len(own.rows) == 12
+    for removed in (1, 4, 8):
+        kept = sorted(set(range(8)) - set(curve.order[:removed].tolist()))
+        columns = [c * 9 + tap for c in kept for tap in range(9)]
+        errors = []
+        for ridge in (0.1 * f for f in RIDGES):
+            amount = ridge * own.gram[0].diagonal()[:-1].mean()
+            penalty = torch.diag(torch.tensor([1.0] * 72 + [0.0], dtype=torch.float64)) * amount
+            total = 0.0
+            for out in range(12):
+                rows = own.rows[out, :, 0].double()
+                G = own.gram[0] - rows.T @ rows / own.count + penalty
+                # The penalty holds the weights that stay where they were.
+                change = torch.zeros_like(own.matrix[0])
+                gone = sorted(set(range(72)) - set(columns))
+                change[gone] = own.matrix[0][gone]
+                stays = [*columns, 72]
+                change[stays] = -torch.linalg.solve(G[stays][:, stays], G[stays][:, gone] @ own.matrix[0][gone])
+                total += float((rows @ change).square().sum())
+            errors.append(total / own.count / own.energy)
+        assert min(abs(float(curve.errors[removed]) / error - 1) for error in errors) < 2e-3
+
+
+def test_fewer_images_than_inputs_make_no_channel_free() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 40, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, 5))
+    graph = trace(net.double().eval(), EXAMPLE)
+    few, many = (error_curves(graph, gather_moments(graph, images(n), EVERYWHERE))["0"].errors for n in (12, 200))
+    assert few[20] > 0.3 * many[20]
+    assert few[28] > 0.01 * few[-1]
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -85,7 +130,7 @@ def test_grouped_removals_stay_balanced() -> None:
 
 def test_another_order_costs_more() -> None:
     graph = graph_of(Residual())
-    moments = gather_moments(graph, images(), EVERYWHERE)
+    moments = fitted_only(gather_moments(graph, images(), EVERYWHERE))
     greedy = error_curves(graph, moments)
     reverse = {name: curve.order[::-1] for name, curve in greedy.items()}
     other = error_curves(graph, moments, orders=reverse)

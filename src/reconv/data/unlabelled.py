@@ -92,7 +92,7 @@ def _from_files(folder: Path, n: int, size: tuple[int, int, int], seed: int) -> 
         raise DataError(f"{below}: {number} in it; give a folder with at least two {', '.join(sorted(IMAGE_ENDINGS))}")
     order = torch.randperm(len(files), generator=generator(seed, "sample"))
     images = []
-    for index in sorted(order[:n].tolist()):
+    for index in order[:n].tolist():  # a random order: parts of it are held out
         try:
             with quiet_decoding():
                 images.append(fitted(decode(files[index])[None], size))

@@ -40,6 +40,7 @@ class Chain:
         numel: elements of the layer's input and output for one image of the traced size.
         follows: the layer whose signal alone this one reads, through `between` and through nothing else.
         mutated: the layer's input is overwritten later on.
+        operation: index of the operator that multiplies, in the trace.
     """
 
     layer: str
@@ -50,6 +51,7 @@ class Chain:
     follows: str | None = None
     between: tuple[Callable[[Tensor], Tensor], ...] = ()
     mutated: bool = False
+    operation: int = 0
 
     def through(self, signal: Tensor) -> Tensor:
         """What the layer reads, from the signal of the layer that it follows."""
@@ -218,7 +220,8 @@ class _Pass:
         readers = self._readers(end)
         reader = self.operations[readers[0]] if len(readers) == 1 else None
         gate = None if reader is None else operator_named(reader.operator).gate(reader)
-        chain = Chain(name, signal.steps, signal.norm, gate, use.numel, mutated=self._is_overwritten(use))
+        overwritten = self._is_overwritten(use)
+        chain = Chain(name, signal.steps, signal.norm, gate, use.numel, mutated=overwritten, operation=use.operation)
         source, between = self._origin(use.input.number)
         origin = self.signals.get(source)
         # Behind an addition it is no longer the signal of one layer.

@@ -31,12 +31,14 @@ def curves_of(
     *,
     coupled: bool = False,
     reverse: bool = False,
+    held_out: Tensor | None = None,
 ) -> ErrorCurves:
     """Error curves for channels that go in the order of their scores, under any criterion.
 
     Args:
         graph, saliency, moments: of the same network.
         coupled: residual streams too. reverse: the highest scores go first.
+        held_out: images that the moments are not of, as for `error_curves`.
 
     Raises:
         WrongKindError: an argument of another kind.
@@ -52,13 +54,15 @@ def curves_of(
     check_kind("curves_of: graph", graph, ChannelGraph)
     check_kind("curves_of: saliency", saliency, Saliency)
     orders = {name: removal_order(scores, reverse) for name, scores in unit_scores(graph, saliency).items()}
-    return error_curves(graph, moments, orders=orders, coupled=coupled, criterion=criterion_text(saliency, reverse))
+    text = criterion_text(saliency, reverse)
+    return error_curves(graph, moments, orders=orders, coupled=coupled, criterion=text, held_out=held_out)
 
 
 def _reconstruction(context: GroupContext) -> Tensor | None:
-    curve = eliminate(context.graph, context.group, context.moments)
-    if curve is None:
+    made = eliminate(context.graph, context.group, context.moments)
+    if made is None:
         return None
+    curve = made.curve
     scores = np.full(context.group.size, np.nan)
     # Two removals that cost nothing keep their order.
     scores[curve.order] = np.maximum.accumulate(curve.errors[1:]) + 1e-12 * np.arange(1, len(curve.errors))
@@ -67,7 +71,7 @@ def _reconstruction(context: GroupContext) -> Tensor | None:
 
 def _activation(context: GroupContext) -> Tensor | None:
     scores, is_read = torch.zeros(context.group.size, dtype=torch.float64), False
-    for moments, g, blocks in reads(context.graph, context.group, context.moments):
+    for _, moments, g, blocks in reads(context.graph, context.group, context.moments):
         is_read = True
         for unit, block in enumerate(blocks):
             if block:

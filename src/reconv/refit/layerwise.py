@@ -5,17 +5,18 @@ its output is added to others, the target is the original *sum* less the terms t
 earlier layers still do wrong is made up for by later ones. Then, where nothing but an activation lies between a layer
 and the one in front, the two are refined together.
 
-While a layer is being solved it answers zero. The network runs on to the end of the layer's chain, where the terms it
-does not owe to this layer are all there is; the layer is solved there, and its signal added.
+Both networks run batch by batch, in step (`lockstep`): all batches wait where a layer is solved, and go on with it. A
+layer whose output is added to others answers zero until the end of its chain, where the terms that the network does not
+owe to it are all there is; it is solved there, and its signal added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +25,8 @@ from reconv.refit import affine_map
 from reconv.refit.chains import Chain
 from reconv.refit.joint import Member, Pair, refine
 from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
+from reconv.refit.lockstep import Pause, Walk, close_all
+from reconv.refit.phases import Phase, batch_size, phases
 from reconv.refit.report import LayerRepair
 from reconv.refit.rows import (
     Sampler,
@@ -36,194 +39,212 @@ from reconv.refit.rows import (
 )
 from reconv.refit.settings import Settings
 from reconv.refit.solve import Problem, apply, gated_error, solve_with_factor
-from reconv.refit.targets import Targets
+from reconv.refit.targets import ReferenceWalk, kept_channels, map_items
 from reconv.threads import map_parts
 
 _EXACT = 1e-10  # a layer whose error is below this share of the energy has nothing to repair
 
 
-@dataclass(frozen=True, eq=False)
-class _Pending:
-    """A layer that answers zero until its chain ends."""
-
-    use: LayerUse
-    rows: Tensor
-    constant: bool
-    positions: Tensor
-
-
-class _ReachedError(Exception):
-    """The layer whose pass this is has been seen."""
-
-
-class LayerwiseRepair(Follower):
-    """Runs the cut network and solves its layers, in place.
+@dataclass(eq=False)
+class _Visit:
+    """A batch that waits at a layer.
 
     Args:
-        model: the network to repair, in evaluation mode.
-        plan: what was cut from it.
-        chains: of the layers to solve.
-        sampler: of positions, the same as for the targets.
-        settings: of the repair.
+        use: the layer's call. lead: that of the layer in front, if the two may be refined together.
+        others: what is at the end of the chain without this layer; None where nothing is added.
+        is_refined: the layer in front has changed, so this one reads something else than `use` says.
     """
 
-    def __init__(self, model: nn.Module, plan: Plan, chains: Mapping[str, Chain], sampler: Sampler, settings: Settings):
-        super().__init__(layer_names(plan.graph, model), chains)
-        self.model = model
-        self.plan = plan
-        self.sampler = sampler
-        self.settings = settings
-        self.done: list[LayerRepair] = []
-        self._targets = Targets({}, {})
-        self._modules: dict[str, Any] = dict(model.named_modules())
-        self._leads = {c.follows for c in chains.values() if c.follows in chains} if settings.joint else set()
-        self._uses: dict[str, LayerUse] = {}  # of the layers in front, whole inputs
-        self._factors: dict[str, Tensor | None] = {}  # of the Gram matrices of what layers read
-        self._pending: dict[str, _Pending] = {}
-        self._only: str | None = None
-        self._collected: list[tuple[_Pending, Tensor]] = []
-        self._maps: list[tuple[Tensor, Tensor]] = []
-        self._start = 0
+    chain: Chain
+    use: LayerUse
+    lead: LayerUse | None
+    others: Tensor | None = None
+    is_refined: bool = False
 
-    def run(self, images: Tensor, targets: Targets) -> None:
-        """All layers in one pass of all images."""
-        self._targets, self._start = targets, 0
-        self.run_network(self.model, images.to(next(self.model.parameters()).device))
 
-    def run_to(self, layer: str, images: Tensor, targets: Targets) -> None:
-        """One layer, in a pass of batches that ends where the layer's chain does."""
-        self._only, self._targets = layer, targets
-        self._collected, self._maps, self._start = [], [], 0
-        for part in batches(len(images), self.settings.batch):
-            self._start = part.start
-            with suppress(_ReachedError):
-                self.run_network(self.model, images[part].to(next(self.model.parameters()).device))
-            self._open.clear()
-        chain, pending = self.chains[layer], [p for p, _ in self._collected]
-        whole = replace(pending[0], rows=torch.cat([p.rows for p in pending]))
-        matrix = self._solve(chain, whole, torch.cat([others for _, others in self._collected]))
-        if matrix is not None and self._maps:
-            lead = self._uses[str(chain.follows)].on(torch.cat([x for x, _ in self._maps]))
-            self._refine(chain, whole.use, lead, torch.cat([others for _, others in self._maps]))
+class _Solver(Follower):
+    """Runs one batch through the cut network and waits at every layer of a phase.
 
-    # ------------------------------------------------------------------ on the way
+    Args:
+        layers: the repair that it is a part of. solving: names of the phase's layers. pause: waits.
+    """
+
+    def __init__(self, layers: LayerwiseRepair, solving: frozenset[str], leads: frozenset[str], pause: Pause):
+        super().__init__(layers.names, {n: c for n, c in layers.chains.items() if n in solving or n in leads})
+        self.layers, self.solving, self.leads, self.pause = layers, solving, leads, pause
+        self._uses: dict[str, LayerUse] = {}  # of the layers in front
+        self._visits: dict[str, _Visit] = {}
 
     def on_layer(self, chain: Chain, use: LayerUse, run: Callable[[], Tensor]) -> Tensor:
         if chain.mutated:
             use = use.on(use.input.clone())
-        if chain.layer in self._leads:
+        if chain.layer in self.leads:
             self._uses[chain.layer] = use
-        if self._only not in (None, chain.layer):
+        if chain.layer not in self.solving:
             return run()
-        shape = use.output_size()
-        spatial, device = output_positions(shape, use.kind), use.input.device
-        repeats = shape[0] // self.images
-        least = needed_rows(self.plan.graph.weight(self.plan.graph.layer(chain.layer)), use.kind)
-        positions = self.sampler.positions(chain.layer, repeats * self.sampler.images, spatial.numel(), least)
-        positions = positions[self._start * repeats :][: shape[0]].to(device)
-        table = None if use.kind == "linear" else tap_table(use, spatial).to(device)
-        constant = affine_map.has_constant(use.arguments.get("bias"), self._norm(chain))
-        parts = zip(use.input.split(self.settings.batch), positions.split(self.settings.batch), strict=True)
-        rows = torch.cat(list(map_parts(lambda part: input_rows(use.on(part[0]), table, part[1], constant), parts)))
-        self._pending[chain.layer] = _Pending(use, rows, constant, positions)
-        return use.input.new_zeros(shape)
+        visit = _Visit(chain, use, self._uses.pop(chain.follows or "", None))
+        if chain.adds:
+            self._visits[chain.layer] = visit
+            return use.input.new_zeros(use.output_size())
+        del use, run
+        self.pause(visit)
+        return self._input(visit)(**self.layers.parameters(chain))
 
     def on_norm(self, chain: Chain, signal: Tensor, normalized: Tensor) -> Tensor:
-        return signal if chain.layer in self._pending else normalized
+        return signal if chain.layer in self._visits else normalized
 
     def on_end(self, chain: Chain, signal: Tensor) -> Tensor:
-        pending = self._pending.pop(chain.layer, None)
-        if pending is None:
+        visit = self._visits.get(chain.layer)
+        if visit is None:
             return signal
-        others = signal_rows(signal, pending.use.kind, pending.positions)
-        if self._only is not None:
-            self._collected.append((replace(pending, use=pending.use.on(pending.use.input[:1])), others))
-            self._gather_map(chain, signal)
-            raise _ReachedError
-        matrix, use = self._solve(chain, pending, others), pending.use
-        wanted = self._targets.maps.get(chain.layer)
-        lead = self._uses.pop(chain.follows or "", None)
-        if matrix is None or wanted is None:
-            lead = None
-        if lead is not None and wanted is not None:
-            self._refine(chain, use, lead.on(lead.input[: len(wanted)]), signal[: len(wanted)])
-        inputs = self._add(chain, use, lead, signal)
-        if inputs is not None:
-            self._uses[chain.layer] = use.on(inputs)
-        return signal
+        visit.others = signal
+        self.pause(visit)
+        del self._visits[chain.layer]
+        return signal.add_(self.layers.signal(chain, self._input(visit)))
 
-    def _add(self, chain: Chain, use: LayerUse, lead: LayerUse | None, signal: Tensor) -> Tensor | None:
-        """Add a layer's signal to the others; where that in front has changed, return what the layer now reads."""
-        whole, batch = (use if lead is None else lead).input, self.settings.batch
+    def _input(self, visit: _Visit) -> LayerUse:
+        """The layer's call, on what it reads now."""
+        use = visit.use
+        if visit.is_refined and visit.lead is not None:
+            front = self.layers.chains[str(visit.chain.follows)]
+            use = use.on(visit.chain.through(self.layers.signal(front, visit.lead)))
+            if visit.chain.layer in self.leads:
+                self._uses[visit.chain.layer] = use
+        return use
 
-        def add(part: tuple[Tensor, Tensor]) -> Tensor | None:
-            sum_, x = part
-            if lead is not None:
-                x = chain.through(self._signal(self.chains[str(chain.follows)], lead.on(x)))
-            sum_.add_(self._signal(chain, use.on(x)))
-            return x if lead is not None and chain.layer in self._leads else None
 
-        parts = list(map_parts(add, zip(signal.split(batch), whole.split(batch), strict=True)))
-        changed = [part for part in parts if part is not None]
-        return torch.cat(changed) if changed else None
+@dataclass(eq=False)
+class LayerwiseRepair:
+    """Solves the layers of a cut network, in place.
 
-    def _gather_map(self, chain: Chain, signal: Tensor) -> None:
-        wanted = self._targets.maps.get(chain.layer)
-        if wanted is None or chain.follows is None or chain.follows not in self._leads:
+    Args:
+        model: the network to repair, in evaluation mode. reference: the original.
+        plan: what was cut. chains: of the layers to solve. settings: of the repair.
+    """
+
+    model: nn.Module
+    reference: nn.Module
+    plan: Plan
+    chains: Mapping[str, Chain]
+    settings: Settings
+    done: list[LayerRepair] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.names = layer_names(self.plan.graph, self.model)
+        self._modules: dict[str, Any] = dict(self.model.named_modules())
+        self._factors: dict[str, Tensor | None] = {}  # of the Gram matrices of what layers read
+        self._leads = {c.follows for c in self.chains.values() if c.follows in self.chains}
+        if not self.settings.joint:
+            self._leads = set()
+
+    def run(self, images: Tensor) -> None:
+        """Solve all layers that the cut concerns."""
+        graph, memory = self.plan.graph, self.settings.memory
+        for phase in phases(graph, self.chains, list(self.chains), len(images), memory):
+            self._run_phase(phase, images[: phase.images])
+
+    def _run_phase(self, phase: Phase, images: Tensor) -> None:
+        sampler = Sampler(len(images), self.settings.points, self.settings.seed)
+        size = batch_size(self.plan.graph, self.chains, self.settings.batch)
+        parts = [images[part] for part in batches(len(images), size)]
+        solving = frozenset(phase.layers)
+        wanted = {name: self.chains[name] for name in phase.layers}
+        names = layer_names(self.plan.graph, self.reference)
+        walks = [self._walk(part, solving) for part in parts]
+        originals = [ReferenceWalk(self.reference, names, wanted, part) for part in parts]
+        try:
+            for _ in phase.layers:
+                visits: list[_Visit] = list(map_parts(Walk.advance, walks))
+                if visits[0] is None:
+                    break
+                layer = visits[0].chain.layer
+                signals = list(map_parts(lambda walk, layer=layer: walk.signal(layer), originals))
+                self._solve_visits(visits, signals, [len(part) for part in parts], sampler)
+                del visits, signals
+                for walk in originals:
+                    walk.done_with(layer)
+        finally:
+            close_all((*walks, *originals))
+
+    def _walk(self, images: Tensor, solving: frozenset[str]) -> Walk:
+        device = next(self.model.parameters()).device
+        leads = frozenset(c.follows for n, c in self.chains.items() if n in solving and c.follows in self._leads)
+
+        def run(pause: Pause) -> None:
+            _Solver(self, solving, leads, pause).run_network(self.model, images.to(device))  # type: ignore[arg-type]
+
+        return Walk(run)
+
+    # ------------------------------------------------------------------ one layer, on all batches
+
+    def _solve_visits(
+        self, visits: Sequence[_Visit], signals: Sequence[Tensor], images: Sequence[int], sampler: Sampler
+    ) -> None:
+        chain, use = visits[0].chain, visits[0].use
+        keep = torch.from_numpy(np.flatnonzero(self.plan.keep[self.plan.graph.layer(chain.layer).outputs]))
+        keep = keep.to(use.input.device)
+        spatial = output_positions(signals[0], use.kind)
+        least = needed_rows(self.plan.graph.weight(self.plan.graph.layer(chain.layer)), use.kind)
+        repeats = len(signals[0]) // images[0]
+        positions = sampler.positions(chain.layer, repeats * sampler.images, spatial.numel(), least)
+        starts = np.cumsum([0, *images])[:-1] * repeats
+        table = None if use.kind == "linear" else tap_table(use, spatial).to(keep.device)
+        constant = affine_map.has_constant(use.arguments.get("bias"), self._norm(chain))
+
+        def gather(part: tuple[_Visit, Tensor, int]) -> tuple[Tensor, Tensor, Tensor | None]:
+            visit, signal, start = part
+            here = positions[start : start + len(signal)].to(keep.device)
+            others = None if visit.others is None else signal_rows(visit.others, use.kind, here)
+            wanted = signal_rows(signal, use.kind, here)[:, keep]
+            return input_rows(visit.use, table, here, constant), wanted, others
+
+        found = list(map_parts(gather, zip(visits, signals, starts.tolist(), strict=True)))
+        rows, target = (torch.cat([part[i] for part in found]) for i in (0, 1))  # type: ignore[misc]
+        others = None if found[0][2] is None else torch.cat([part[2] for part in found])  # type: ignore[misc]
+        del found
+        matrix = self._solve(chain, use, Problem(rows, target, rows[0], constant, sampler.images), others)
+        if matrix is None or visits[0].lead is None:
             return
-        missing = len(wanted) - sum(len(others) for _, others in self._maps)
-        if missing > 0:
-            self._maps.append((self._uses[chain.follows].input[:missing].clone(), signal[:missing].clone()))
+        inputs, sums, wanted = [], [], []
+        missing = map_items(self.settings, spatial.numel())
+        for visit, signal in zip(visits, signals, strict=True):
+            if missing > 0 and visit.lead is not None:
+                inputs.append(visit.lead.input[:missing])
+                wanted.append(kept_channels(signal[:missing], keep, use.kind))
+                sums += [] if visit.others is None else [visit.others[:missing]]
+                missing -= len(signal)
+        original = torch.cat(wanted)
+        self._refine(chain, use, visits[0].lead.on(torch.cat(inputs)), original, torch.cat(sums) if sums else None)
+        for visit in visits:
+            visit.is_refined = True
 
-    # ------------------------------------------------------------------ one layer, two layers
-
-    def _norm(self, chain: Chain) -> Any:
-        return None if chain.norm is None else self._modules[chain.norm]
-
-    def _matrix(self, chain: Chain, use: LayerUse) -> Tensor:
-        module = self._modules[chain.layer]
-        return affine_map.read_matrix(module.weight, module.bias, self._norm(chain), use.kind, use.groups)
-
-    def _signal(self, chain: Chain, use: LayerUse) -> Tensor:
-        """The layer's signal, behind its BatchNorm."""
-        module = self._modules[chain.layer]
-        signal = use(weight=module.weight, bias=module.bias)
-        norm = self._norm(chain)
-        return signal if norm is None else norm(signal)
-
-    def _solve(self, chain: Chain, pending: _Pending, others: Tensor) -> Tensor | None:
+    def _solve(self, chain: Chain, use: LayerUse, given: Problem, others: Tensor | None) -> Tensor | None:
         """Solve one layer and write it; None where it has nothing to repair."""
-        start = self._matrix(chain, pending.use)
-        target = self._targets.rows[chain.layer]
-        wanted = split_outputs(target - others, len(start))
+        start = self._matrix(chain, use)
+        target = given.target
+        wanted = split_outputs(target if others is None else target - others, len(start))
         gate = None if chain.adds or not self.settings.gate_passes else chain.gate
         energy = max(float(target.double().square().sum() / len(target)), 1e-300)
-        before = gated_error(apply(pending.rows, start), wanted, gate) / energy
+        before = gated_error(apply(given.rows, start), wanted, gate) / energy
         if before <= _EXACT:
             return None
-        problem = Problem(pending.rows, wanted, start, pending.constant)
+        problem = replace(given, target=wanted, start=start)
         matrix, factor = solve_with_factor(problem, self.settings.ridge, gate, self.settings.gate_passes)
         if chain.layer in self._leads or chain.follows in self._leads:
             self._factors[chain.layer] = factor
-        value = apply(pending.rows, matrix)
+        value = apply(given.rows, matrix)
         after = gated_error(value, wanted, gate) / energy
         self.done.append(LayerRepair(chain.layer, before, after, len(wanted)))
-        self._write(chain, pending.use, matrix, value.flatten(1))
+        self._write(chain, use, matrix, value.flatten(1))
         return matrix
 
-    def _write(self, chain: Chain, use: LayerUse, matrix: Tensor, value: Tensor) -> None:
-        """Give the layer its matrix; `value` [n, outputs] are its signals on the calibration set."""
-        variance, mean = (moment.double() for moment in torch.var_mean(value, 0, correction=0))
-        if affine_map.has_constant(use.arguments.get("bias"), self._norm(chain)):
-            mean = mean - matrix[:, -1].flatten()
-        affine_map.write_matrix(matrix, (mean, variance), self._modules[chain.layer], self._norm(chain), use.kind)
-
-    def _refine(self, chain: Chain, use: LayerUse, lead: LayerUse, others: Tensor) -> None:
+    def _refine(self, chain: Chain, use: LayerUse, lead: LayerUse, original: Tensor, others: Tensor | None) -> None:
         """Refine a layer with the one in front of it, and write both."""
-        front, original = self.chains[str(chain.follows)], self._targets.maps[chain.layer]
+        front = self.chains[str(chain.follows)]
         first, second = self._member(front, lead), self._member(chain, use)
         gate = None if chain.adds or not self.settings.gate_passes else chain.gate
-        pair = Pair(first, second, chain.through, lead.input, original - others, gate)
+        target = original if others is None else original - others
+        pair = Pair(first, second, chain.through, lead.input, target, gate)
         found = refine(pair, self.settings.joint, self.settings.ridge)
         signal = first(lead.input, first.weights(found[0]))
         self._write(front, lead, found[0], _flat(signal, lead.kind))
@@ -232,6 +253,32 @@ class LayerwiseRepair(Follower):
         error = gated_error(_flat(signal, use.kind), _flat(pair.target, use.kind), gate)
         energy = max(float(original.double().square().sum()) * len(_flat(signal, use.kind)) ** -1, 1e-300)
         self.done[-1] = replace(self.done[-1], after=error / energy, jointly=front.layer)
+
+    # ------------------------------------------------------------------ the network's parameters
+
+    def parameters(self, chain: Chain) -> dict[str, Tensor | None]:
+        """Weight and bias of a layer, as its function takes them."""
+        module = self._modules[chain.layer]
+        return {"weight": module.weight, "bias": module.bias}
+
+    def signal(self, chain: Chain, use: LayerUse) -> Tensor:
+        """The layer's signal, behind its BatchNorm."""
+        signal, norm = use(**self.parameters(chain)), self._norm(chain)
+        return signal if norm is None else norm(signal)  # type: ignore[no-any-return]
+
+    def _norm(self, chain: Chain) -> Any:
+        return None if chain.norm is None else self._modules[chain.norm]
+
+    def _matrix(self, chain: Chain, use: LayerUse) -> Tensor:
+        module = self._modules[chain.layer]
+        return affine_map.read_matrix(module.weight, module.bias, self._norm(chain), use.kind, use.groups)
+
+    def _write(self, chain: Chain, use: LayerUse, matrix: Tensor, value: Tensor) -> None:
+        """Give the layer its matrix; `value` [n, outputs] are its signals on the calibration set."""
+        variance, mean = (moment.double() for moment in torch.var_mean(value, 0, correction=0))
+        if affine_map.has_constant(use.arguments.get("bias"), self._norm(chain)):
+            mean = mean - matrix[:, -1].flatten()
+        affine_map.write_matrix(matrix, (mean, variance), self._modules[chain.layer], self._norm(chain), use.kind)
 
     def _member(self, chain: Chain, use: LayerUse) -> Member:
         module, constant = (

@@ -14,12 +14,8 @@ from reconv.plan import Plan
 from reconv.refit.chains import find_chains
 from reconv.refit.layerwise import LayerwiseRepair
 from reconv.refit.report import RepairReport
-from reconv.refit.rows import Sampler
 from reconv.refit.settings import Settings, check_images
-from reconv.refit.targets import Targets
 from reconv.threads import thread_pool
-
-_LIVE_SIGNALS = 4  # that a forward pass holds at a time, about, each as large as the largest
 
 
 def repair(
@@ -72,15 +68,8 @@ def repair_with_report(
     device = next(repaired.parameters()).device
     with evaluating(reference, repaired), torch.no_grad(), thread_pool(device):
         chains, left = find_chains(plan.graph, repaired)
-        sampler = Sampler(len(images), settings.points, settings.seed)
-        layers = LayerwiseRepair(repaired, plan, chains, sampler, settings)
-        largest = max((chain.numel for chain in chains.values()), default=0)
-        needed = 4 * len(images) * _LIVE_SIGNALS * largest + Targets.bytes(plan, chains, len(images), settings)
-        if needed <= settings.memory:
-            layers.run(images, Targets.of(reference, plan, chains, images, sampler, settings))
-        else:
-            for name, chain in chains.items():
-                layers.run_to(name, images, Targets.of(reference, plan, {name: chain}, images, sampler, settings))
+        layers = LayerwiseRepair(repaired, reference, plan, chains, settings)
+        layers.run(images)
     return repaired, RepairReport(tuple(layers.done), left)
 
 

@@ -12,17 +12,19 @@ With fewer rows than inputs the same minimum is found from the rows' products wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from reconv.refit.left_out import judged_images, left_out
 from reconv.threads import map_parts
 
 Bounds = tuple[float, float]
-_FEW = 8  # rows an input, below which the ridge matters
-RIDGES = (1.0, 1e2, 1e4, 1e6, 1e9)  # times the one asked for, that are tried on few rows
+_FEW = 8  # rows an input, below which scale and shift of each output are fitted first
+_LEAST_IMAGES = 5  # with fewer, leaving one out says nothing
+RIDGES = (1.0, 10.0, 1e2, 1e3, 1e4, 1e6, 1e9)  # times the one asked for, that are tried
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +36,14 @@ class Problem:
         target: [n, groups, outputs].
         start: the present matrix, [groups, inputs, outputs], float64.
         constant: whether the last input is the constant one.
+        images: independent ones that the rows come from, each as many in turn; 0: rows are independent.
     """
 
     rows: Tensor
     target: Tensor
     start: Tensor
     constant: bool
+    images: int = 0
 
 
 def by_group(a: Tensor, b: Tensor) -> Tensor:
@@ -75,10 +79,10 @@ def damped(gram: Tensor, ridge: float, constant: bool) -> tuple[Tensor, Tensor]:
     inputs = diagonal[:, :-1] if constant else diagonal
     level = inputs.mean(1) if inputs.shape[1] else inputs.new_zeros(len(inputs))
     amount = ridge * level + torch.finfo(gram.dtype).tiny ** 0.5
-    weights = torch.ones_like(diagonal)
+    added = amount[:, None].repeat(1, diagonal.shape[1])
     if constant:
-        weights[:, -1] = 1e-12
-    return gram + torch.diag_embed(weights * amount[:, None]), amount[:, None, None]
+        added[:, -1] = 1e-12 * min(ridge, 1.0) * level
+    return gram + torch.diag_embed(added), amount[:, None, None]
 
 
 def solve(problem: Problem, ridge: float = 1e-4, gate: Bounds | None = None, passes: int = 3) -> Tensor:
@@ -90,8 +94,8 @@ def solve_with_factor(problem: Problem, ridge: float, gate: Bounds | None, passe
     """The matrix that minimizes the problem, and what else that yields.
 
     Args:
-        ridge: relative to the mean squared input; pulls toward the present matrix. With few rows for the inputs a
-            larger one is taken where it does better on the last fifth of the rows.
+        ridge: the least one, relative to the mean squared input; it pulls toward the present matrix. A larger one is
+            taken where images that are left out say that it is better.
         gate: bounds of the activation that reads the signal, or None.
         passes: of the gate.
 
@@ -102,7 +106,7 @@ def solve_with_factor(problem: Problem, ridge: float, gate: Bounds | None, passe
     few = len(problem.rows) < _FEW * problem.rows.shape[2]
     if few:
         problem = replace(problem, start=rescaled(problem))
-    fit, factor = _fit(problem, _best_ridge(problem, ridge) if few else ridge)
+    fit, factor = _fit(problem, best_ridge(problem, ridge))
     matrix = fit(problem.target)
     if gate is not None:
         low, high = gate
@@ -129,18 +133,52 @@ def rescaled(problem: Problem) -> Tensor:
     return matrix
 
 
-def _best_ridge(problem: Problem, ridge: float) -> float:
-    """The ridge, of some, that predicts held out rows best. Rows are in the order of the images."""
-    cut = len(problem.rows) - len(problem.rows) // 5
-    if cut in (0, len(problem.rows)):
+def best_ridge(problem: Problem, ridge: float) -> float:
+    """The ridge, of this one times `RIDGES`, with the least error on images that are left out."""
+    n, _, inputs = problem.rows.shape
+    images = problem.images or (n if n < _FEW * inputs else 0)
+    if images < _LEAST_IMAGES or n % images:
         return ridge
-    part = replace(problem, rows=problem.rows[:cut], target=problem.target[:cut])
-    rows, target = problem.rows[cut:], problem.target[cut:]
-    errors = {}
-    for factor in RIDGES:
-        matrix = _fit(part, factor * ridge)[0](part.target)
-        errors[factor * ridge] = gated_error(apply(rows, matrix), target, None)
+    few = n < inputs
+    errors = (_left_out_few if few else _left_out_many)(problem, [ridge * factor for factor in RIDGES], images)
     return min(errors, key=errors.__getitem__)
+
+
+def _left_out_many(problem: Problem, ridges: Sequence[float], images: int) -> dict[float, float]:
+    """Mean squared error of images left out, by ridge, through the normal equations."""
+    n, groups, inputs = problem.rows.shape
+    each = n // images
+    judged = judged_images(images, each, groups).to(problem.rows.device)
+    rows = problem.rows.reshape(images, each, groups, inputs)[judged]
+    missing = problem.target - apply(problem.rows, problem.start)
+    held = missing.reshape(images, each, groups, -1)[judged]
+    gram, right = by_group(problem.rows, problem.rows), by_group(problem.rows, missing)
+    errors = {}
+    for ridge in ridges:
+        damped_gram, _ = damped(gram, ridge, problem.constant)
+        factor, failed = torch.linalg.cholesky_ex(damped_gram)
+        if bool(failed.any()):
+            continue
+        change = torch.cholesky_solve(right, factor)
+        with_them = held - apply(rows.flatten(0, 1), change).reshape(held.shape)
+        errors[ridge] = float(left_out(rows, with_them, factor, n).double().square().mean())
+    return errors or {ridges[0]: 0.0}
+
+
+def _left_out_few(problem: Problem, ridges: Sequence[float], images: int) -> dict[float, float]:
+    """The same through the products of rows with each other: `error without b = (K^-1)_bb^-1 (K^-1 missing)_b`."""
+    kernel, level = _kernel(problem)
+    n, groups = problem.rows.shape[:2]
+    each = n // images
+    missing = (problem.target - apply(problem.rows, problem.start)).transpose(0, 1).double()
+    identity = torch.eye(n, dtype=kernel.dtype, device=kernel.device)
+    errors = {}
+    for ridge in ridges:
+        inverse = torch.linalg.inv(kernel + (n * ridge * level)[:, None, None] * identity)
+        blocks = inverse.reshape(groups, images, each, images, each).diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+        left = torch.linalg.solve(blocks, (inverse @ missing).reshape(groups, images, each, -1))
+        errors[ridge] = float(left.square().mean())
+    return errors
 
 
 def _fit(problem: Problem, ridge: float) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
@@ -167,11 +205,9 @@ def _from_gram(problem: Problem, ridge: float) -> tuple[Callable[[Tensor], Tenso
 
 def _from_few_rows(problem: Problem, ridge: float) -> Callable[[Tensor], Tensor]:
     """The same where there are fewer rows than inputs; here the ridge is on the constant too."""
-    rows = problem.rows.transpose(0, 1)  # [groups, n, inputs]
-    kernel = (rows @ rows.mT).double()
-    n, inputs = rows.shape[1:]
-    level = kernel.diagonal(dim1=1, dim2=2).sum(1) / (n * inputs)
-    amount = n * (ridge * level + torch.finfo(kernel.dtype).tiny ** 0.5)
+    kernel, level = _kernel(problem)
+    rows, n = problem.rows.transpose(0, 1), len(problem.rows)
+    amount = n * ridge * level
     factor = torch.linalg.cholesky(
         kernel + amount[:, None, None] * torch.eye(n, dtype=kernel.dtype, device=rows.device)
     )
@@ -182,6 +218,14 @@ def _from_few_rows(problem: Problem, ridge: float) -> Callable[[Tensor], Tensor]
         return problem.start + (rows.mT @ weights.to(rows.dtype)).double()
 
     return fit
+
+
+def _kernel(problem: Problem) -> tuple[Tensor, Tensor]:
+    """Products of the rows with each other, [groups, n, n], and the mean squared input of every group."""
+    rows = problem.rows.transpose(0, 1)  # [groups, n, inputs]
+    kernel = (rows @ rows.mT).double()
+    level = kernel.diagonal(dim1=1, dim2=2).sum(1) / (rows.shape[1] * rows.shape[2])
+    return kernel, level + torch.finfo(kernel.dtype).tiny ** 0.5
 
 
 def gated_error(value: Tensor, target: Tensor, gate: Bounds | None) -> float:

@@ -21,6 +21,8 @@ from reconv.modes import evaluating
 from reconv.refit import affine_map
 from reconv.refit.chains import Chain, find_chains
 from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
+from reconv.refit.left_out import judged_images
+from reconv.refit.phases import batch_size
 from reconv.refit.rows import Sampler, input_rows, needed_rows, output_positions, signal_rows, tap_table
 from reconv.refit.settings import Settings, check_images
 from reconv.refit.solve import by_group
@@ -66,15 +68,16 @@ def gather_moments(
             name: graph.layer(name).inputs.shape[1] * graph.weight(graph.layer(name))[0, 0].numel() for name in chains
         }
         chains = {name: c for name, c in chains.items() if name in wanted and inputs[name] <= _LARGEST}
-        sums, sampler = _Sums(graph, chains), Sampler(len(images), settings.points, settings.seed)
+        sums, sampler = _Sums(graph, chains, len(images)), Sampler(len(images), settings.points, settings.seed)
+        size = batch_size(graph, chains, settings.batch)
 
         def gather(part: slice) -> None:
             with sums.part():
-                number = part.start // settings.batch
+                number = part.start // size
                 _Gatherer(sums, sampler, part.start, number).run_network(model, images[part].to(device))
 
         with thread_pool(device):
-            for _ in map_parts(gather, batches(len(images), settings.batch)):
+            for _ in map_parts(gather, batches(len(images), size)):
                 pass
         return sums.moments()
 
@@ -82,8 +85,9 @@ def gather_moments(
 class _Sums:
     """What all parts of the images add up to: each adds in its turn, so that rounding is the same for all threads."""
 
-    def __init__(self, graph: ChannelGraph, chains: Mapping[str, Chain]):
-        self.graph, self.chains = graph, chains
+    def __init__(self, graph: ChannelGraph, chains: Mapping[str, Chain], images: int):
+        self.graph, self.chains, self.images = graph, chains, images
+        self.judged: dict[str, dict[int, Tensor]] = {}  # rows by which errors are told, by layer and number of the part
         self.names = layer_names(graph, graph.model)
         self.modules: dict[str, Any] = dict(graph.model.named_modules())
         self.uses: dict[str, tuple[LayerUse, bool]] = {}
@@ -116,6 +120,11 @@ class _Sums:
     def norm(self, chain: Chain) -> nn.Module | None:
         return None if chain.norm is None else self.modules[chain.norm]
 
+    @staticmethod
+    def taps(use: LayerUse) -> int:
+        """Inputs that belong to one channel."""
+        return use.weight[0, 0].numel() if use.weight.dim() > 2 else 1
+
     def moments(self) -> dict[str, Moments]:
         result = {}
         for name, (use, constant) in self.uses.items():
@@ -124,9 +133,12 @@ class _Sums:
                 module.weight, module.bias, self.norm(self.chains[name]), use.kind, use.groups
             )
             n = self._rows[name]
-            taps = use.weight[0, 0].numel() if use.weight.dim() > 2 else 1
+            taps = self.taps(use)
             energy = max(float(self._totals[name, "energy"]) / n, 1e-300)
-            result[name] = Moments(torch.as_tensor(self._totals[name, "gram"]) / n, matrix, energy, taps, constant)
+            parts = self.judged.get(name)
+            rows = None if parts is None else torch.cat([parts[number] for number in sorted(parts)])
+            gram = torch.as_tensor(self._totals[name, "gram"]) / n
+            result[name] = Moments(gram, matrix, energy, taps, constant, rows, n)
         return result
 
 
@@ -154,6 +166,12 @@ class _Gatherer(Follower):
         if self.number == 0:
             self.sums.uses[chain.layer] = (use.on(use.input[:1]), constant)
         self.sums.add((chain.layer, "gram"), self.number, by_group(rows, rows) * len(rows), len(rows))
+        if use.groups == 1 or rows.shape[2] > self.sums.taps(use) + 1:  # of depthwise layers nobody asks
+            each = len(rows) // self.images
+            chosen = judged_images(self.sampler.images, each, use.groups) - self.start
+            chosen = chosen[(chosen >= 0) & (chosen < self.images)].to(rows.device)
+            part = rows.reshape(self.images, each, *rows.shape[1:])[chosen]
+            self.sums.judged.setdefault(chain.layer, {})[self.number] = part
         self._kinds[chain.layer] = use.kind
         self._positions[chain.layer] = positions
         return signal

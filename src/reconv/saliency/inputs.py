@@ -31,6 +31,9 @@ class Moments:
         energy: mean squared length of the signal at the end of the layer's chain.
         taps: inputs that belong to one channel.
         constant: whether the last input is the constant one.
+        rows: of some of the images, [images, rows of each, groups, inputs], by which errors on images that are left
+            out are told; None: they are not.
+        count: how many rows the Gram matrix is of.
     """
 
     gram: Tensor
@@ -38,6 +41,8 @@ class Moments:
     energy: float
     taps: int
     constant: bool
+    rows: Tensor | None = None
+    count: int = 0
 
     def __repr__(self) -> str:
         groups, inputs, outputs = self.matrix.shape

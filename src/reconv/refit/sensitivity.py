@@ -1,0 +1,122 @@
+"""What an error inside the network does to its outputs: one trial for each group of channels.
+
+An error curve says how much of a layer's signal is lost. What the outputs lose by that differs from block to block, so
+each group is tried once: about a third of its channels goes, alone, the layers that read them make up for it as the
+curve says, and the outputs' divergence from the original's is measured on images that no curve has seen. Divergence
+over predicted error is the group's **sensitivity**, and curves times it are on one scale for the whole network.
+
+A trial prunes nothing and repairs nothing: what changes is a linear layer's matrix, so its difference is run as a
+second call of the layer's function, whose result is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from reconv.graph.channels import ChannelGraph
+from reconv.modes import evaluating
+from reconv.refit import affine_map
+from reconv.refit.chains import Chain, find_chains
+from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
+from reconv.refit.phases import batch_size
+from reconv.refit.rows import from_matrix
+from reconv.threads import map_parts, thread_pool
+
+_LARGEST_BATCH = 250
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One group with some of its channels gone.
+
+    Args:
+        removed: how many. predicted: the error by the group's curve.
+        changes: by layer that reads them, what is added to its matrix, [groups, inputs, outputs], float64.
+    """
+
+    removed: int
+    predicted: float
+    changes: Mapping[str, Tensor]
+
+
+def measure_sensitivities(graph: ChannelGraph, trials: Mapping[str, Trial], images: Tensor) -> dict[str, float]:
+    """Divergence of the outputs over predicted error, for every group that is tried.
+
+    Args:
+        graph: of the network. trials: by group. images: that the trials' curves were not made from.
+    """
+    model = graph.model
+    with evaluating(model), torch.no_grad():
+        device = next(model.parameters()).device
+        chains, _ = find_chains(graph, model)
+        names, modules = layer_names(graph, model), dict(model.named_modules())
+        parts = list(batches(len(images), batch_size(graph, chains, _LARGEST_BATCH)))
+
+        def outputs(changes: Mapping[str, Tensor]) -> list[Tensor]:
+            def run(part: slice) -> Tensor:
+                follower = _Changed(names, {n: chains[n] for n in changes}, changes, modules)
+                return follower.outputs_of(model, images[part].to(device))
+
+            return list(map_parts(run, parts))
+
+        with thread_pool(device):
+            original = outputs({})
+            found = {}
+            for name, trial in trials.items():
+                changed = outputs(trial.changes)
+                lost = sum(divergence(a, b) * len(b) for a, b in zip(changed, original, strict=True)) / len(images)
+                if trial.predicted > 0 and lost > 0:
+                    found[name] = lost / trial.predicted
+        return found
+
+
+def divergence(output: Tensor, original: Tensor) -> float:
+    """How far outputs are from the original's, mean over the images.
+
+    Of scores of classes, [n, classes], the Kullback-Leibler divergence of the classes' probabilities; of anything else
+    the squared difference as a share of the original's squares.
+    """
+    a, b = output.double(), original.double()
+    if a.dim() == 2 and a.shape[1] > 1:
+        p = b.log_softmax(1)
+        return float((p.exp() * (p - a.log_softmax(1))).sum(1).mean())
+    return float((a - b).square().sum() / b.square().sum().clamp(min=1e-300))
+
+
+class _Changed(Follower):
+    """Runs a network some of whose layers have another matrix."""
+
+    def __init__(
+        self,
+        names: Mapping[int, str],
+        chains: Mapping[str, Chain],
+        changes: Mapping[str, Tensor],
+        modules: Mapping[str, Any],
+    ):
+        super().__init__(names, chains)
+        self.changes, self.modules = changes, modules
+
+    def outputs_of(self, model: Any, images: Tensor) -> Tensor:
+        """The first tensor that the network gives."""
+        self.images = len(images)
+        with self:
+            result = model(images)
+        return next(t for t in pytree.tree_leaves(result) if isinstance(t, Tensor))
+
+    def on_layer(self, chain: Chain, use: LayerUse, run: Callable[[], Tensor]) -> Tensor:
+        norm = None if chain.norm is None else self.modules[chain.norm]
+        change = self.changes[chain.layer]
+        groups, _, outputs = change.shape
+        scale, _ = affine_map.affine(norm, change.new_zeros(groups * outputs))
+        change = torch.where(scale.reshape(groups, 1, -1) == 0, 0.0, change / scale.reshape(groups, 1, -1))
+        bias = None
+        if affine_map.has_constant(use.arguments.get("bias"), norm):
+            change, bias = change[:, :-1], change[:, -1].flatten().to(use.weight.dtype)
+        weight = from_matrix(change, use.weight, use.kind).to(use.weight.dtype)
+        return run() + use(weight=weight, bias=bias)
