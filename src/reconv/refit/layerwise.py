@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -155,10 +156,8 @@ class LayerwiseRepair:
         try:
             for _ in phase.layers:
                 visits: list[_Visit] = list(map_parts(Walk.advance, walks))
-                if visits[0] is None:
-                    break
                 layer = visits[0].chain.layer
-                signals = list(map_parts(lambda walk, layer=layer: walk.signal(layer), originals))
+                signals = list(map_parts(methodcaller("signal", layer), originals))
                 self._solve_visits(visits, signals, [len(part) for part in parts], sampler)
                 del visits, signals
                 for walk in originals:
@@ -264,7 +263,7 @@ class LayerwiseRepair:
     def signal(self, chain: Chain, use: LayerUse) -> Tensor:
         """The layer's signal, behind its BatchNorm."""
         signal, norm = use(**self.parameters(chain)), self._norm(chain)
-        return signal if norm is None else norm(signal)  # type: ignore[no-any-return]
+        return signal if norm is None else norm(signal)
 
     def _norm(self, chain: Chain) -> Any:
         return None if chain.norm is None else self._modules[chain.norm]

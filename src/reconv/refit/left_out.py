@@ -51,4 +51,5 @@ def left_out(rows: Tensor, errors: Tensor, factor: Tensor, n: int) -> Tensor:
     system = torch.eye(each, dtype=rows.dtype, device=rows.device) - leverage
     # An image that alone determines an input has a leverage of one there; rounding must not make it more.
     system = system + 1e-4 * torch.eye(each, dtype=rows.dtype, device=rows.device)
-    return torch.linalg.solve(system, errors.permute(2, 0, 1, 3)).permute(1, 2, 0, 3)
+    without: Tensor = torch.linalg.solve(system, errors.permute(2, 0, 1, 3))
+    return without.permute(1, 2, 0, 3)

@@ -64,8 +64,8 @@ def phases(
     held = signal_bytes(graph, chains)
     fit = []
     for name in layers:
-        lead = chains[name].follows
-        both = 2 * held[name] + (4 * chains[lead].numel if lead in chains else 0)  # of the original, too
+        lead = chains.get(chains[name].follows or "")
+        both = 2 * held[name] + (0 if lead is None else 4 * lead.numel)  # of the original, too
         fit.append(min(images, max(int(memory / max(both, 1)), min(_LEAST, images))))
     result: list[Phase] = []
     start = 0
