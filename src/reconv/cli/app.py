@@ -43,6 +43,7 @@ from reconv.cli.help import HelpfulCommand
 from reconv.cli.spelling import usual_words
 from reconv.cli.stopped import Stopped
 from reconv.errors import ReconvError
+from reconv.memory_pool import keep_freed_memory
 
 SUBCOMMANDS = {
     "run": run,
@@ -118,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for bad input, 130 after Ctrl-C.
     """
+    if arguments is None:  # a process of its own
+        keep_freed_memory()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"] or ["--help"]

@@ -37,7 +37,7 @@ class Phase:
 def signal_bytes(graph: ChannelGraph, chains: Mapping[str, Chain]) -> dict[str, int]:
     """About what one image holds at each layer: what its code still needs, and the layer's input and output."""
     own = {name: 4 * chain.numel for name, chain in chains.items()}
-    images = max(graph.example[0][0] if graph.example[0] else 1, 1)
+    images = max(graph.images, 1)
     try:
         pieces = activations(graph)
     except GraphError:  # two passes of the model differ
