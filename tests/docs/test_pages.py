@@ -20,7 +20,7 @@ RUNNABLE = (
     "faq.md",
     "how-to/from-torch-pruning.md",
     "how-to/own-training-loop.md",
-    "how-to/without-labels.md",
+    *(pytest.param(f"how-to/{name}.md", marks=pytest.mark.slow) for name in ("detectors", "without-labels")),
 )
 
 

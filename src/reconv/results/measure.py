@@ -16,7 +16,7 @@ from reconv.data import DataSet, SplitName
 from reconv.data.batches import on_device
 from reconv.files import tensors_fingerprint
 from reconv.graph import trace
-from reconv.html_table import html_table
+from reconv.html_table import Cell, html_table
 from reconv.machine import device_name, versions
 from reconv.quality import Quality
 from reconv.report import Changed, Confusion, Tested
@@ -166,7 +166,7 @@ class Comparison:
             f"{self.b.name} against {self.a.name}: {100 * self.difference.value:+.2f} points [{low:+.2f}, {high:+.2f}] "
             f"on {self.images:,} {self.split} images, p = {self.p_value:.3g}"
         )
-        sides = [
+        sides: list[Sequence[Cell]] = [
             ("accuracy", f"{self.a.accuracy:.2%}", f"{self.b.accuracy:.2%}"),
             ("MACs", self.a.macs, self.b.macs),
             ("parameters", self.a.parameters, self.b.parameters),
@@ -175,7 +175,7 @@ class Comparison:
                 for one, other in zip(self.a.latency, self.b.latency, strict=True)
             ),
         ]
-        layers = [(row.name, *row.channels) for row in self.layers]
+        layers: list[Sequence[Cell]] = [(row.name, *row.channels) for row in self.layers]
         return html_table(title, ("", self.a.name, self.b.name), [*sides, *layers])
 
 

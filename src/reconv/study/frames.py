@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconv.html_table import Bar, html_table
+from reconv.html_table import Bar, Cell, html_table
 from reconv.optional import optional
 from reconv.significance import Interval
 from reconv.study.store import Store
@@ -64,7 +64,7 @@ class StudyTables:
 
     def _repr_html_(self) -> str:
         header = ("network", "arm", "scheme", "budget", "criterion", "accuracy, %", "difference, points")
-        rows = [
+        rows: list[Sequence[Cell]] = [
             (
                 *(str(row[name]) for name in header[:5]),
                 Bar(row["accuracy"] / 100, _text(row, "accuracy")),
