@@ -13,7 +13,7 @@ from torch import nn
 import reconv
 from reconv.budget import LatencyConfig
 from reconv.compression import Compression
-from reconv.deploy import Runtime, TimedNetwork, latencies_in, runtime_named, runtime_timer
+from reconv.deploy import Runtime, TimedNetwork, latencies_in, quantize, read_onnx, runtime_named, runtime_timer
 from reconv.deploy.onnx_layers import module_of
 from reconv.errors import ConfigError, ExportError, UnknownNameError
 from reconv.report import render
@@ -190,3 +190,34 @@ def test_a_network_is_quantized_after_pruning_and_tested_on_the_same_images(tmp_
     (row,) = facts.runtimes
     assert (row.runtime, list(row.networks)) == ("onnxruntime", ["before", "after", "after, int8"])
     assert "Where it runs" in render(facts)
+
+
+@pytest.mark.slow
+def test_the_mean_of_what_int8_computes_is_the_float_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Flatten()
+    net = nn.Sequential(*layers, nn.Linear(256, 6)).eval()
+    images = torch.randn(128, 3, 8, 8)
+    with torch.no_grad():
+        expected = net(images).mean(0)
+
+    def shift(path: Path) -> float:
+        quantize(net, path, example=images[:1], images=images)
+        (output,) = read_onnx(path)(images)
+        return float((output.mean(0) - expected).abs().max() / expected.abs().max())
+
+    corrected = shift(tmp_path / "corrected.onnx")
+    monkeypatch.setattr("reconv.deploy.int8.correct_means", lambda *_: 0)
+    assert corrected < 0.3 * shift(tmp_path / "rounded.onnx")
+
+
+@pytest.mark.slow
+def test_a_share_of_agreement_refuses(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    net = nn.Sequential(NET, nn.Flatten(), nn.Linear(512, 3))
+    with pytest.raises(ExportError, match=r"of 8 predictions stay the same, and at least 200.00% have to"):
+        quantize(net, tmp_path / "q.onnx", example=EXAMPLE, images=torch.randn(8, 3, 8, 8), min_agreement=2)
+    assert not list(tmp_path.iterdir())

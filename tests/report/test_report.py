@@ -33,6 +33,7 @@ from reconv.report import (
     Point,
     Row,
     RunFacts,
+    RuntimeLatency,
     Series,
     UnprunedGroup,
     numbers,
@@ -265,10 +266,10 @@ def test_minutes_and_hours_are_whole() -> None:
 
 def test_latency_is_of_what_computed_and_not_of_what_is_there(facts: RunFacts) -> None:
     there = replace(facts, versions={"accelerator": "A big GPU", "processor": "A CPU, 2 cores"})
-    assert "interleaved on A CPU." in render(replace(there, device="A CPU"))
+    assert "interleaved in PyTorch on A CPU." in render(replace(there, device="A CPU"))
     told = there.to_json() | {"layers": []}
     del told["device"]  # as runs wrote it that did not keep it
-    assert "measured interleaved." in render(from_mapping(RunFacts, told, "metrics.json", strict=False))
+    assert "measured interleaved in PyTorch." in render(from_mapping(RunFacts, told, "metrics.json", strict=False))
 
 
 def test_latencies_are_drawn_to_one_scale() -> None:
@@ -464,6 +465,9 @@ def test_the_first_line_says_how_much_faster_and_what_it_cost() -> None:
     assert headline(slower).startswith("1.33× slower at 1 image, 2.00× more MACs")
     unmeasured = replace(facts, before=Measures(None, 200, 9), after=Measures(None, 100, 5))
     assert headline(unmeasured) == "2.00× fewer MACs."
+    times = {"before": Latency(4, 3e-3, 3e-3, 3e-3, 9), "after": Latency(4, 1e-3, 1e-3, 1e-3, 9)}
+    deployed = replace(facts, runtimes=(RuntimeLatency("openvino", 1, True, times),))
+    assert headline(deployed).startswith("3.00× faster in openvino at 4 images, 2.00× fewer MACs")
 
 
 def test_how_to_use_it_names_the_saved_network() -> None:

@@ -42,5 +42,10 @@ def command(
     result = common.run(request, output, measure=True)
     out = console.stdout()
     out.print(console.before_and_after(result.facts.before, result.facts.after))
+    for row in result.facts.runtimes:
+        of_budget = ", which the budget refers to" if row.is_budget else ""
+        out.print(f"in {row.text}{of_budget}", markup=False, soft_wrap=True)
+    for file in result.facts.exported:
+        out.print(f"file    {file.path} ({file.precision})", markup=False, soft_wrap=True)
     out.print(f"report  {result.folder / 'report.html'}", markup=False, soft_wrap=True)
     out.print(f"model   {result.folder / 'model'}", markup=False, soft_wrap=True)

@@ -171,6 +171,7 @@ class Timer:
         pair: microseconds of a forward pass of two models on one example.
         modules: seconds of every module of a model, one entry per pass.
         name: what times, for plans and reports.
+        rounds: how often every candidate of a table is made ready and timed; once where that takes longer than timing.
 
     Example:
         >>> import torch, reconv
@@ -183,6 +184,7 @@ class Timer:
     pair: PairTimer
     modules: ModuleTimer = time_modules
     name: str = "PyTorch"
+    rounds: int = 3
 
     def __str__(self) -> str:
         return self.name

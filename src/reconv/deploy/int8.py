@@ -191,10 +191,13 @@ def _quantized_layers(quantized: Any, helper: Any) -> dict[str, _Layer]:
         if not all(one is not None and one.op_type == "DequantizeLinear" for one in (source, weight, bias)):
             continue
         steps, scale, zero = (array(name) for name in weight.input[:3])
-        shape = (-1, *[1] * (steps.ndim - 1)) if np.ndim(scale) else ()
+        axis = next((attribute.i for attribute in weight.attribute if attribute.name == "axis"), 1)  # as ONNX has it
+        shape = [-1 if i == axis else 1 for i in range(steps.ndim)] if np.size(scale) > 1 else [1] * steps.ndim
         value = (steps.astype(np.float32) - np.reshape(zero, shape)) * np.reshape(scale, shape)
+        if node.op_type == "Gemm" and not any(one.name == "transB" and one.i for one in node.attribute):
+            value = value.T  # as PyTorch has it
         layers[weight.input[0].removesuffix("_quantized")] = _Layer(
-            torch.from_numpy(value.astype(np.float32)),
+            torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32)),
             float(array(source.input[1])),
             int(array(source.input[2])),
             initializers[bias.input[0]],

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from reconv.cost.timing import first_tensor
-from reconv.deploy.onnx_out import quick_onnx
+from reconv.deploy.exporter import Call
+from reconv.deploy.onnx_out import onnx_of, quick_onnx
 from reconv.graph.tracing import call_arguments
 from reconv.registry import Registry
 
@@ -30,6 +31,7 @@ class TimedNetwork:
         threads: that may compute.
         argument: what stands after the colon in the runtime's name, as in `command:PROGRAM`.
         file: content of an ONNX file in place of the model, such as a quantized one.
+        is_candidate: one of many for a table, whose ONNX file need not be the one that `export` writes.
     """
 
     model: nn.Module
@@ -37,6 +39,7 @@ class TimedNetwork:
     threads: int
     argument: str = ""
     file: bytes | None = None
+    is_candidate: bool = False
 
     @property
     def batch(self) -> int:
@@ -47,7 +50,12 @@ class TimedNetwork:
     @cached_property
     def onnx(self) -> bytes:
         """The content of an ONNX file of the network."""
-        return self.file if self.file is not None else quick_onnx(self.model, *call_arguments(self.example))
+        if self.file is not None:
+            return self.file
+        args, kwargs = call_arguments(self.example)
+        if self.is_candidate:
+            return quick_onnx(self.model, args, kwargs)
+        return bytes(onnx_of(self.model, Call(args, kwargs)).SerializeToString())
 
     @property
     def arrays(self) -> list[Any]:

@@ -49,8 +49,9 @@ def runtime_timer(runtime: str, *, threads: int | None = None, batch: int | None
 
     ready: dict[nn.Module, Pass] = {}  # of the unpruned network, which each attempt is compared with
 
-    def network(model: nn.Module, example: Any) -> TimedNetwork:
-        return TimedNetwork(model, batched(example, batch), threads, argument)
+    def network(model: nn.Module, example: Any, is_candidate: bool = False) -> TimedNetwork:
+        inputs = batched(example, batch)
+        return TimedNetwork(model, inputs, threads, argument, is_candidate=is_candidate)
 
     def pair(before: nn.Module, after: nn.Module, example: Any) -> tuple[float, float]:
         with evaluating(before, after):
@@ -65,14 +66,14 @@ def runtime_timer(runtime: str, *, threads: int | None = None, batch: int | None
     def modules(model: nn.Module, example: Any) -> Mapping[str, Sequence[float]]:
         with evaluating(model):
             if row.layers is not None:
-                return _said_in_one_line(row, partial(row.layers, network(model, example)))  # type: ignore[no-any-return]
-            run = load(row, network(model, example))
+                return _said_in_one_line(row, partial(row.layers, network(model, example, True)))  # type: ignore[no-any-return]
+            run = load(row, network(model, example, True))
             start, passes = time.perf_counter(), [run()]
             while len(passes) < _PASSES and time.perf_counter() - start < _SECONDS:
                 passes.append(run())
         return {WHOLE: [taken / 1000 for taken in passes]}
 
-    return Timer(pair, modules, timing_text(runtime, threads, batch))
+    return Timer(pair, modules, timing_text(runtime, threads, batch), rounds=1)
 
 
 def _least(runtime: Runtime) -> int:

@@ -168,13 +168,23 @@ class RuntimeLatency:
 
     Args:
         runtime: its name. threads: that computed. is_budget: whether the budget refers to this runtime.
-        networks: what they are called -> seconds of a pass.
+        networks: "before", "after" and others -> seconds of a pass.
     """
 
     runtime: str
     threads: int
     is_budget: bool
     networks: Mapping[str, Latency]
+
+    @property
+    def before(self) -> Latency:
+        """Of the network before."""
+        return self.networks["before"]
+
+    @property
+    def after(self) -> Latency:
+        """Of the network after, in float32."""
+        return self.networks["after"]
 
     @property
     def title(self) -> str:

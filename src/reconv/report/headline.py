@@ -16,7 +16,13 @@ def headline(facts: RunFacts) -> str:
 
 
 def _speed(facts: RunFacts) -> str:
-    """Of the batch whose difference is clearest."""
+    """In the first runtime that was asked for; else of the batch whose difference is clearest."""
+    for row in facts.runtimes[:1]:
+        before, after = row.before, row.after
+        if before.overlaps(after):
+            return f"no faster beyond noise in {row.runtime}"
+        change = times(before.median, after.median, "faster", "slower")
+        return f"{change} in {row.runtime} at {counted(before.batch, 'image')}"
     if not facts.latencies:
         return ""
     apart = [(before, after) for before, after in facts.latencies if not before.overlaps(after)]

@@ -48,7 +48,7 @@ DRAWING = """
 """  # noqa: E501
 
 CAPTION = """<span class="key still">before</span> <span class="key kept">after:</span> median of a forward pass, whiskers from the lower to the upper quartile;
-both networks measured interleaved{% if device %} on {{ device }}{% endif %}."""  # noqa: E501
+both networks measured interleaved in PyTorch{% if device %} on {{ device }}{% endif %}."""  # noqa: E501
 
 
 def pictures(facts: RunFacts) -> Iterator[Picture]:
