@@ -60,6 +60,19 @@ def test_an_unpruned_network_gives_its_own_file(tmp_path: Path) -> None:
     assert after == onnx.load(path)
 
 
+def test_a_bias_that_a_repair_wants_is_added(tmp_path: Path) -> None:
+    network = reconv.load_onnx(saved(small_network(), tmp_path / "net.onnx"))
+    assert network.Conv_d.bias is not None  # the file has none
+    assert network.Conv_a.bias is None  # a norm follows
+    small, plan = _half(network)
+    images = torch.randn(64, 3, 8, 8) + 1
+    small = reconv.repair(small, plan=plan, reference=network, images=images)
+    assert small.Conv_d.bias.any()
+    after = _written(small, tmp_path / "small.onnx")
+    assert len(next(n for n in after.graph.node if n.name == "Conv_d").input) == 3
+    onnx.checker.check_model(after, full_check=True)
+
+
 def test_a_group_is_an_attribute_that_follows(tmp_path: Path) -> None:
     small, _ = _half(reconv.load_onnx(saved(small_network(), tmp_path / "net.onnx")))
     after = _written(small, tmp_path / "small.onnx")

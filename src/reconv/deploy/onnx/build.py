@@ -104,6 +104,10 @@ class Node:
         shape = tuple(self.builder.constants[self.inputs[place]].shape)
         self.builder.stored.append(Stored(module, attribute, self.index, place, shape, transposed))
 
+    def absent(self, module: str, attribute: str, place: int, size: int) -> None:
+        """Note that a tensor of zeros of a module is an input that this node is not given."""
+        self.builder.stored.append(Stored(module, attribute, self.index, place, (size,), absent=True))
+
     def between(self, suffix: str) -> str:
         """A name for a value inside the node."""
         return f"{self.outputs[0]}/{suffix}"

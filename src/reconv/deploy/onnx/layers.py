@@ -70,7 +70,10 @@ def _added_bias(node: Node, outputs: int, axis_from_end: int) -> tuple[Node, int
 
 
 def _with_bias(node: Node, module: Any, inputs: list[str], place: int, outputs: int, axis_from_end: int) -> str:
-    """Add a layer with its own bias, or with the addition that follows it as its bias; returns its name."""
+    """Add a layer with its own bias, or with the addition that follows it as its bias; returns its name.
+
+    A convolution with neither, and no norm behind it, gets one of zeros, so that a repair can make up for a mean.
+    """
     bias = node.needed(place, "a bias") if node.has(place) else None
     added = None if bias is not None else _added_bias(node, outputs, axis_from_end)
     if bias is not None:
@@ -79,7 +82,13 @@ def _with_bias(node: Node, module: Any, inputs: list[str], place: int, outputs: 
         module.bias = _parameter(added[2])
     else:
         module.bias = None
+    reader = node.only_reader()
+    zeros = module.bias is None and axis_from_end > 0 and (reader is None or reader.operator != "BatchNormalization")
+    if zeros:
+        module.bias = nn.Parameter(module.weight.new_zeros(outputs))
     name = node.add(module, inputs, node.outputs if added is None else added[0].outputs)
+    if zeros:
+        node.absent(name, "bias", place, outputs)
     if bias is not None:
         node.stored(name, "bias", place)
     elif added is not None:

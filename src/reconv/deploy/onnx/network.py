@@ -35,6 +35,7 @@ class Stored:
     Args:
         module, attribute: of the network. node, place: of the graph's node, and of its input, that reads it.
         shape: that the file gives it. transposed: the file has it the other way around.
+        absent: the file has none, which stands for zeros; a repair may want others.
     """
 
     module: str
@@ -43,6 +44,7 @@ class Stored:
     place: int
     shape: tuple[int, ...]
     transposed: bool = False
+    absent: bool = False
 
 
 @dataclass(frozen=True)

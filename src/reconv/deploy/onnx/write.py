@@ -6,6 +6,7 @@ the file's own: names, opset, metadata, dynamic axes, and operators that nothing
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +30,11 @@ def edited_model(network: OnnxNetwork) -> Any:
     """
     edit = _Edit(network)
     for stored in network.program.stored:
-        edit.replace(stored.node, stored.place, _in_the_file(network, stored))
+        array = _in_the_file(network, stored)
+        if not stored.absent:
+            edit.replace(stored.node, stored.place, array)
+        elif array.any():
+            edit.add(stored.node, stored.place, array)
     sizes = _observed(network)
     for name, place in network.program.places.items():
         module = network.get_submodule(name)
@@ -96,6 +101,7 @@ class _Edit:
         self.graph = self.model.graph
         self.initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         self.constants = {node.output[0]: node for node in self.graph.node if node.op_type == "Constant"}
+        self.taken = {name for node in self.graph.node for name in (*node.input, *node.output)} | set(self.initializers)
         self.wanted: dict[str, list[tuple[int, int, Array]]] = {}  # constant -> node, place, what that reads
         self.elements: dict[tuple[str, int], set[int]] = {}  # constant and index -> what sizes it stands for
 
@@ -104,6 +110,12 @@ class _Edit:
     def replace(self, node: int, place: int, array: Array) -> None:
         """An input of a node is to be this constant."""
         self.wanted.setdefault(self.graph.node[node].input[place], []).append((node, place, array))
+
+    def add(self, node: int, place: int, array: Array) -> None:
+        """An input that a node is not given is to be this constant."""
+        inputs = self.graph.node[node].input
+        inputs.extend([""] * (place + 1 - len(inputs)))
+        inputs[place] = self._new(f"{self.graph.node[node].output[0]}_bias", array)
 
     def attribute(self, node: int, name: str, value: Any) -> None:
         """An attribute of a node is to have this value; where it is not stated, it stays so."""
@@ -192,12 +204,18 @@ class _Edit:
         attribute = self.onnx.helper.make_attribute("value", self.onnx.numpy_helper.from_array(array, name))
         self.constants[name].attribute[0].CopyFrom(attribute)
 
+    def _new(self, name: str, array: Array) -> str:
+        """Add a constant to the file; returns the name that it has."""
+        fresh = next(f"{name}_{i}" for i in itertools.count(1) if f"{name}_{i}" not in self.taken)
+        self.taken.add(fresh)
+        self.graph.initializer.append(self.onnx.numpy_helper.from_array(array, fresh))
+        return fresh
+
     def finish(self) -> Any:
         """The edited model."""
         self._set_elements()
         readers = Counter(name for node in self.graph.node for name in node.input)
         readers.update(value.name for value in self.graph.output)
-        taken = {*readers, *self.initializers, *(name for node in self.graph.node for name in node.output)}
         for name, uses in self.wanted.items():
             old, first = self._array(name), uses[0][2]
             alike = all(_same(first, array) for _, _, array in uses)
@@ -208,10 +226,7 @@ class _Edit:
             for node, place, array in uses:
                 if old is not None and _same(old, array):
                     continue
-                fresh = next(f"{name}_{i}" for i in range(1, len(taken) + 2) if f"{name}_{i}" not in taken)
-                taken.add(fresh)
-                self.graph.initializer.append(self.onnx.numpy_helper.from_array(array, fresh))
-                self.graph.node[node].input[place] = fresh
+                self.graph.node[node].input[place] = self._new(name, array)
         self._drop_unread()
         del self.graph.value_info[:]  # shapes between operators, which a runtime finds out by itself
         return self.model
