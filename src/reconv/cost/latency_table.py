@@ -54,14 +54,17 @@ class Features:
                 for planes in [[graph.labels[p] for p in output.planes]]
             ]
         )
-        self._inside = [
-            (
-                branch.presence,
-                np.array([any(is_within(name, p) for p in vanishing(branch.replacements)) for name in self.modules]),
-            )
-            for branch in graph.branches or ()
-            if not branch.reason
-        ]
+        owners = np.array([owner(operation.module) for operation in graph.forward], dtype=np.int64)
+        own = np.bincount(owners, minlength=len(self.modules))
+        self._stopped: list[tuple[int, Values]] = []  # a branch, and which share of each module's operators it holds
+        for branch in graph.branches or ():
+            if not branch.reason:
+                inside = np.bincount(owners[sorted(branch.operations)], minlength=len(self.modules)) / np.maximum(
+                    own, 1
+                )
+                paths = vanishing(branch.replacements)
+                empty = np.array([any(is_within(name, path) for path in paths) for name in self.modules])
+                self._stopped.append((branch.presence, np.where(own == 0, empty, inside)))
 
     def of(self, keep: Mask) -> tuple[Values, Values]:
         """MACs and bytes of every module."""
@@ -94,22 +97,14 @@ class Features:
         coefficients = np.concatenate([self._macs.coefficients, self._outputs.coefficients])
         return coefficients, np.concatenate(factors), np.concatenate(features)
 
-    def stopped_by(self, classes: Plane) -> npt.NDArray[np.bool_]:
-        """Which modules no longer run when these classes go."""
-        result = np.zeros(len(self.modules), dtype=np.bool_)
-        for presence, inside in self._inside:
-            if presence in classes:
-                result |= inside
-        return result
+    def stopped_by(self, classes: Plane) -> Values:
+        """Which share of each module's operators no longer runs when these classes go."""
+        shares = sum((share for presence, share in self._stopped if presence in classes), np.zeros(len(self.modules)))
+        return np.minimum(shares, 1.0)
 
     def running(self, keep: Mask) -> Values:
-        """1 for every module that runs, 0 for those of removed branches."""
-        keep = self._whole_mask(keep)
-        result = np.ones(len(self.modules))
-        for presence, inside in self._inside:
-            if not keep[presence]:
-                result[inside] = 0.0
-        return result
+        """Which share of each module's operators runs: less than 1 for those that removed branches hold."""
+        return 1.0 - self.stopped_by(np.flatnonzero(~self._whole_mask(keep)))
 
     def _whole_mask(self, keep: Mask) -> Mask:
         """A mask over all classes; one that knows of no branches keeps them all."""
@@ -122,7 +117,7 @@ class LatencyTable:
 
     Args:
         features: of the modules.
-        constants: microseconds of each module while it runs, whatever stays of it.
+        constants: microseconds of each module while all of its operators run, whatever stays of their channels.
         ramps: pieces of the broken lines: column of the feature (MACs of all modules, then bytes of all modules), from,
             to, microseconds for each unit. Shape [pieces, 4].
         whole: mask of the whole network.
@@ -197,8 +192,7 @@ class StepTimes:
             sums = csr_array((coefficients[terms], (place, np.arange(len(terms)))), shape=(len(touched), len(terms)))
             ramps = np.flatnonzero(np.isin(slopes, touched))
             stopped = [
-                float(table.constants[features.stopped_by(np.concatenate(own[:n]))].sum()) if n else 0.0
-                for n in range(len(own) + 1)
+                table.constants @ features.stopped_by(np.concatenate([*own[:n], rows[:0]])) for n in range(len(own) + 1)
             ]
             less = np.concatenate([np.zeros((len(rows), 1)), less[rows].cumsum(1)], axis=1)
             which = np.searchsorted(touched, slopes[ramps])
