@@ -173,6 +173,20 @@ def test_times_of_all_steps_are_those_of_their_masks(name):
         assert shares - shares[0] == pytest.approx(np.array(masks) - masks[0], abs=1e-6), group.name
 
 
+@pytest.mark.parametrize("share", [0.8, 0.6, 0.45])
+def test_no_plan_within_the_time_loses_less_than_the_bound(share):
+    graph = with_branches(reconv.trace(net(Block(), Block()), X))
+    curves, table = curves_for(graph, {"1.two.0": 0.9, "2.two.0": 0.3}), table_of(graph)
+    for corrected in (table, table.corrected(500.0, next(all_plans(graph, curves))[1], 400.0)):
+        allowed = share * corrected.microseconds(corrected.whole)
+        within = [lost for lost, keep in all_plans(graph, curves) if corrected.microseconds(keep) <= allowed]
+        options = {"latency": corrected, "timer": lambda *_: (1.0, share)}
+        plan = reconv.choose(graph, curves, reconv.Budget(latency=share), **options)
+        predicted, bound = (float(text.split()[0].strip(";")) for text in _numbers(plan.notes[0]))
+        assert 0 < bound <= min(within) * 1.001
+        assert predicted == pytest.approx(min(within), rel=0.03)
+
+
 def test_one_channel_saves_little_and_none_saves_all():
     graph = with_branches(reconv.trace(net(Block(), Block()), X))
     table = table_of(graph)

@@ -136,7 +136,9 @@ class LatencyTable:
 
     def microseconds(self, keep: Mask) -> float:
         """Predicted time of a forward pass when only these channel classes stay."""
-        plain = self.sum_of_modules(keep)
+        return self._corrected(self.sum_of_modules(keep))
+
+    def _corrected(self, plain: float) -> float:
         if not self.measured:
             return plain
         sums, real = zip((0.0, 0.0), *sorted(self.measured), strict=True)
@@ -161,6 +163,14 @@ class LatencyTable:
             steps: by group, the channel classes that each of its steps takes.
         """
         return StepTimes(self, steps)
+
+    def sum_allowed(self, microseconds: float) -> float:
+        """The largest sum of the modules of which this time is predicted: the inverse of the correction."""
+        low, high = 0.0, 2 * max(self._whole, microseconds) + 1.0
+        for _ in range(100):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._corrected(middle) <= microseconds else (low, middle)
+        return high
 
     def corrected(self, before: float, keep: Mask, after: float) -> LatencyTable:
         """The table after both networks were measured, in microseconds: the whole one, and what `keep` leaves."""
@@ -197,6 +207,12 @@ class StepTimes:
             less = np.concatenate([np.zeros((len(rows), 1)), less[rows].cumsum(1)], axis=1)
             which = np.searchsorted(touched, slopes[ramps])
             self._groups.append((rows, less, factors[terms], sums, table.ramps[ramps], which, np.array(stopped)))
+
+    @property
+    def apart(self) -> bool:
+        """Whether no two groups change the time of one module, so that what they save adds up."""
+        touched = [set(ramps[:, 0].tolist()) for *_, ramps, _, _ in self._groups]
+        return sum(map(len, touched)) == len(set[float]().union(*touched))
 
     def of(self, i: int, taken: Plane) -> Values:
         """Microseconds, up to a constant, for each number of steps of group i while the others stay as they are."""

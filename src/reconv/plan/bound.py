@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from reconv.cost.latency_table import LatencyTable
 from reconv.cost.terms import Terms, Values
 from reconv.graph.labels import Plane
-from reconv.plan.ascent import HIGHEST_PRICE, highest
+from reconv.plan.ascent import HIGHEST_PRICE, Function, highest
 from reconv.plan.tables import Tables
 
 _PRICE_FACTOR = 4.5  # a second search looks at prices from 1/4.5 to 4.5 times those candidates before
@@ -58,6 +59,7 @@ class Dual:
         if self.problem is not None:
             bound, self.prices, self.candidates = self.problem.best_bound()
             self.bound = max(self.bound, bound)
+        self.bound = max(self.bound, bound_of_time(tables))
 
     @property
     def joined(self) -> set[Pair]:
@@ -83,6 +85,40 @@ class Dual:
         if raised:
             self.bound, self.prices = bound, prices
         return problem.narrow(prices, reached) or raised
+
+
+def bound_of_time(tables: Tables) -> float:
+    """What no plan loses less than that meets a limit on time, as predicted; minus infinity where that is not known.
+
+    Where no two groups change the time of one module, the time is a sum over the groups, and the best price is a
+    number that a search finds.
+    """
+    best = -np.inf
+    for name, times in tables.times.items():
+        table = tables.spending.latency
+        if not times.apart or not isinstance(table, LatencyTable) or not tables.groups:
+            continue
+        none, whole = np.zeros(len(tables.groups), dtype=np.int64), tables.spending.whole[name] or 1.0
+        shares = [(own - own[0]) / whole for own in (times.of(i, none) for i in range(len(tables.groups)))]
+        allowed = table.sum_allowed(tables.spending.allowed[name])
+        value_at = _separable(
+            [g.lost for g in tables.groups], shares, (table.sum_of_modules(table.whole) - allowed) / whole
+        )
+        scale = max(sum(float(np.ptp(g.lost)) for g in tables.groups), 1e-30)
+        best = max(best, value_at(highest(value_at, np.zeros(1), np.array([HIGHEST_PRICE * scale])))[0])
+    return float(best)
+
+
+def _separable(lost: list[Values], costs: list[Values], over: float) -> Function:
+    """The dual function of one limit on a sum over groups; `over`: by how much it is exceeded when no step is taken."""
+
+    def value_at(prices: Values) -> tuple[float, Values]:
+        price = float(prices[0])
+        steps = [int((own + price * cost).argmin()) for own, cost in zip(lost, costs, strict=True)]
+        excess = over + sum(float(cost[n]) for cost, n in zip(costs, steps, strict=True))
+        return sum(float(own[n]) for own, n in zip(lost, steps, strict=True)) + price * excess, np.array([excess])
+
+    return value_at
 
 
 def _cost(tables: Tables, name: str) -> _Cost:
