@@ -13,19 +13,21 @@ from torch.utils import _pytree as pytree
 
 from reconv.errors import ConfigError, GraphError, check_kind
 from reconv.graph.batch import images_in
-from reconv.graph.channels import ChannelGraph
+from reconv.graph.channels import ChannelGraph, ChannelGroup
 from reconv.graph.constraints import Constraints, solve_constraints
-from reconv.graph.dry_run import Failure, run_cut_copy
+from reconv.graph.dry_run import Failure, cut_alone, generic_cut, run_cut_copy
 from reconv.graph.questions import reads_sizes_of_layers
 from reconv.graph.record import Record
-from reconv.graph.refine import Refiner
+from reconv.graph.refine import Refiner, culprits
 from reconv.graph.rules import rule_of
 from reconv.graph.tracing import Recording, record_forward
+from reconv.graph.trial import Trial
 from reconv.graph.user_constraints import Member, add_user_constraints
 from reconv.graph.zeros import freeze_lossy_sums
 from reconv.registry import load_extensions
 
 TRIALS = 60
+MOST_FAILURES = 8
 
 
 def trace(
@@ -88,7 +90,9 @@ def trace(
 def _refine(model: nn.Module, recording: Recording, example: Any) -> ChannelGraph:
     constraints = Constraints(cautious=recording.fake is None)
     graph = solve_constraints(model, recording.record, example, constraints)
-    if constraints.cautious or not _could_notice(model, recording.record):
+    if constraints.cautious:
+        return _tried_on_real_tensors(model, recording, example, constraints, graph)
+    if not _could_notice(model, recording.record):
         return graph
     refiner = Refiner(recording, lambda cut, keep: run_cut_copy(recording, cut, example, rule_of, 0, keep))
     for _ in range(TRIALS):
@@ -104,6 +108,42 @@ def _refine(model: nn.Module, recording: Recording, example: Any) -> ChannelGrap
     everything = np.arange(recording.record.space.count, dtype=np.int64)
     frozen = (*constraints.frozen, (everything, "no cut copy of this model runs"))
     return solve_constraints(model, recording.record, example, replace(constraints, frozen=frozen))
+
+
+def _tried_on_real_tensors(
+    model: nn.Module, recording: Recording, example: Any, constraints: Constraints, graph: ChannelGraph
+) -> ChannelGraph:
+    """A pruned copy runs, and what fails stays; for a forward that looks at values no dry run is possible."""
+    trial = Trial(model, example)
+    for _ in range(MOST_FAILURES):
+        why = trial.failure(graph, generic_cut(graph))
+        if why is None:
+            break
+        way = [trial.failing] if trial.failing is not None else None
+        reasons: dict[str, str] = {}
+
+        def fails(groups: Sequence[ChannelGroup], cut: ChannelGraph = graph, ways: Any = way) -> bool:
+            found = trial.failure(cut, cut_alone(cut, groups), ways)
+            if found is not None and len(groups) == 1:
+                reasons[groups[0].name] = found  # noqa: B023
+            return found is not None
+
+        for group in culprits([g for g in graph.groups if g.free.any()], fails):
+            units = np.flatnonzero(np.isin(graph.labels, group.units))
+            reason = f"a pruned copy fails on real tensors: {reasons.get(group.name, why)}"
+            constraints = replace(constraints, frozen=(*constraints.frozen, (units, reason)))
+        graph = solve_constraints(model, recording.record, example, constraints)
+    else:
+        everything = np.arange(recording.record.space.count, dtype=np.int64)
+        frozen = (*constraints.frozen, (everything, "no pruned copy of this model runs on real tensors"))
+        graph = solve_constraints(model, recording.record, example, replace(constraints, frozen=frozen))
+    note = (
+        f"its forward {recording.why_with_data}, so that channels in doubt stay, and pruned copies were tried on real "
+        f"tensors ({trial.passes} forward passes)"
+    )
+    if trial.undecided:
+        note += "; its outputs jump with the smallest change of a weight, and only their being there was compared"
+    return replace(graph, notes=(*graph.notes, note))
 
 
 def _could_notice(model: nn.Module, record: Record) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from reconv.errors import GraphError
+from reconv.errors import GraphError, ReconvError
 from reconv.graph.constants import Constants, FilledError, Place
 from reconv.graph.copies import copy_without_data, named_modules, parameters_and_buffers, without_data
 from reconv.graph.questions import FunctionCalls
@@ -138,6 +138,7 @@ class Recording:
         training: whether a second pass in training mode ran too.
         filled: places at which the model's code makes a tensor of numbers that it fills later (see `Constants`).
         given: the constants among the model's outputs, and None in place of the others.
+        why_with_data: why the model had to run with data; "" where it did not.
     """
 
     record: Record
@@ -146,6 +147,7 @@ class Recording:
     training: bool
     filled: frozenset[Place] | None = frozenset()
     given: tuple[Tensor | None, ...] = ()
+    why_with_data: str = ""
 
 
 def record_forward(model: nn.Module, example: Any, rule_of: RuleOf) -> Recording:
@@ -163,14 +165,23 @@ def record_forward(model: nn.Module, example: Any, rule_of: RuleOf) -> Recording
         GraphError: the model does not run on the example.
     """
     try:
-        try:
-            return _record_without_data(model, example, rule_of)
-        except Exception as error:
-            if not _needs_data(error):
-                raise
-        return _record(model, example, rule_of, None)
+        return _record_without_data(model, example, rule_of)
+    except ReconvError:
+        raise
+    except Exception as error:  # of the model's code, which may look at values: a run with data decides
+        without_data = error
+    try:
+        recording = _record(model, example, rule_of, None)
     except _OF_A_FORWARD as error:
         raise _does_not_run(model, error) from error
+    return replace(recording, why_with_data=_why_with_data(without_data))
+
+
+def _why_with_data(error: Exception) -> str:
+    """Why a forward does not run without data."""
+    if isinstance(error, WITHOUT_DATA) or "data-dependent" in str(error).lower():
+        return f"looks at values ({str(error).split()[0] if str(error) else type(error).__name__})"
+    return f"does not run without data ({in_one_line(error)})"
 
 
 def _record_without_data(model: nn.Module, example: Any, rule_of: RuleOf) -> Recording:
@@ -181,13 +192,6 @@ def _record_without_data(model: nn.Module, example: Any, rule_of: RuleOf) -> Rec
             return _record(model, example, rule_of, FakeTensorMode(allow_non_fake_inputs=True), filled)
         except FilledError as error:
             filled = None if filled is None or len(filled) >= MOST_FILLED else filled | {error.place}
-
-
-def _needs_data(error: Exception) -> bool:
-    """Whether a forward failed only because it ran without data: it looks at values, or runs what has no shapes."""
-    return isinstance(error, WITHOUT_DATA) or (
-        isinstance(error, RuntimeError) and "data-dependent" in str(error).lower()
-    )
 
 
 def _does_not_run(model: nn.Module, error: Exception) -> GraphError:

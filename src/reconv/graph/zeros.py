@@ -77,8 +77,8 @@ def _sums(call: Call) -> list[_Sum]:
     name = call.operator
     if name in ("aten.sum", "aten.linalg_vector_norm"):
         gone = _reduced(call)
-        planes = [p for p in call.before[0].planes if axes_of(p) and set(axes_of(p)) <= gone]
-        return [_Sum(call, tuple(planes), (call.tensors[0],))] if planes else []
+        reduced = tuple(p for p in call.before[0].planes if axes_of(p) and set(axes_of(p)) <= gone)
+        return [_Sum(call, reduced, (call.tensors[0],))] if reduced else []
     pair = _factors(call)
     if pair is None:
         return []
@@ -218,8 +218,8 @@ class _Zeros:
             if not isinstance(value, Tensor):
                 return value
             number = known.get(id(value))
-            single = number is not None and number.numel() == 1 and not number.is_meta
-            return _StandIn(value.dtype, id(value) in zero, number.item() if single else None)
+            single = number if number is not None and number.numel() == 1 and not number.is_meta else None
+            return _StandIn(value.dtype, id(value) in zero, None if single is None else single.item())
 
         try:
             return _gives_zero(call.func, tuple((name, stand_in(value)) for name, value in call.arguments.items()))
@@ -233,11 +233,12 @@ class _StandIn:
 
     dtype: torch.dtype
     zero: bool
-    number: complex | None
+    number: float | None
 
     def filled(self, probe: float) -> Tensor:
-        value = 0 if self.zero else probe if self.number is None else self.number
-        return torch.full((2,), value if self.dtype.is_floating_point else int(value > 0), dtype=self.dtype)
+        if self.zero or self.number is not None:
+            return torch.full((2,), 0 if self.zero or self.number is None else self.number, dtype=self.dtype)
+        return torch.full((2,), probe if self.dtype.is_floating_point else int(probe > 0), dtype=self.dtype)
 
 
 @lru_cache(maxsize=4096)
