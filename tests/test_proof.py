@@ -375,6 +375,21 @@ def test_a_detector_that_finds_nothing_in_noise_is_undecided_until_it_is_given_a
     assert "give other inputs" in proven(model, inputs=torch.zeros(1, 3, 16, 16)).undecided
 
 
+def test_a_trained_detector_finds_on_a_real_image_what_it_was_trained_for() -> None:
+    """It would find nothing, were its weights changed by a tenth."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        certain = (m.threshold - 1).abs() < 0.01
+        return m.c(m.features(x))[:, :, : 4 * int(certain)]
+
+    model = Net(forward)
+    model.threshold = nn.Parameter(torch.ones(()))
+    plan = planned(model)
+    small = prune(model, plan)
+    assert verify(model, small, plan).undecided
+    assert verify(model, small, plan, inputs=torch.rand(1, 3, 16, 16)).holds
+
+
 def test_an_example_on_which_a_detector_finds_something_is_tried() -> None:
     image = torch.rand(1, 3, 16, 16)
     image[:, :, 4:9, 5:7] += 10

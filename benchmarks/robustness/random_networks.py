@@ -2,28 +2,31 @@
 
 python benchmarks/robustness/random_networks.py --count 2000 --seed 0
 
-Networks are drawn from the grammar of tests/robustness/network_grammar.py. Prints what became of them, and for every
-kind of failure the smallest networks that show it; writes the counts as JSON.
+Networks are drawn from the grammar of tests/robustness/network_grammar.py. Prints every failure, and at the end what
+became of them all; writes the counts as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
 import random
 import sys
 import time
 import warnings
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "robustness"))
 
-from network_grammar import build, draw_program  # noqa: E402
+from network_grammar import Program, build, draw_program  # noqa: E402
 from network_oracle import judge, smaller  # noqa: E402
 
 import reconv  # noqa: E402
@@ -33,58 +36,64 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0, help="of the first network; the others follow")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "random-networks.json")
-    parser.add_argument("--shrink", action="store_true", help="make failing networks smaller, and print them")
+    parser.add_argument("--shrink", action="store_true", help="leave out the steps that a failure does not need")
     return parser.parse_args()
 
 
-def main() -> int:
-    given = arguments()
+def examine(seed: int, shrink: bool) -> dict[str, Any]:
+    """One network: what became of it, and, where that is a fault, all that reproduces it."""
     warnings.simplefilter("ignore")
-    counts: Counter[str] = Counter()
-    steps: Counter[str] = Counter()
-    faults, gone, whole, start = [], 0, 0, time.perf_counter()
-    for seed in range(given.seed, given.seed + given.count):
-        draw = random.Random(seed)
-        program, scheme, share = draw_program(seed), draw.choice(("uniform", "global")), draw.choice((0.3, 0.5, 0.7))
+    torch.set_num_threads(1)
+    draw = random.Random(seed)
+    program, scheme, share = draw_program(seed), draw.choice(("uniform", "global")), draw.choice((0.3, 0.5, 0.7))
+    verdict = judge(program, scheme, share)
+    found = {"kind": verdict.kind, "pruned": verdict.pruned, "steps": _names(program), "fault": None}
+    if not verdict.fault:
+        return found
+    if shrink:
+        program = smaller(program, lambda less: judge(less, scheme, share).kind == verdict.kind)
         verdict = judge(program, scheme, share)
-        counts[verdict.kind] += 1
-        gone, whole = gone + verdict.pruned[0], whole + verdict.pruned[1]
-        steps.update(_names(program))
-        if verdict.fault:
-            if given.shrink:
-                kind = verdict.kind
-                program = smaller(program, lambda p, kind=kind, s=scheme, n=share: judge(p, s, n).kind == kind)
-                verdict = judge(program, scheme, share)
-            network = " ".join(str(build(program)[0]).split())
-            fault = {"seed": seed, "kind": verdict.kind, "why": verdict.why[:500], "scheme": scheme, "share": share}
-            faults.append(fault | {"program": str(program), "network": network})
-            print(json.dumps(faults[-1]), flush=True)
-        done = seed - given.seed + 1
-        if done % 100 == 0:
-            print(f"{done}: {dict(counts)}, {time.perf_counter() - start:.0f} s", flush=True)
-    result = {
+    network = " ".join(str(build(program)[0]).split())
+    fault = {"seed": seed, "kind": verdict.kind, "why": verdict.why[:500], "scheme": scheme, "share": share}
+    return found | {"fault": fault | {"program": str(program), "network": network}}
+
+
+def _names(program: Program) -> list[str]:
+    modules = (m for m in build(program)[0].modules() if not isinstance(m, torch.nn.Sequential))
+    return sorted({getattr(m, "name", None) or type(m).__name__ for m in modules})
+
+
+def main() -> int:
+    given, start = arguments(), time.perf_counter()
+    seeds = range(given.seed, given.seed + given.count)
+    found = []
+    with multiprocessing.get_context("spawn").Pool(given.workers) as pool:
+        for result in pool.imap_unordered(partial(examine, shrink=given.shrink), seeds):
+            found.append(result)
+            if result["fault"]:
+                print(json.dumps(result["fault"]), flush=True)
+            if len(found) % 100 == 0:
+                print(f"{len(found)} networks, {time.perf_counter() - start:.0f} s", flush=True)
+    counts = Counter(result["kind"] for result in found)
+    faults = sorted((result["fault"] for result in found if result["fault"]), key=lambda fault: fault["seed"])
+    removed, channels = (sum(result["pruned"][i] for result in found) for i in (0, 1))
+    summary = {
         "networks": given.count,
         "seed": given.seed,
-        "counts": dict(counts),
-        "channels": {"all": whole, "removed": gone},
-        "steps": dict(steps.most_common()),
+        "counts": dict(counts.most_common()),
+        "channels": {"all": channels, "removed": removed},
+        "steps": dict(Counter(name for result in found for name in result["steps"]).most_common()),
         "faults": faults,
         "seconds": round(time.perf_counter() - start),
-        "machine": {"python": platform.python_version(), "torch": torch.__version__, "reconv": reconv.__version__,
-                    "processor": platform.machine()},
-    }  # fmt: skip
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"{given.count} networks: {dict(counts)}; {gone:,} of {whole:,} channels removed; written to {given.out}")
-    return 1 if faults else 0
-
-
-def _names(program: object) -> set[str]:
-    model, _ = build(program)  # type: ignore[arg-type]
-    return {
-        getattr(m, "name", None) or type(m).__name__ for m in model.modules() if not isinstance(m, torch.nn.Sequential)
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "reconv": reconv.__version__},
+        "machine": platform.machine(),
     }
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(summary, indent=2) + "\n")
+    print(f"{given.count} networks: {dict(counts)}; {removed:,} of {channels:,} channels removed; see {given.out}")
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

@@ -312,7 +312,6 @@ FUNCTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "sum of squares": lambda x, n: x / (1 + x.square().sum(1, keepdim=True)).sqrt(),
     "sum of sigmoids": lambda x, n: x * x.sigmoid().sum(1, keepdim=True).tanh(),
     "count of channels": lambda x, n: x / x.shape[1] ** 0.5,
-    "largest channel": lambda x, n: x - x.max(1, keepdim=True).values.detach(),
     "gram": lambda x, n: torch.einsum("nchw,nkhw->nck", x, x).mean(1)[:, :, None, None] + x,
     "correlation": lambda x, n: (x.flatten(2).transpose(1, 2) @ x.flatten(2)).mean(1).view(len(x), 1, *x.shape[2:]) + x,
     "every second channel": lambda x, n: x[:, ::2],

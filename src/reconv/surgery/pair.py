@@ -19,7 +19,7 @@ from reconv.surgery.aligned import Aligned, Recording
 from reconv.surgery.cut import Removal
 from reconv.surgery.outputs import difference, holds_nan, holds_numbers, tensors_of
 from reconv.surgery.over_kept import OtherPassError, OverKept, ZeroWeightNorm
-from reconv.surgery.perturb import perturb, zero_removed
+from reconv.surgery.perturb import Strength, perturb, zero_removed
 from reconv.surgery.removal import WithBranches, WithoutBranches
 from reconv.surgery.verdict import TOLERANCE, Proof
 
@@ -57,11 +57,11 @@ class Setting:
 
     Args:
         source: random numbers, normal or between 0 and 1; or what was given, else the example.
-        factors: perturbed by factors near one alone.
+        strength: of the perturbation.
     """
 
     source: Source
-    factors: bool
+    strength: Strength
 
     @property
     def drawn(self) -> bool:
@@ -69,7 +69,11 @@ class Setting:
 
 
 class CannotRunError(Exception):
-    """The whole network does not run, or gives nothing to compare."""
+    """The whole network does not run."""
+
+
+class NothingError(Exception):
+    """The whole network gives nothing to compare, in whatever precision."""
 
 
 class DoesNotFollowError(Exception):
@@ -89,7 +93,7 @@ class Pair:
             )
         except (RuntimeError, TypeError) as error:  # a device without float64
             raise CannotRunError(in_one_line(error)) from error
-        perturb(self.big, self.cut, self.plan, self.generator, factors=setting.factors)
+        perturb(self.big, self.cut, self.plan, self.generator, setting.strength)
         self.masks = zero_removed(self.big, WithBranches(self.plan))
         self.given = networks.plan.graph.inputs if networks.given is None else networks.given
         self.recording = Recording(self.plan, self.seed, TOLERANCE if self._in_float64 else 1e3 * self._epsilon)
@@ -107,7 +111,7 @@ class Pair:
         inputs, others = (self._inputs() for _ in range(2))
         expected = self._expected(self.big, inputs)
         if not holds_numbers(expected):
-            raise CannotRunError(f"{self.name}: {_nothing_in(expected)}")
+            raise NothingError(f"{self.name}: {_nothing_in(expected)}")
         try:
             found = self._outputs(self.cut, inputs, repeats=True)
         except OtherPassError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,11 +13,14 @@ from reconv.graph.channels import Mask
 from reconv.graph.copies import named_modules
 from reconv.surgery.cut import Removal, cut_tensor
 
-SHAKE = 0.1
+Strength: TypeAlias = Literal["full", "factors", "slight"]
+SHAKE, SLIGHT = 0.1, 1e-3
 _USUAL = (1e-3, 1e3)  # sizes of a parameter, over that of a fresh one: others are brought to it, lest they hide faults
 
 
-def perturb(big: nn.Module, cut: nn.Module, plan: Removal, generator: torch.Generator, *, factors: bool) -> None:
+def perturb(
+    big: nn.Module, cut: nn.Module, plan: Removal, generator: torch.Generator, strength: Strength = "full"
+) -> None:
     """Change both networks by the same random numbers, lest a dead unit, a zero head or fresh statistics hide a fault.
 
     Parameters change by a tenth of their size, which is made an ordinary one first. So do the statistics of norms, and
@@ -24,24 +29,25 @@ def perturb(big: nn.Module, cut: nn.Module, plan: Removal, generator: torch.Gene
 
     Args:
         big, cut: copies, changed in place. plan: of the cut. generator: of the random numbers.
-        factors: change everything by factors near one only; zeros stay, for a forward that cannot do without them.
+        strength: "factors": change everything by factors near one alone; zeros stay, for a forward that cannot do
+            without them. "slight": by a thousandth, so that a trained network still finds what it is shown.
 
     Raises:
         GraphError: `cut` is not what the plan leaves.
     """
     parameters = dict(big.named_parameters())
     small = dict([*cut.named_parameters(), *cut.named_buffers()])
-    statistics = _statistics(big)
+    statistics, size = _statistics(big), SLIGHT if strength == "slight" else SHAKE
     for name, tensor in [*parameters.items(), *big.named_buffers()]:
         if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0:
             continue
         planes, factor = plan.graph.parameters.get(name, ()), 1.0
-        noise = SHAKE * (2 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 1).to(tensor.device)
-        if factors:
+        noise = size * (2 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 1).to(tensor.device)
+        if strength != "full":
             noise = noise * _finite(tensor)
         elif name in parameters:
-            factor, size = _factor_and_size(tensor)
-            noise = noise * size
+            factor, scale = _factor_and_size(tensor)
+            noise = noise * scale
         elif name in statistics or any(not plan.keep[plane].all() for plane in planes):
             noise = _noise_of_buffer(tensor, noise)
         else:

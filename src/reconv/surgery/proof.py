@@ -26,7 +26,8 @@ from torch.utils import _pytree as pytree
 from reconv.errors import GraphError, check_kind
 from reconv.surgery.cut import Removal, check_plan
 from reconv.surgery.over_kept import OtherPassError
-from reconv.surgery.pair import CannotRunError, DoesNotFollowError, Pair, Setting, Source, Way
+from reconv.surgery.pair import CannotRunError, DoesNotFollowError, NothingError, Pair, Setting, Source, Way
+from reconv.surgery.perturb import Strength
 from reconv.surgery.verdict import Proof
 
 
@@ -81,6 +82,9 @@ def _generators_kept() -> Iterator[None]:
             np.random.set_state(numpy)  # noqa: NPY002
 
 
+_STRENGTHS: tuple[Strength, ...] = ("full", "factors")
+
+
 @dataclass(eq=False)
 class _Prover:
     """A proof, tried in one way after the other."""
@@ -97,7 +101,7 @@ class _Prover:
         for setting in self._settings():
             try:
                 proof, whole = self._in_setting(setting)
-            except (CannotRunError, OtherPassError) as error:
+            except (CannotRunError, NothingError, OtherPassError) as error:
                 undecided.append(str(error))
                 continue
             if whole:
@@ -112,7 +116,8 @@ class _Prover:
             # An example of zeros alone would hide what weights do.
             says = all(t.is_meta or not t.is_floating_point() or bool((t != t.mean()).any()) for t in tensors)
             sources = ["normal", "uniform", "given"] if says else ["normal", "uniform"]
-        return [Setting(source, factors) for source in sources for factors in (False, True)]
+        found = [Setting(source, strength) for source in sources for strength in _STRENGTHS]
+        return [*found, Setting("given", "slight")] if "given" in sources else found
 
     def _ways(self) -> list[Way]:
         own = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
@@ -129,7 +134,7 @@ class _Prover:
         """The proof, and whether all outputs were numbers.
 
         Raises:
-            CannotRunError, OtherPassError: nothing can be said in this setting.
+            CannotRunError, NothingError, OtherPassError: nothing can be said in this setting.
         """
         first: tuple[Proof, bool] | None = None
         why: Exception | None = None
