@@ -250,7 +250,7 @@ class TrainConfig:
         protocol = load_protocol(self.protocol, context.data.name, self.overrides)
         if protocol.epochs == 0:
             return model
-        teacher = self._teacher(context.base)
+        teacher = self._teacher(context.base, protocol.base_teaches)
         with context.log.stage(title, has_own_bar=True) as stage:
             trained = train(
                 model,
@@ -266,14 +266,15 @@ class TrainConfig:
             last = trained.history[-1].validation
             stage.accuracy = last.top1 if last and context.quality.is_share else None
             taught = ", with a teacher" if teacher else ""
-            stage.note = f"{protocol.name}, {counted(protocol.epochs, 'epoch')}, last one kept{taught}"
+            kept = "first weights kept, since validation says that it lost" if trained.kept_start else "last one kept"
+            stage.note = f"{protocol.name}, {counted(protocol.epochs, 'epoch')}, {kept}{taught}"
         return trained.model
 
-    def _teacher(self, base: nn.Module) -> nn.Module | None:
+    def _teacher(self, base: nn.Module, base_teaches: bool) -> nn.Module | None:
         from reconv.networks import teacher_network
 
         if self.teacher is None:
-            return None
+            return base if base_teaches else None
         return base if self.teacher == BASE else teacher_network(self.teacher)
 
     def text(self, data_set: str) -> str:
@@ -287,7 +288,8 @@ class TrainConfig:
         parts = [f"protocol {protocol.name}", counted(protocol.epochs, "epoch")]
         parts += [f"batches of {self.batch_size}"] if self.batch_size else []
         parts += [f"{key}={value}" for key, value in self.changes.items()]
-        teacher = "the network before pruning" if self.teacher == BASE else self.teacher
+        base_teaches = self.teacher == BASE or (self.teacher is None and protocol.base_teaches)
+        teacher = "the network before pruning" if base_teaches else self.teacher
         return ", ".join([*parts, *([f"taught by {teacher}"] if teacher else [])])
 
 

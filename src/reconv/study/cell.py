@@ -22,6 +22,7 @@ from reconv.study.arms import Arm, arm_from_mapping, first_form
 from reconv.study.peers import PEER, is_peer
 from reconv.study.shared import Shared
 from reconv.training import load_protocol
+from reconv.training.protocol import LATER_KEYS
 from reconv.zoo import find_trained
 
 # Raised by hand whenever a change of the code changes what a cell computes: every older cell is then computed again.
@@ -194,7 +195,11 @@ class Cell(Shared):
         data_set = self.network.images or self.network.data_set
         protocol = asdict(load_protocol(step["protocol"], data_set, step.get("changes", {}) | changes))
         return step | {
-            "protocol": {key: value for key, value in protocol.items() if key not in ("name", "description")}
+            "protocol": {
+                key: value
+                for key, value in protocol.items()
+                if key not in ("name", "description") and (value or key not in LATER_KEYS)
+            }
         }
 
     @property

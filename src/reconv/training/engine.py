@@ -26,6 +26,7 @@ from reconv.training.losses import LossFunction, training_loss
 from reconv.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from reconv.training.protocol import Protocol
 from reconv.training.schedule import learning_rate
+from reconv.training.starting_point import StartingPoint, freeze_statistics
 from reconv.training.synchronized import synchronize_batch_norm
 
 
@@ -64,9 +65,12 @@ class Engine:
         order = torch.channels_last if protocol.channels_last else torch.contiguous_format
         self._order = order
         self.inner = copy.deepcopy(model).to(self.device).to(memory_format=order).train()
+        if protocol.frozen_norms:
+            freeze_statistics(self.inner)
         if self.accelerator.num_processes > 1:
             self.inner = synchronize_batch_norm(self.inner, self.device)
         self._plain_optimizer = build_optimizer(self.inner, protocol)
+        self._start = StartingPoint(model, self.inner, protocol) if protocol.decay_to_start else None
         self._wrapped, self._optimizer = self.accelerator.prepare(self.inner, self._plain_optimizer)
         if protocol.compile:
             self._wrapped = torch.compile(self._wrapped)
@@ -105,6 +109,8 @@ class Engine:
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self._wrapped):
                 part_loss, part_right = self._backward(part, batch_size(part[0]) / number_of_images)
             loss, right = loss + part_loss, right + part_right
+        if self._start:
+            self._start.pull()
         if self.protocol.clip_norm:
             self.accelerator.clip_grad_norm_(self.inner.parameters(), self.protocol.clip_norm)
         for group in self._plain_optimizer.param_groups:
@@ -153,6 +159,10 @@ class Engine:
         model = copy.deepcopy(self._original)
         model.load_state_dict(self._weights())
         return attach(model, self._provenance)
+
+    def start(self) -> nn.Module:
+        """The model as the training began with it, in the same form as `result`."""
+        return attach(copy.deepcopy(self._original), self._provenance)
 
     # --- saving and going on
     # ----------------------------------------------------------------------------------

@@ -78,6 +78,13 @@ class Evaluation:
         """The metric's value; top-1 without a metric."""
         return self.top1 if self.metric is None else self.metric
 
+    def is_better_than(self, other: Evaluation, *, higher: bool = True) -> bool:
+        """By the metric (`higher`: more of it is better), by top-1 without one, by loss where both are missing."""
+        mine, its = self.quality, other.quality
+        if math.isnan(mine) or math.isnan(its):
+            return self.loss < other.loss
+        return mine > its if higher else mine < its
+
     @property
     def quality_text(self) -> str:
         """The metric by name, or top-1 in percent."""

@@ -71,10 +71,12 @@ class Trained:
     Attributes:
         model: of the last step; the moving average, where the protocol has one.
         history: one record per epoch.
+        kept_start: the weights are those that the training began with, since validation says that it lost.
     """
 
     model: nn.Module
     history: tuple[EpochRecord, ...]
+    kept_start: bool = False
 
     def _repr_html_(self) -> str:
         rows = [
@@ -166,7 +168,8 @@ def train(
             run.train_epoch(stop)
             run.end_epoch()
             run.stop_if_requested(stop)
-    return Trained(engine.result(), tuple(run.history))
+    lost = protocol.keep_start and run.has_lost()
+    return Trained(engine.start() if lost else engine.result(), tuple(run.history), kept_start=lost)
 
 
 finetune = train
@@ -290,6 +293,15 @@ class _Run:
         self._checkpoint()
         for listener in self.listeners:
             listener.epoch(record)
+
+    def has_lost(self) -> bool:
+        """Whether the network was better at the start, on the validation split: by the metric, by top-1, or by loss."""
+        last = self.history[-1].validation if self.history else None
+        if last is None:
+            return False
+        start = self.engine.start().to(self.engine.device)
+        first = evaluate(start, self.data, "validation", metric=self.metric, loss=self.loss)
+        return first.is_better_than(last, higher=self.metric is None or self.metric.higher_is_better)
 
     def _checkpoint(self) -> None:
         """Save; without the space for it training goes on, and the checkpoint before stays the last good one."""

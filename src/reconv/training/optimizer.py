@@ -18,14 +18,15 @@ _NORMS = (
 
 def build_optimizer(model: nn.Module, protocol: Protocol) -> torch.optim.Optimizer:
     """SGD or AdamW over the model's trainable parameters, decayed as the protocol says."""
-    spared = set() if protocol.decay_all else _biases_and_norms(model)
+    decayed = decayed_parameters(model, protocol)
+    decay = 0.0 if protocol.decay_to_start else protocol.weight_decay  # else `StartingPoint` does it
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {
-            "params": [parameter for parameter in trainable if parameter not in spared],
-            "weight_decay": protocol.weight_decay,
+            "params": [parameter for parameter in trainable if parameter in decayed],
+            "weight_decay": decay,
         },
-        {"params": [parameter for parameter in trainable if parameter in spared], "weight_decay": 0.0},
+        {"params": [parameter for parameter in trainable if parameter not in decayed], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     if not groups:
@@ -33,6 +34,12 @@ def build_optimizer(model: nn.Module, protocol: Protocol) -> torch.optim.Optimiz
     if protocol.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=protocol.learning_rate)
     return torch.optim.SGD(groups, lr=protocol.learning_rate, momentum=protocol.momentum, nesterov=protocol.nesterov)
+
+
+def decayed_parameters(model: nn.Module, protocol: Protocol) -> set[nn.Parameter]:
+    """The trainable parameters that weight decay is for."""
+    spared = set() if protocol.decay_all else _biases_and_norms(model)
+    return {parameter for parameter in model.parameters() if parameter.requires_grad and parameter not in spared}
 
 
 def _biases_and_norms(model: nn.Module) -> set[nn.Parameter]:

@@ -20,6 +20,7 @@ from reconv.errors import ConfigError, unknown_name
 from reconv.files import read_text, read_toml
 from reconv.mappings import from_mapping, read_value, to_mapping
 
+LATER_KEYS = ("decay_to_start", "frozen_norms", "keep_start", "base_teaches")  # left out of a cell's key where false
 _FOLDER = resources.files("reconv.training") / "protocols"
 
 
@@ -37,6 +38,10 @@ class Protocol:
         momentum, nesterov: of SGD.
         weight_decay: L2 penalty (SGD) or decay (AdamW).
         decay_all: also of biases and of normalization layers' parameters.
+        decay_to_start: the decay pulls towards the weights that the training begins with, not towards zero.
+        frozen_norms: BatchNorm layers keep the statistics that they begin with.
+        keep_start: the weights that the training begins with come back where its last epoch is worse on the
+            validation split.
         schedule: "constant"; "step": times `gamma` after each of `milestones`, in epochs; "cosine": to zero
             at the end.
         milestones, gamma: of the step schedule.
@@ -48,6 +53,7 @@ class Protocol:
         mixup, cutmix: parameter of the Beta distribution that images are mixed by; 0: they are not.
         distillation: the part of the loss that is the distance to a teacher's scores, if a teacher is given.
         temperature: by which both scores are divided for it.
+        base_teaches: the network before pruning is the teacher, where none is named.
         padding, flip, resized_crop, trivial, erasing: see `reconv.data.Augmentation`.
         precision: "fp32", or mixed precision "bf16" or "fp16".
         channels_last: memory order of images and kernels; faster on most devices.
@@ -84,6 +90,10 @@ class Protocol:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
     compile: bool = False
+    decay_to_start: bool = False
+    frozen_norms: bool = False
+    keep_start: bool = False
+    base_teaches: bool = False
 
     def __post_init__(self) -> None:
         """Check each value against its annotation and its range."""
