@@ -132,6 +132,9 @@ def test_profile_counts_and_inspect_explains(reconv: Call) -> None:
     explained = reconv("inspect", "--model", "resnet20")
     assert "residual stream" in explained.out
     assert "layer1.0.conv1" in explained.out
+    branches = reconv("inspect", "--model", "resnet20", "--depth").out
+    assert "9 branches, 7 may be removed as a whole" in branches
+    assert "its shortcut changes the signal" in branches
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ EXAMPLES = (
     "reconv inspect torchvision:densenet121",
     "reconv inspect timm:resnet18 --data-set CIFAR10",
     "reconv inspect resnet56 --budget macs=0.5 --exclude 'layer3.*'",
+    "reconv inspect torchvision:resnet50 --depth",
 )
 
 
@@ -23,11 +24,13 @@ def command(
 ) -> None:
     """Groups of channels that can only be removed together, and why others are left alone.
 
-    With --budget: what would be removed from every group, by the L2 norm of its weights.
+    With --budget: what would be removed from every group, by the L2 norm of its weights. With --depth: the residual
+    branches that may be removed as a whole, and why others stay.
     """
     from reconv.cli import console
     from reconv.cli.network import traced
     from reconv.errors import ConfigError
+    from reconv.graph.branches import with_branches
     from reconv.plan import SCHEMES, choose, names_shown
     from reconv.plan.queues import AS_OPTION
     from reconv.saliency import score
@@ -41,6 +44,13 @@ def command(
         assert how.budget is not None  # it was given
         plan = choose(graph, score(graph, "l2"), how.budget, **how.options_of(choose))
         out.print(str(plan), markup=False, soft_wrap=True)
+        return
+    if "--depth" in choice:
+        branches = with_branches(graph).branches or ()
+        able = [branch for branch in branches if not branch.reason]
+        table = [(branch.name, len(branch.layers), branch.reason or "may be removed") for branch in branches]
+        out.print(console.table("", ("residual branch", "layers", "state"), table, left=1))
+        out.print(f"{len(branches)} branches, {len(able)} may be removed as a whole")
         return
     rows = []
     for group in graph.groups:

@@ -206,6 +206,13 @@ def _predicted_plan(problem: _Problem, budget: Budget, latency: LatencyModel | N
         words = ALLOCATED
     costs = spending.before_and_after(keep)
     gone = tuple(branch.name for branch in graph.removed(keep))
+    for name, (_, after) in costs.items() if gone else ():
+        if after > spending.allowed[name]:
+            unit = spending.costs[name].unit
+            notes.append(
+                f"{name} is {unit.text(after)} where {unit.text(spending.allowed[name])} are allowed: without branches "
+                "PyTorch copies what it did not copy before"
+            )
     request = f"keep {budget}"
     return finish_plan(graph, rows, request, rankings.criterion, words, notes=tuple(notes), costs=costs, removed=gone)
 
