@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import reconv
 from reconv.deploy import Exporter
+from reconv.deploy.exporter import Call
 from reconv.errors import ConfigError, ExportError, UnknownNameError
 
 
@@ -215,3 +216,12 @@ def test_openvino_writes_two_files_and_agrees(tmp_path: Path) -> None:
     assert written.error < 1e-5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.bin", "net.xml"]
     assert written.size == sum(path.stat().st_size for path in tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("name", ["torch", "torchscript"])
+def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(name: str) -> None:
+    exporter = Exporter.registry[name]
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()).eval()
+    with pytest.raises(OSError, match="No space left"):
+        exporter.write(net, Call((torch.zeros(1, 1, 8, 8),), {}), Path("/dev/full"))

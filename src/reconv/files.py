@@ -56,6 +56,7 @@ _REASONS = {
 
 def failure(verb: str, path: PathLike | Traversable, error: OSError) -> ArtifactError:
     """The error for what the system refused, with its reason; `verb` is "read" or "written"."""
+    path = re.sub(r"(^|[/\\])\.([^/\\]+)\.[0-9a-f]{8}\.part(?=[/\\])", r"\1\2", str(path))  # as the user knows it
     reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; check the path")
     return ArtifactError(f"{path}: cannot be {verb}: {reason}.")
 

@@ -135,6 +135,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _say(f"error: {_message(error, words)}", EXIT_BAD_INPUT)
+    except (MemoryError, RuntimeError) as error:
+        if debug or not _is_out_of_memory(error):
+            raise
+        return _say("error: not enough memory for this; give smaller images, batches or networks", EXIT_BAD_INPUT)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or PyTorch, on the CPU or elsewhere, found no memory."""
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

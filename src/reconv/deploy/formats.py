@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from reconv.registry import register
 
 
 def _write_program(model: nn.Module, call: Call, path: Path) -> None:
-    with path.open("wb") as file:
-        torch.export.save(exported_program(model, call)[0], file)
+    content = BytesIO()  # PyTorch's own writer ends the process where a disk is full
+    torch.export.save(exported_program(model, call)[0], content)
+    path.write_bytes(content.getvalue())
 
 
 def _read_program(path: Path) -> Callable[..., Any]:
@@ -34,7 +36,9 @@ def _write_script(model: nn.Module, call: Call, path: Path) -> None:
             traced = torch.jit.trace(model, example_kwarg_inputs=call.kwargs, check_trace=False)
         else:
             traced = torch.jit.trace(model, call.args, check_trace=False)
-        torch.jit.save(torch.jit.freeze(traced), str(path))  # folds BatchNorm
+        content = BytesIO()  # PyTorch's own writer ends the process where a disk is full
+        torch.jit.save(torch.jit.freeze(traced), content)  # folds BatchNorm
+    path.write_bytes(content.getvalue())
 
 
 def _read_script(path: Path) -> Callable[..., Any]:
