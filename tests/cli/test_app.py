@@ -181,3 +181,32 @@ def test_ctrl_c_where_nothing_can_go_on(reconv: Call, monkeypatch: pytest.Monkey
     answer = reconv("profile", "--model", "resnet20")
     assert answer.code == 130
     assert answer.err == "Interrupted. Start again with: reconv profile --model resnet20\n"
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_help_fits_on_two_screens(name: str, reconv: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = reconv(name, "--help").out.splitlines()
+    assert len(lines) <= 80
+    assert lines.index("Examples:") < 12
+    if name in ("run", "prune"):
+        assert any("my_net.py:MyNet" in line for line in lines)
+
+
+def test_a_run_says_first_what_it_will_do_and_loads_pytorch_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["run", "my_net.py:MyNet", "--budget", "macs=40%", "-c", "l1", "-o", "P"]
+    script = f"""
+import sys
+sys.stderr.isatty = lambda: True
+class Said(Exception): pass
+class Refuse:
+    def find_spec(self, name, *rest):
+        if name == "torch": raise Said
+sys.meta_path.insert(0, Refuse())
+from reconv.cli.app import main
+try: main({words!r})
+except Said: pass
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    line = "my_net.py:MyNet on digits: train if it must be, prune to macs=40% by l1 -> P"
+    assert done.stderr.splitlines()[0] == line

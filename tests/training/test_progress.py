@@ -39,6 +39,19 @@ def test_on_a_terminal_it_is_a_bar_with_figures() -> None:
         assert re.search(figure, shown), figure
 
 
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_on_a_narrow_terminal_step_epoch_and_time_left_stay(width: int) -> None:
+    screen = io.StringIO()
+    bar = Bar(Console(file=screen, force_terminal=True, width=width), "base training")
+    train(tiny_net(), tiny_data(), protocol(epochs=3), session=Session(device="cpu", progress=False, listeners=(bar,)))
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue()).replace("\r", "\n").splitlines()
+    last = [line for line in lines if "9/9" in line][-1]
+    assert len(last) <= width
+    assert "epoch 3/3" in last
+    assert re.search(r"loss \d\.\d{3} ", last)
+    assert last.rstrip().endswith("0:00:00")
+
+
 def test_notes_are_shown_as_they_are() -> None:
     screen = io.StringIO()
     Lines(Console(file=screen, width=20), "base").note("[red]not a color[/red] and longer than the line")

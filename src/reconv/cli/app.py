@@ -46,20 +46,20 @@ from reconv.errors import ReconvError
 from reconv.memory_pool import keep_freed_memory
 
 SUBCOMMANDS = {
+    "list": listing,
     "run": run,
     "train": train,
     "evaluate": evaluate,
-    "inspect": inspect,
     "profile": profile,
+    "inspect": inspect,
     "saliency": saliency,
     "prune": prune,
     "finetune": finetune,
     "compare": compare,
-    "study": study,
+    "report": report,
     "export": export,
     "benchmark": benchmark,
-    "report": report,
-    "list": listing,
+    "study": study,
 }
 
 # The base of every usage error, whether typer stands on click or brings its own copy of it.

@@ -14,6 +14,7 @@ from reconv.cli import console
 from reconv.cli.fields import Given
 from reconv.cli.options import Data, Network, Output, RunOutput
 from reconv.compression import Compression
+from reconv.data.sources import data_root, find_source
 from reconv.errors import ConfigError
 from reconv.files import read_json, read_toml
 from reconv.networks import RANDOM, SHIPPED, example_of
@@ -26,6 +27,11 @@ from reconv.training import is_first_process, process_count
 from reconv.zoo import find_trained
 from reconv.zoo.code import use_code
 
+_FOLDERS = {
+    "cifar10": ("cifar-10-batches-bin", "cifar-10-batches-py"),
+    "cifar100": ("cifar-100-binary", "cifar-100-python"),
+    "imagenet": ("train", "imagenet", "ImageNet", "ILSVRC2012"),
+}  # by which a data set's images are found
 _SMALL_IMAGES = 64  # pixels per side
 
 
@@ -62,6 +68,24 @@ def compression_of(
 def _read_config(file: Path) -> dict[str, Any]:
     content = read_json(file) if file.suffix == ".json" else read_toml(file)
     return dict(content.get("compression", content))
+
+
+def are_there(data: Data) -> bool:
+    """Whether the images are on this machine, so that networks can be measured on them without a download."""
+    source, path = (None, None) if data.task else find_source(data.data_set)
+    if data.task is not None or path is not None or (source is not None and source.name == "digits"):
+        return True
+    root = data_root(data.data_root)
+    return source is not None and any((root / name).is_dir() for name in _FOLDERS.get(source.name, (".",)))
+
+
+def next_command(folder: Path, network: Network, data: Data) -> str:
+    """What may be done with a run's folder."""
+    own = (
+        [] if network.code is None and ":" not in network.model else [network.code or network.model.rpartition(":")[0]]
+    )
+    code = [f"--code {shlex.quote(own[0])}"] if own and own[0].endswith(".py") else []
+    return " ".join(["reconv export", shlex.quote(str(folder)), "--to onnx", *code])
 
 
 def is_labelled(data: Data) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -14,21 +14,34 @@ from rich.status import Status
 from rich.table import Table
 
 from reconv.cli.stopped import Stopped
-from reconv.report import Measures, Row, numbers
+from reconv.report import Row, RunFacts, numbers
 from reconv.runlog import RunLog
+
+if TYPE_CHECKING:
+    from reconv.cost import Latency
 
 _PIPE_WIDTH = 160
 
 
+class _AtSpaces(Console):
+    """Breaks lines at spaces on a terminal, whatever the caller says of wrapping, and nowhere in a file."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As of the base class."""
+        if self.is_terminal:
+            options["soft_wrap"] = False
+        super().print(*objects, **options)
+
+
 def stdout() -> Console:
     """For results; wide where it is no screen. Made anew each time, since tests and pipes replace the stream."""
-    console = Console(highlight=False)
+    console = _AtSpaces(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 def stderr() -> Console:
     """For progress."""
-    return Console(stderr=True, highlight=False)
+    return _AtSpaces(stderr=True, highlight=False)
 
 
 class Progress(RunLog):
@@ -61,8 +74,8 @@ class Progress(RunLog):
         self._print(f"[yellow]note:[/yellow] {escape(note)}")
 
     def _print(self, line: str) -> None:
-        """Break a line at spaces where it is read on a terminal, and nowhere in a file."""
-        self._console.print(line, soft_wrap=not self._console.is_terminal)
+        """A line of progress."""
+        self._console.print(line, soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> Table:
@@ -75,11 +88,42 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], lef
     return made
 
 
-def before_and_after(before: Measures, after: Measures) -> Table:
+def summary(facts: RunFacts, folder: Path, next_command: str) -> None:
+    """The end of a run and of a pruning: the table, where everything lies, and what may be done next."""
+    out = stdout()
+    out.print(before_and_after(facts))
+    if any(old.overlaps(new) for old, new in zip(facts.before.latency, facts.after.latency)):
+        out.print("within noise: the ranges between the quartiles of both overlap", markup=False, soft_wrap=True)
+    for row in facts.runtimes:
+        of_budget = ", which the budget refers to" if row.is_budget else ""
+        out.print(f"in {row.text}{of_budget}", markup=False, soft_wrap=True)
+    for file in facts.exported:
+        out.print(f"file    {file.path} ({file.precision})", markup=False, soft_wrap=True)
+    for name, path in (("report", folder / "report.html"), ("model", folder / "model")):
+        out.print(f"{name:<7} {path}", markup=False, soft_wrap=True)
+    out.print(f"next    {next_command}", markup=False, soft_wrap=True)
+
+
+def _quality(facts: RunFacts) -> tuple[str, str, str, str]:
+    """The row of accuracy, or of what stands in its place."""
+    images = "" if facts.tested is None else f", {facts.tested.split}"
+    if facts.before.metric is None:
+        values = numbers.percent(facts.before.accuracy), numbers.percent(facts.after.accuracy)
+    else:
+        values = f"{facts.before.metric:.4g}", f"{facts.after.metric:.4g}"
+    return (f"{facts.quality}{images}", *values, "")
+
+
+def _speed(old: Latency, new: Latency) -> str:
+    return "within noise" if old.overlaps(new) else numbers.ratio(old.median, new.median)
+
+
+def before_and_after(facts: RunFacts) -> Table:
     """The closing table of a run."""
+    before, after = facts.before, facts.after
     count, size, time = numbers.count, numbers.size, numbers.duration
     rows = [
-        ("top-1 accuracy, test", numbers.percent(before.accuracy), numbers.percent(after.accuracy), ""),
+        _quality(facts),
         ("MACs", count(before.macs), count(after.macs), numbers.ratio(before.macs, after.macs)),
         (
             "parameters",
@@ -94,7 +138,7 @@ def before_and_after(before: Measures, after: Measures) -> Table:
             numbers.ratio(before.file_bytes, after.file_bytes),
         ),
         *(
-            (f"latency, batch {old.batch}", time(old.median), time(new.median), numbers.ratio(old.median, new.median))
+            (f"latency, batch {old.batch}", time(old.median), time(new.median), _speed(old, new))
             for old, new in zip(before.latency, after.latency)
         ),
     ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from reconv.cli.fields import Given
+from reconv.cli.first_line import say_what_comes
 from reconv.cli.options import Data, Machine, Network, RunOutput
 from reconv.compression import Compression
 
 EXAMPLES = (
     "reconv prune resnet56 --weights W.safetensors --data-set CIFAR10 --criterion nuclear --recipe 1 --save-path P",
     "reconv prune resnet34 --weights W.pth --data-set imagenet --criterion spectral --recipe 2 --save-path P",
+    "reconv prune my_net.py:MyNet --weights W.pth --data-set IMAGES --budget macs=50%",
     "reconv prune P/model --data-set digits --budget macs=0.7 --no-finetune",
     "reconv prune detector.onnx --calibration photographs/ --budget macs=0.7 --save-path P",
 )
@@ -22,11 +24,12 @@ def command(
     output: RunOutput = RunOutput(),
 ) -> None:
     """Prune a trained network by its scores; without other options, a CIFAR network is fine-tuned, none is repaired."""
+    say_what_comes(network.model, data.build(), compression, output, "prune")
+
     from reconv.cli import common, console
     from reconv.data import canonical_data_set
     from reconv.errors import ConfigError
     from reconv.runs import is_trained
-    from reconv.steps import Export
     from reconv.zoo import find_model
 
     common.check_one_process("prune")
@@ -42,10 +45,7 @@ def command(
         raise ConfigError(
             f"{network.model}: its weights would be random; give --weights F, or a saved model, or use `reconv run`"
         )
-    result = common.run(request, output, measure=False)
+    result = common.run(request, output, measure=common.are_there(images))
     out = console.stdout()
     out.print(str(result.plan), markup=False, soft_wrap=True)
-    out.print(f"model   {result.folder / 'model'}", markup=False, soft_wrap=True)
-    for step in chosen.after:
-        if isinstance(step, Export):
-            out.print(f"file    {result.folder / step.path}", markup=False, soft_wrap=True)
+    console.summary(result.facts, result.folder, common.next_command(result.folder, network, images))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from reconv.cli.fields import Given
+from reconv.cli.first_line import say_what_comes
 from reconv.cli.options import Data, Machine, Network, RunOutput
+from reconv.cli.spelling import RANDOM
 from reconv.compression import Compression
 from reconv.steps import TrainConfig
 
 EXAMPLES = (
     "reconv run",
-    "reconv run resnet20 --budget macs=0.3 --scheme global --criterion l1",
-    "reconv run --budget macs=0.2 --rounds 4 --criterion reconstruction --scheme allocated",
-    "reconv run resnet56 --weights W.safetensors --data-set CIFAR10 --criterion nuclear --recipe 2 --epochs 1",
+    "reconv run resnet20 --budget macs=30% --scheme global --criterion l1",
+    "reconv run my_net.py:MyNet --weights W.pth --data-set IMAGES --budget macs=50%",
+    "reconv run my_net.py:MyNet --task my_task.py --budget latency=0.5 --coupled",
+    "reconv run timm:resnet18 --weights pretrained --calibration PHOTOGRAPHS",
+    "reconv run resnet56 --weights W.safetensors --data-set CIFAR10 --recipe 2",
 )
 
 
@@ -31,6 +35,9 @@ def command(
     Args:
         config: TOML or JSON file with options of pruning, such as `budget = "macs=0.3"`; those typed here count more.
     """
+    steps = "prune" if network.weights not in (None, *RANDOM) else "train if it must be, prune"
+    say_what_comes(network.model, data.build(), compression, output, steps)
+
     from reconv.cli import common, console
 
     common.check_one_process("run")
@@ -40,12 +47,4 @@ def command(
     )
     request = common.run_config(network, images, machine.device, base=base, compression=chosen)
     result = common.run(request, output, measure=True)
-    out = console.stdout()
-    out.print(console.before_and_after(result.facts.before, result.facts.after))
-    for row in result.facts.runtimes:
-        of_budget = ", which the budget refers to" if row.is_budget else ""
-        out.print(f"in {row.text}{of_budget}", markup=False, soft_wrap=True)
-    for file in result.facts.exported:
-        out.print(f"file    {file.path} ({file.precision})", markup=False, soft_wrap=True)
-    out.print(f"report  {result.folder / 'report.html'}", markup=False, soft_wrap=True)
-    out.print(f"model   {result.folder / 'model'}", markup=False, soft_wrap=True)
+    console.summary(result.facts, result.folder, common.next_command(result.folder, network, images))

@@ -22,6 +22,14 @@ PANELS = {
     "request": "What to compare",
 }
 FOLDED = ("Base training", "Between rounds")  # options like the fine-tuning's, which `--help-all` shows
+# Of a command with more options than fit on a screen or two: those that `--help` shows, in a line each.
+BASIC = (
+    *("--weights", "--model-arg", "--code", "--data-set", "--task", "--image-size", "--mean", "--std", "--calibration"),
+    *("--budget", "--recipe", "--criterion", "--scheme", "--coupled", "--exclude", "--rounds", "--runtime"),
+    *("--repair", "--finetune", "--protocol", "--epochs", "--export", "--quantize"),
+    *("--device", "--save-path", "--overwrite", "--resume"),
+)
+MOST_SHOWN = 25  # options of a command whose help shows all of them
 SHORT = {
     "--model": "-m",
     "--weights": "-w",
@@ -41,6 +49,8 @@ OTHER_SPELLINGS = {
     "--refine": "--model",
     "--rev": "--reverse",
 }  # of the paper's scripts, and earlier ones
+
+RANDOM = ("none", "scratch")  # in place of weights: random ones
 
 NAMES = {
     "model": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "vgg16_bn", "resnet34", "resnet101"),

@@ -14,7 +14,10 @@ from reconv.training.records import EpochRecord, Listener, Outline, StepRecord
 
 
 class Bar(Listener):
-    """A bar over all steps, with running loss and top-1, images per second, and the time left."""
+    """A bar over all steps, with the epoch, running loss and top-1, images per second, and the time left.
+
+    On a narrow terminal the bar and figures give way; step, epoch and time left stay.
+    """
 
     _MEMORY = 0.95  # of the running means, a step
 
@@ -23,19 +26,22 @@ class Bar(Listener):
         rich = optional("rich.progress", "a progress bar")
         self._progress = rich.Progress(
             rich.TextColumn("{task.description}"),
-            rich.BarColumn(),
+            rich.BarColumn(max(4, min(40, console.width // 10))),
             rich.MofNCompleteColumn(),
+            rich.TextColumn("{task.fields[epoch]}"),
             rich.TextColumn("{task.fields[figures]}"),
             rich.TimeRemainingColumn(),
             console=console,
         )
-        self._task = self._progress.add_task(title, figures="")
+        self._task = self._progress.add_task(title, figures="", epoch="")
+        self._title, self._width, self._outline = title, console.width, Outline(0, 1, 1, 0)
         self._images = 0
         self._loss = self._top1 = self._weight = 0.0
         self._validation = ""
 
     def start(self, outline: Outline) -> None:
         self._images = outline.images_per_step
+        self._outline = outline
         total = outline.epochs * outline.steps_per_epoch
         self._progress.update(self._task, total=total, completed=outline.first_step)
         self._progress.start()
@@ -46,14 +52,30 @@ class Bar(Listener):
         self._top1 = keep * self._top1 + (1 - keep) * record.top1
         self._weight = keep * self._weight + (1 - keep)
         speed = self._progress.tasks[0].speed
-        rate = f"{speed * self._images:,.0f} images/s" if speed else ""
-        top1 = "" if math.isnan(self._top1) else f"  top-1 {self._top1 / self._weight:.1%}"
-        figures = f"loss {self._loss / self._weight:.3f}{top1}  {rate}"
-        self._progress.update(self._task, advance=1, figures=figures + self._validation)
+        figures = [
+            f"loss {self._loss / self._weight:.3f}",
+            "" if math.isnan(self._top1) else f"top-1 {self._top1 / self._weight:.1%}",
+            self._validation,
+            f"{speed * self._images:,.0f} images/s" if speed else "",
+        ]
+        number = record.step // max(self._outline.steps_per_epoch, 1) + 1
+        epoch = f"epoch {number}/{self._outline.epochs}"
+        self._progress.update(self._task, advance=1, epoch=epoch, figures=self._fitting(figures, epoch))
+
+    def _fitting(self, figures: Sequence[str], epoch: str) -> str:
+        """As many of the figures, the first ones first, as a line has room for."""
+        steps = len(str(self._outline.epochs * self._outline.steps_per_epoch))
+        bar = max(4, min(40, self._width // 10))
+        room = self._width - len(self._title) - bar - (2 * steps + 1) - len(epoch) - len("0:00:00") - 6
+        text = ""
+        for figure in filter(None, figures):
+            longer = f"{text}  {figure}".strip()
+            text = longer if len(longer) <= room else text
+        return text
 
     def epoch(self, record: EpochRecord) -> None:
         if record.validation:
-            self._validation = f"  validation {record.validation.quality_text}"
+            self._validation = f"validation {record.validation.quality_text}"
 
     def note(self, text: str) -> None:
         self._progress.console.print(text, highlight=False, markup=False)
