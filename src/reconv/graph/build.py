@@ -23,6 +23,7 @@ from reconv.graph.rules import rule_of
 from reconv.graph.tracing import Recording, record_forward
 from reconv.graph.trial import Trial
 from reconv.graph.user_constraints import Member, add_user_constraints
+from reconv.graph.wrapped import check_unwrapped
 from reconv.graph.zeros import freeze_lossy_sums
 from reconv.registry import load_extensions
 
@@ -53,7 +54,8 @@ def trace(
         The graph that `score`, `choose` and `prune` work with.
 
     Raises:
-        GraphError: the model does not run on the example, or has no layer. UnknownNameError, ConfigError: a layer or
+        GraphError: the model does not run on the example, has no layer, cannot be copied, or is compiled, scripted or
+            distributed. UnknownNameError, ConfigError: a layer or
             parameter in `tie` or `freeze` that does not exist; tied channels of different number.
 
     Example:
@@ -65,6 +67,7 @@ def trace(
           2: 8 channels of 1 layer; network output (classifier)
     """
     check_kind("trace: model", model, nn.Module)
+    check_unwrapped(model)
     load_extensions()
     tensors = [t for t in pytree.tree_leaves(example) if isinstance(t, Tensor)]
     if not tensors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
@@ -15,16 +16,17 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._mode_utils import no_dispatch
 
+from reconv.errors import GraphError, ReconvError, first_line
+from reconv.graph.hooks import isolate_hooks
 from reconv.graph.labels import Shape
 
 
 def copy_without_data(model: nn.Module, fake: FakeTensorMode | None) -> nn.Module:
     """A copy of the model whose parameters and buffers are fake: shapes without data."""
     if fake is None:
-        return copy_model(model)
-    return copy_model(
-        model, {id(t): fake_like(t, fake) for tensors in parameters_and_buffers(model) for t in tensors.values()}
-    )
+        return copy_model(model, own_runs=True)
+    tensors = {id(t): fake_like(t, fake) for tensors in parameters_and_buffers(model) for t in tensors.values()}
+    return copy_model(model, tensors, own_runs=True)
 
 
 def fake_like(tensor: Tensor, fake: FakeTensorMode, shape: Shape | None = None) -> Tensor:
@@ -60,13 +62,23 @@ def memory_format_of(tensor: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def copy_model(model: nn.Module, tensors: dict[int, Any] | None = None) -> nn.Module:
+def copy_model(model: nn.Module, tensors: dict[int, Any] | None = None, *, own_runs: bool = False) -> nn.Module:
     """A copy that holds these tensors, by the ids of those that they replace, and nothing cached.
 
     Switched to training and back, modules drop what they keep from earlier passes in evaluation mode.
+
+    Args:
+        model: any module. tensors: to be held instead of others.
+        own_runs: it is for runs that the caller does not ask for, so that what hooks write goes into copies.
+
+    Raises:
+        GraphError: the model holds what cannot be copied.
     """
-    result: nn.Module = _deep_copy(model, dict(tensors or {}))
+    memo = dict(tensors or {})
+    result: nn.Module = _deep_copy(model, memo)
     modules = [module for _, module in named_modules(result)]
+    if own_runs:
+        isolate_hooks(modules, memo)
     if any(type(module).train is not nn.Module.train for module in modules):
         modes = [module.training for module in modules]
         result.train()
@@ -75,6 +87,7 @@ def copy_model(model: nn.Module, tensors: dict[int, Any] | None = None) -> nn.Mo
     return result
 
 
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _ATOMS = frozenset({NoneType, bool, int, float, str, type, FunctionType, BuiltinFunctionType})
 
 
@@ -93,14 +106,37 @@ def _deep_copy(value: Any, memo: dict[int, Any]) -> Any:
             key = key if type(key) in _ATOMS else copy.deepcopy(key, memo)
             result[key] = item if type(item) in _ATOMS else _deep_copy(item, memo)
         return result
+    if kind is list:
+        items: list[Any] = []
+        memo[id(value)] = items
+        items.extend(item if type(item) in _ATOMS else _deep_copy(item, memo) for item in value)
+        return items
     if kind is set and not value:
         return memo.setdefault(id(value), set())
+    if kind in _LOCKS:  # nobody holds the copy's
+        return memo.setdefault(id(value), threading.Lock() if kind is _LOCKS[0] else threading.RLock())
+    if kind is Tensor and not value.is_leaf:  # a weight that a hook computes anew in every pass
+        return memo.setdefault(id(value), value.detach().clone())
     if _is_plain_module(kind):
         memo[id(value)] = module = object.__new__(kind)
-        state = value.__dict__
-        module.__setstate__({k: v if type(v) in _ATOMS else _deep_copy(v, memo) for k, v in state.items()})
+        state = {k: v if type(v) in _ATOMS else _copy_attribute(kind, k, v, memo) for k, v in value.__dict__.items()}
+        state.pop("_compiled_call_impl", None)  # of `module.compile()`
+        module.__setstate__(state)
         return module
     return copy.deepcopy(value, memo)
+
+
+def _copy_attribute(kind: type, name: str, value: Any, memo: dict[int, Any]) -> Any:
+    try:
+        return _deep_copy(value, memo)
+    except ReconvError:
+        raise
+    except Exception as error:
+        raise GraphError(
+            f"{kind.__name__}.{name}: a {type(value).__name__} cannot be copied ({first_line(error)}), and reconv "
+            f"works on copies of a model; take it out of the model until it is pruned, or give {kind.__name__} a "
+            "__deepcopy__ method"
+        ) from error
 
 
 @lru_cache(maxsize=1024)

@@ -28,7 +28,7 @@ def cut_without_data(graph: ChannelGraph, keep: Mask | None, fake: FakeTensorMod
         )
         for name, tensor in (parameters | buffers).items()
     }
-    copy = copy_model(graph.model, tensors)
+    copy = copy_model(graph.model, tensors, own_runs=True)
     if keep is not None:
         stand_ins = graph.stand_ins(keep)
         bypass(copy, stand_ins)

@@ -105,7 +105,7 @@ class Trial:
             if name in parameters and not mask.all():
                 changed = _like(changed, changed.detach() * torch.from_numpy(mask).to(changed.device))
             zeroed[id(tensor)] = changed
-        whole, cut = copy_model(self.model, zeroed), copy_model(self.model, pruned)
+        whole, cut = (copy_model(self.model, tensors, own_runs=True) for tensors in (zeroed, pruned))
         for path, module in named_modules(cut):
             follow_sizes(module, path, graph, keep)
         return whole, cut

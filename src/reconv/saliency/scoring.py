@@ -178,6 +178,11 @@ def score_all(
     for row in rows:
         _check_needs(row, direction, moments, gradients)
     weights = {layer: weight for layer in graph.layers if (weight := graph.weight(layer)).numel()}
+    if any(tensor.is_meta for tensor in (*weights.values(), *graph.model.parameters())):
+        raise WeightsError(
+            "score: the model is on the meta device, which holds shapes and no weights; load weights first "
+            "(model.to_empty(device=...), then load_state_dict)"
+        )
     if not all(row.norm for row in rows):  # norms look themselves
         for layer, weight in weights.items():
             if not is_finite(weight):

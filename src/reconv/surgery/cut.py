@@ -86,6 +86,10 @@ def prune(model: nn.Module, plan: Removal) -> nn.Module:
         changed = follow_sizes(module, path, plan.graph, keep)
         if changed:
             edits[path] = changed
+    if isinstance(small, nn.DataParallel):  # what is inside may be saved by itself
+        inside = {path.removeprefix("module."): changed for path, changed in edits.items()}
+        gone = {path.removeprefix("module."): outputs for path, outputs in removed.items()}
+        attach(small.module, provenance_of(model).without(gone).edited(inside))
     return attach(small, provenance_of(model).without(removed).edited(edits))
 
 

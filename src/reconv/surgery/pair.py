@@ -89,7 +89,7 @@ class Pair:
         self.generator = torch.Generator().manual_seed(networks.seed)
         try:
             self.big, self.cut = (
-                _in_precision(copy_model(m), way.dtype).eval() for m in (networks.model, networks.small)
+                _in_precision(copy_model(m, own_runs=True), way.dtype).eval() for m in (networks.model, networks.small)
             )
         except (RuntimeError, TypeError) as error:  # a device without float64
             raise CannotRunError(in_one_line(error)) from error
