@@ -65,35 +65,40 @@ def _names(program: Program) -> list[str]:
     return sorted({getattr(m, "name", None) or type(m).__name__ for m in modules})
 
 
+def summary(given: argparse.Namespace, found: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """What became of the networks so far."""
+    removed, channels = (sum(result["pruned"][i] for result in found) for i in (0, 1))
+    return {
+        "networks": len(found),
+        "asked for": given.count,
+        "seed": given.seed,
+        "counts": dict(Counter(result["kind"] for result in found).most_common()),
+        "channels": {"all": channels, "removed": removed},
+        "steps": dict(Counter(name for result in found for name in result["steps"]).most_common()),
+        "faults": sorted((result["fault"] for result in found if result["fault"]), key=lambda fault: fault["seed"]),
+        "seconds": round(seconds),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "reconv": reconv.__version__},
+        "machine": platform.machine(),
+    }
+
+
 def main() -> int:
     given, start = arguments(), time.perf_counter()
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     seeds = range(given.seed, given.seed + given.count)
-    found = []
+    found: list[dict[str, Any]] = []
     with multiprocessing.get_context("spawn").Pool(given.workers) as pool:
         for result in pool.imap_unordered(partial(examine, shrink=given.shrink), seeds):
             found.append(result)
             if result["fault"]:
                 print(json.dumps(result["fault"]), flush=True)
-            if len(found) % 100 == 0:
-                print(f"{len(found)} networks, {time.perf_counter() - start:.0f} s", flush=True)
-    counts = Counter(result["kind"] for result in found)
-    faults = sorted((result["fault"] for result in found if result["fault"]), key=lambda fault: fault["seed"])
-    removed, channels = (sum(result["pruned"][i] for result in found) for i in (0, 1))
-    summary = {
-        "networks": given.count,
-        "seed": given.seed,
-        "counts": dict(counts.most_common()),
-        "channels": {"all": channels, "removed": removed},
-        "steps": dict(Counter(name for result in found for name in result["steps"]).most_common()),
-        "faults": faults,
-        "seconds": round(time.perf_counter() - start),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "reconv": reconv.__version__},
-        "machine": platform.machine(),
-    }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(summary, indent=2) + "\n")
-    print(f"{given.count} networks: {dict(counts)}; {removed:,} of {channels:,} channels removed; see {given.out}")
-    return 1 if faults else 0
+            if len(found) % 50 == 0 or len(found) == given.count:
+                so_far = summary(given, found, time.perf_counter() - start)
+                given.out.write_text(json.dumps(so_far, indent=2) + "\n")
+                print(f"{len(found)} networks: {so_far['counts']}, {so_far['seconds']} s", flush=True)
+    removed, channels = so_far["channels"]["removed"], so_far["channels"]["all"]
+    print(f"{removed:,} of {channels:,} channels removed; written to {given.out}")
+    return 1 if so_far["faults"] else 0
 
 
 if __name__ == "__main__":
