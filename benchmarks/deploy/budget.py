@@ -56,6 +56,7 @@ def measured(name: str, share: float, runtime: str, threads: int, scheme: str) -
         "before, ms": round(1000 * before.median, 3),
         "after, ms": round(1000 * after.median, 3),
         "measured anew, of the exported files": round(after.median / before.median, 3),
+        "the same by lower quartiles": round(after.low / before.low, 3),
         "spread": [round(before.spread, 2), round(after.spread, 2)],
         "MACs left": round(plan.macs[1] / plan.macs[0], 3),
     }

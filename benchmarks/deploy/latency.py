@@ -17,7 +17,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ from reconv.results.deployed import FileNetwork
 from reconv.significance import Replicates
 from reconv.training.predictions import predict
 
-IMAGES = 1000  # for scores, repair and int8
 SECONDS = 20.0  # spent on timing the four files of a case
 
 
@@ -80,15 +79,15 @@ def pruned(case: Case, model: nn.Module, images: Tensor | None) -> tuple[nn.Modu
     return small.eval(), plan
 
 
-def measured(case: Case, folder: Path, weights: Path | None, data: DataSet | None) -> dict[str, Any]:
-    """One row."""
+def measured(case: Case, folder: Path, weights: Path | None, data: DataSet | None, number: int) -> dict[str, Any]:
+    """One row; `number` images serve for error curves, repair and int8."""
     start = time.perf_counter()
     has_images = bool(case.weights) and weights is not None and data is not None
     model = reconv.load_model(
         case.network, weights=str(weights / case.weights) if has_images and weights else None
     ).eval()
     images = (
-        calibration_images(data, IMAGES, 0, normalization=provenance_of(model).normalization) if has_images else None
+        calibration_images(data, number, 0, normalization=provenance_of(model).normalization) if has_images else None
     )  # type: ignore[arg-type]
     small, plan = pruned(case, model, images)
     example = torch.zeros(1, 3, case.size, case.size)
@@ -114,6 +113,7 @@ def measured(case: Case, folder: Path, weights: Path | None, data: DataSet | Non
     row["quartiles"] = {
         label: [round(1000 * one.low, 3), round(1000 * one.high, 3)] for label, one in latencies.items()
     }
+    row["images"] = 0 if images is None else number
     row["passes"] = next(iter(latencies.values())).runs
     first = latencies["before"].median
     row["after / before"] = {label: round(one.median / first, 3) for label, one in latencies.items()}
@@ -138,20 +138,25 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="folder with cifar10-resnet56.safetensors")
     parser.add_argument("--data", help="folder that holds cifar-10-batches-bin")
     parser.add_argument("--case", action="append", choices=list(CASES))
-    parser.add_argument("--share", type=float, help="of the latency, in place of a case's own")
+    parser.add_argument("--budget", help="in place of a case's own, such as macs=0.4")
+    parser.add_argument("--images", type=int, default=1000, help="for error curves, repair and int8")
+    parser.add_argument("--test-images", type=int, help="the first so many, in place of all")
     parser.add_argument("--out", type=Path, default=None, help="write the rows as JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     data = load_data("CIFAR10", args.data) if args.data else None
+    if data is not None and args.test_images:
+        data = replace(data, test=data.test.subset(torch.arange(args.test_images)))
     print(json.dumps(versions()))
     rows = []
     for name in args.case or CASES:
         case = CASES[name]
-        if args.share and "latency" in case.budget:
-            case = Case(case.network, case.size, case.batch, {"latency": args.share}, case.options, case.weights)
+        if args.budget:
+            kind, _, share = args.budget.partition("=")
+            case = replace(case, budget={kind: float(share)})
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(measured(case, Path(folder), args.weights, data))
+            rows.append(measured(case, Path(folder), args.weights, data, args.images))
         print(json.dumps(rows[-1]), flush=True)
     if args.out:
         args.out.write_text(json.dumps({"versions": versions(), "rows": rows}, indent=2) + "\n")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from reconv.cost.timing import random_like
 from reconv.deploy.exporter import AXES, Call, Exporter
@@ -20,7 +20,6 @@ from reconv.graph.tracing import call_arguments
 from reconv.modes import evaluating
 
 TOLERANCE = 1e-4
-_LARGER = 32  # pixels by which images are larger, where height or width is open
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _written_and_compared(
     Raises:
         ConfigError: a package is missing. ExportError: it cannot be written, or the file does not run.
     """
-    args, kwargs = _opened(call) if call.dynamic else (call.args, call.kwargs)
+    args, kwargs = call.opened() if call.dynamic else (call.args, call.kwargs)
     opened = replace(call, args=args, kwargs=kwargs)
     try:
         exporter.write(model, opened, file)
@@ -180,24 +179,6 @@ def _exporter(path: Path, to: str | None) -> Exporter:
     if path.suffix not in by_suffix:
         raise unknown_name("export: format of the suffix", path.suffix or path.name, by_suffix)
     return by_suffix[path.suffix]
-
-
-def _opened(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Inputs of another size along each open axis: two examples, since a size of 1 would be taken for fixed, and
-    images that are larger."""
-
-    def other(value: Any) -> Any:
-        if not isinstance(value, Tensor) or not value.dim():
-            return value
-        value = torch.cat([value[:1]] * 2) if call.dynamic_batch else value
-        for name in ("height", "width"):
-            if name in call.dynamic and value.dim() > 2:
-                more = value.narrow(AXES[name], 0, min(_LARGER, value.shape[AXES[name]]))
-                value = torch.cat([value, more], AXES[name])
-        return value
-
-    opened: tuple[tuple[Any, ...], dict[str, Any]] = tree_map(other, (call.args, call.kwargs))
-    return opened
 
 
 def compare_outputs(model: nn.Module, run: Any, images: Tensor, batch: int = 32) -> tuple[float, float | None]:

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from reconv.registry import Registry
 
 AXES = {"batch": 0, "height": -2, "width": -1}
 """Axes of inputs whose sizes may be left open, by name."""
+
+_LARGER = 32  # pixels by which images are larger, where height or width is open
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,23 @@ class Call:
     def dynamic_batch(self) -> bool:
         """Whether axis 0 of every input may have another size later."""
         return "batch" in self.dynamic
+
+    def opened(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Inputs of another size along each open axis: two examples, since a size of 1 would be taken for fixed, and
+        images that are larger."""
+
+        def other(value: Any) -> Any:
+            if not isinstance(value, Tensor) or not value.dim():
+                return value
+            value = torch.cat([value[:1]] * 2) if self.dynamic_batch else value
+            for name in ("height", "width"):
+                if name in self.dynamic and value.dim() > 2:
+                    more = value.narrow(AXES[name], 0, min(_LARGER, value.shape[AXES[name]]))
+                    value = torch.cat([value, more], AXES[name])
+            return value
+
+        opened: tuple[tuple[Any, ...], dict[str, Any]] = tree_map(other, (self.args, self.kwargs))
+        return opened
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from reconv.cost.timing import first_tensor
 from reconv.deploy.exporter import Call
 from reconv.deploy.onnx_out import onnx_of, quick_onnx
+from reconv.errors import ReconvError
 from reconv.graph.tracing import call_arguments
 from reconv.registry import Registry
 
@@ -55,7 +56,13 @@ class TimedNetwork:
         args, kwargs = call_arguments(self.example)
         if self.is_candidate:
             return quick_onnx(self.model, args, kwargs)
-        return bytes(onnx_of(self.model, Call(args, kwargs)).SerializeToString())
+        try:  # as `export` writes it
+            opened = Call(*Call(args, kwargs, ("batch",)).opened(), ("batch",))
+            return bytes(onnx_of(self.model, opened).SerializeToString())
+        except ReconvError:
+            raise
+        except Exception:  # the batch is fixed in the network
+            return bytes(onnx_of(self.model, Call(args, kwargs)).SerializeToString())
 
     @property
     def arrays(self) -> list[Any]:

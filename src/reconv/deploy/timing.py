@@ -31,7 +31,8 @@ def runtime_timer(runtime: str, *, threads: int | None = None, batch: int | None
         batch: images per pass; None: as many as the example has.
 
     Returns:
-        What `choose(timer=...)` and `measure_layers(timer=...)` take; times of a pair are medians, interleaved.
+        What `choose(timer=...)` and `measure_layers(timer=...)` take; times of a pair are lower quartiles of
+        interleaved passes.
 
     Raises:
         UnknownNameError: no such runtime. ConfigError: a package is missing, or a number below 1.
@@ -60,7 +61,7 @@ def runtime_timer(runtime: str, *, threads: int | None = None, batch: int | None
                 ready[before] = load(row, network(before, example))
             passes = [ready[before], load(row, network(after, example))]
             times = interleaved(passes, runs=_RUNS, seconds=PAIR_SECONDS, least=_least(row))
-        a, b = (1000 * statistics.median(taken) for taken in times)
+        a, b = (1000 * statistics.quantiles(taken, n=4)[0] for taken in times)  # what disturbs a pass makes it longer
         return a, b
 
     def modules(model: nn.Module, example: Any) -> Mapping[str, Sequence[float]]:
