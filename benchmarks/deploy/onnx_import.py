@@ -98,7 +98,7 @@ def smaller(path: Path, images: Tensor, options: argparse.Namespace, output: Pat
     small: OnnxNetwork = result.model  # type: ignore[assignment]
     print(reconv.export(small, output, example=network.example()))
     whole, left = reconv.profile(network, network.example()), reconv.profile(small, network.example())
-    shares = left.macs / whole.macs, left.params / whole.params
+    shares = left.macs / whole.macs, left.parameters / whole.parameters
     print(f"{shares[0]:.1%} of MACs, {shares[1]:.1%} of parameters left, {time.perf_counter() - start:.0f} s")
     if options.report:
         print(result.plan)
