@@ -55,6 +55,13 @@ def test_sizes_that_the_graph_computes_are_bounded(tmp_path: Path, size: int) ->
     _refused(model, tmp_path / "net.onnx", "too large")
 
 
+def test_a_network_that_would_take_minutes(tmp_path: Path) -> None:
+    nodes = [node("Conv", "x w")]
+    model = model_of(nodes, {"w": weights(64, 64, 7, 7)}, {"x": [1, 64, 2040, 2040]}, {"y": [1, 64, 2034, 2034]})
+    model.graph.node.insert(0, node("Conv", "x w", "z"))
+    _refused(model, tmp_path / "net.onnx", "multiplications")
+
+
 def test_data_beside_the_file(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()

@@ -37,7 +37,10 @@ def command(
         raise ConfigError("reconv prune: how much? Give --budget macs=0.5, or --recipe 1")
     from_onnx = find_model(network.model)[0].name == "onnx"  # a network without training code, and with a file
     repair, export = "--calibration" in compression, "model.onnx" if from_onnx else None
-    images, compression = common.images_or_calibration(data, compression)
+    if from_onnx:  # its input need not be a square; calibration images are fitted to any shape
+        images = data.build()
+    else:
+        images, compression = common.images_or_calibration(data, compression)
     finetune = canonical_data_set(images.data_set) != "imagenet" and not from_onnx and common.is_labelled(images)
     chosen = common.compression_of(compression, images, repair=repair, finetune=finetune, export=export)
     request = common.run_config(network, images, machine.device, compression=chosen)

@@ -19,7 +19,7 @@ from reconv.errors import ArtifactError, ReconvError
 from reconv.graph.copies import copy_model, parameters_and_buffers
 
 _FOLDED_ELEMENTS = MOST_ELEMENTS
-MOST_MULTIPLICATIONS = 10**13  # of a pass on the example, about
+MOST_MULTIPLICATIONS = 10**12  # of a pass on the example, about
 
 
 class UnsupportedError(Exception):
@@ -151,6 +151,7 @@ class Builder:
         self.steps: list[Step] = []
         self.stored: list[Stored] = []
         self.places: dict[str, int] = {}
+        self._work = 0
         self._names: set[str] = set()
         self._readers: dict[str, list[int]] = {}
         self._outputs = {value.name for value in model.graph.output}
@@ -251,6 +252,7 @@ class Builder:
             results = _on_meta(module)(*values)
             if isinstance(module, Sized):
                 module._observed = tuple(results.shape)
+        self._count_work(module, results, node)
         several = isinstance(results, tuple | list)
         for output, result in zip(outputs, results if several else [results], strict=False):
             if output:
@@ -265,6 +267,17 @@ class Builder:
         self.modules[name] = module
         self.places[name] = node.index
         self.steps.append(Step(name, tuple(kept), tuple(outputs)))
+
+    def _count_work(self, module: nn.Module, result: Any, node: Node) -> None:
+        """Refuse a network that would take minutes on its example."""
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.dim() > 1 and isinstance(result, Tensor):
+            self._work += result.numel() * weight[0].numel()
+        if self._work > MOST_MULTIPLICATIONS:
+            raise ArtifactError(
+                f"{self.where}: {node.operator} {node.name}: more than {MOST_MULTIPLICATIONS:.0e} multiplications on "
+                f"inputs of {self._said()}; give smaller shapes"
+            )
 
     def only_reader(self, value: str) -> Node | None:
         """The node that alone reads a value which is no output of the network."""

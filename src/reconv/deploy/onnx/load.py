@@ -8,7 +8,6 @@ sizes that an exporter has frozen into constants are attributes that pruning can
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -108,7 +107,6 @@ def network_of(model: Any, where: str, shapes: Sequence[Sequence[int]] | None = 
         except ArtifactError as error:
             failure = failure or error
             continue
-        _check_work(network, where)
         free_batch(network)
         return network
     assert failure is not None
@@ -157,21 +155,6 @@ def _given(inputs: Sequence[Input], shapes: Sequence[Sequence[int]], where: str)
         said = "; ".join(f"{v.name} {['any' if n is None else n for n in v.sizes]}" for v in inputs)
         raise ConfigError(f"{where}: shapes {[list(shape) for shape in given]}; its inputs are {said}")
     return given
-
-
-MOST_MULTIPLICATIONS = 10**12
-
-
-def _check_work(network: OnnxNetwork, where: str) -> None:
-    """Refuse a network that would take minutes on its example."""
-    total = 0
-    for step in network.program.steps:
-        module = network.get_submodule(step.module)
-        for parameter in module.parameters(recurse=False):
-            total += parameter.numel()
-    positions = max(math.prod(shape) for shape in network.program.example)
-    if total * positions > MOST_MULTIPLICATIONS * 10**3:
-        raise ArtifactError(f"{where}: {total:,} weights on inputs of {positions:,} numbers are too many to try out")
 
 
 def _hash(path: PathLike) -> str:

@@ -34,7 +34,7 @@ DTYPES = {
     11: torch.float64,
     16: torch.bfloat16,
 }
-MOST_NUMBERS = 2**29  # elements of a signal
+MOST_NUMBERS = 2**28  # elements of a signal
 INFERRED, COPIED, GIVEN = -1, 0, -2  # an entry of a shape: what is left over, the input's size, computed by the graph
 
 
