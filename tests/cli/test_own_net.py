@@ -64,6 +64,8 @@ def test_a_private_class_is_run_compared_reported_and_studied(reconv: Call, tmp_
     assert "before pruning" in run.err
     assert "top-1 accuracy, test" in run.out
 
+    assert "next    reconv export R --to onnx --code my_cli_net.py --example 1x1x12x12" in run.out
+
     evaluated = reconv("evaluate", "R", *task)  # the code was named in this process
     assert "40 images" in evaluated.out, evaluated.err
     code._named.clear()

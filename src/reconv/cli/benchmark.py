@@ -40,12 +40,14 @@ class Images:
         data_set: the images that accuracy is measured on, and int8 is calibrated on; None: neither.
         data_root: the folder that holds the data set.
         image_size: pixels per side, instead of the network's own.
+        example: an input of the network: a shape such as 1x3x224x224, a .pt or .npz file, or my_net.py:function.
         images: number of training images that int8 is calibrated on.
     """
 
     data_set: str | None = None
     data_root: str | None = None
     image_size: int | None = None
+    example: str | None = None
     images: int = 256
 
 
@@ -68,7 +70,7 @@ def command(network: Network, grid: Grid = Grid(), images: Images = Images()) ->
     for name in runtimes:
         runtime_named(name)
     batches, threads = _numbers("--batch", grid.batch), _numbers("--threads", grid.threads)
-    graph = traced(network, InputShape(images.data_set, images.image_size), trained=True)
+    graph = traced(network, InputShape(images.data_set, images.image_size, images.example), trained=True)
     data = None if images.data_set is None else load_data(images.data_set, images.data_root, download=True)
     pictures = None
     if data is not None:

@@ -79,13 +79,15 @@ def are_there(data: Data) -> bool:
     return source is not None and any((root / name).is_dir() for name in _FOLDERS.get(source.name, (".",)))
 
 
-def next_command(folder: Path, network: Network, data: Data) -> str:
+def next_command(result: RunResult, network: Network) -> str:
     """What may be done with a run's folder."""
+    shapes = result.plan.graph.example
     own = (
         [] if network.code is None and ":" not in network.model else [network.code or network.model.rpartition(":")[0]]
     )
     code = [f"--code {shlex.quote(own[0])}"] if own and own[0].endswith(".py") else []
-    return " ".join(["reconv export", shlex.quote(str(folder)), "--to onnx", *code])
+    shape = [f"--example {','.join('x'.join(map(str, shape)) for shape in shapes)}"] if code else []
+    return " ".join(["reconv export", shlex.quote(str(result.folder)), "--to onnx", *code, *shape])
 
 
 def is_labelled(data: Data) -> bool:

@@ -23,12 +23,14 @@ class Images:
             folder; None: random numbers.
         data_root: the folder that holds the data set.
         image_size: pixels per side of the file's input, instead of the network's own.
+        example: an input of the network: a shape such as 1x3x224x224, a .pt or .npz file, or my_net.py:function.
         images: how many images.
     """
 
     data_set: str | None = None
     data_root: str | None = None
     image_size: int | None = None
+    example: str | None = None
     images: int = 256
 
 
@@ -71,7 +73,7 @@ def command(network: Network, file: File = File(), images: Images = Images()) ->
     if file.quantize is not None and images.data_set is None:
         raise ConfigError("--quantize int8: no images to calibrate on; give --data-set with a name or a folder")
     exporter = Exporter.registry[file.to]
-    graph = traced(network, InputShape(images.data_set, images.image_size), trained=True)
+    graph = traced(network, InputShape(images.data_set, images.image_size, images.example), trained=True)
     pictures = None
     if images.data_set is not None:
         data = load_data(images.data_set, images.data_root, download=True)

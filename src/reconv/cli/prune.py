@@ -51,4 +51,4 @@ def command(
     result = common.run(request, output, measure=common.are_there(images))
     out = console.stdout()
     out.print(str(result.plan), markup=False, soft_wrap=True)
-    console.summary(result.facts, result.folder, common.next_command(result.folder, network, images))
+    console.summary(result.facts, result.folder, common.next_command(result, network))

@@ -47,4 +47,4 @@ def command(
     )
     request = common.run_config(network, images, machine.device, base=base, compression=chosen)
     result = common.run(request, output, measure=True)
-    console.summary(result.facts, result.folder, common.next_command(result.folder, network, images))
+    console.summary(result.facts, result.folder, common.next_command(result, network))
