@@ -215,6 +215,20 @@ def test_a_budget_of_time_removes_branches_by_default():
         reconv.choose(graph, curves, reconv.Budget(latency=0.6), depth=False, **options)
 
 
+def test_mixtures_of_two_plans_take_branches_as_a_whole():
+    graph = reconv.trace(net(Block(), Block(), Bottleneck()), X)
+    curves = curves_for(graph, {f"{i}.two.0": 0.05 * i for i in (1, 2, 3)})
+    table, shares = table_of(with_branches(graph)), iter([0.9, 0.3, 0.3, 0.3, 0.5, 0.4, 0.45, 0.4, 0.45, 0.4, 0.45])
+
+    def timer(before, after, example):
+        after(torch.randn(2, 3, 8, 8))  # a group without channels whose branch stays would not run
+        return 100.0, 100 * next(shares)
+
+    plan = reconv.choose(graph, curves, reconv.Budget(latency=0.6), latency=table, timer=timer)
+    assert "of a slower plan" in plan.notes[-1]
+    assert all((not row.kept) == any(row.name in b.groups for b in plan.branches) for row in plan.groups)
+
+
 def test_repair_makes_up_for_a_removed_block():
     torch.manual_seed(0)
     model = net(Block(), Block(), Block())

@@ -120,23 +120,40 @@ class _Search:
         if slow is None and len(self.budget.limits) > 1:
             return
         keep_all = np.ones(self.graph.classes, dtype=np.bool_)
-        wide = (slow.plan if slow else plan_keeping(self.graph, keep_all)).groups
-        narrow = fast.plan.groups
-        differing = [i for i, (a, b) in enumerate(zip(wide, narrow, strict=True)) if a.kept != b.kept]
+        wide, narrow = (slow.plan if slow else plan_keeping(self.graph, keep_all)), fast.plan
+        differing = _differences(self.graph, wide, narrow)
         low, high = 0, len(differing)
         for _ in range(MIXTURES):
             middle = (low + high) // 2
             if middle in (low, high):
                 return
-            rows = list(narrow)
-            for i in differing[:middle]:
-                rows[i] = wide[i]
-            plan = fast.plan
-            mixed = finish_plan(self.graph, rows, plan.request, plan.criterion, plan.scheme, notes=plan.notes[:-1])
+            rows, removed = list(narrow.groups), set(narrow.removed)
+            for groups, branch in differing[:middle]:
+                for i in groups:
+                    rows[i] = wide.groups[i]
+                removed.symmetric_difference_update([branch] if branch else [])
+            texts = narrow.request, narrow.criterion, narrow.scheme
+            gone = tuple(b.name for b in self.graph.branches or () if b.name in removed)
+            mixed = finish_plan(self.graph, rows, *texts, notes=narrow.notes[:-1], removed=gone)
             self.measure(mixed, f"{middle} of {len(differing)} groups with the widths of a slower plan")
             if self.is_near:
                 return
             low, high = (low, middle) if self.tried[-1].over > 0 else (middle, high)
+
+
+def _differences(graph: ChannelGraph, wide: Plan, narrow: Plan) -> list[tuple[list[int], str]]:
+    """Where two plans differ: groups of channels that change together, and the branch that one of the two removes."""
+    numbers = {row.name: i for i, row in enumerate(narrow.groups)}
+    branches = {branch.name: branch for branch in graph.branches or ()}
+    changed = [name for name in branches if (name in wide.removed) != (name in narrow.removed)]
+    result = [([numbers[group] for group in branches[name].groups], name) for name in changed]
+    together = {i for groups, _ in result for i in groups}
+    result += [
+        ([i], "")
+        for i, (a, b) in enumerate(zip(wide.groups, narrow.groups, strict=True))
+        if a.kept != b.kept and i not in together
+    ]
+    return sorted(result)
 
 
 def _out_of_reach(budget: Budget, name: str, before: float, after: float) -> BudgetError:
