@@ -150,3 +150,28 @@ def test_a_group_that_is_one_unit_is_not_called_free() -> None:
 
     graph = trace(Net(forward, a=conv(3, 8), b=conv(3, 8), c=conv(16, 4)), EXAMPLE)
     assert [group.reason for group in graph.groups[:2]] == ["its 8 channels go together or not at all"] * 2
+
+
+@pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
+def test_padding_modes(mode: str) -> None:
+    cut_all(nn.Sequential(conv(3, 8), nn.ReLU(), conv(8, 6, padding_mode=mode), nn.ReLU(), conv(6, 4)))
+
+
+def test_a_part_of_fresh_memory_is_written() -> None:
+    def forward(m: Net, x: Tensor) -> Tensor:
+        y = m.a(x)
+        out = y.new_zeros(y.shape[0], y.shape[1], 10, 10)
+        out[:, :, 1:-1, 1:-1] = y
+        out[:, :, :1] = y[:, :, :1].mean(3, keepdim=True)
+        return head(m.b(out))
+
+    cut_all(Net(forward, a=conv(3, 8), b=conv(8, 4)))
+
+
+def test_memory_of_fixed_size_keeps_what_is_written_into_it() -> None:
+    def forward(m: Net, x: Tensor) -> Tensor:
+        out = x.new_zeros(1, 8, 10, 10)
+        out[:, :, 1:-1, 1:-1] = m.a(x)
+        return head(m.b(out))
+
+    assert trace(Net(forward, a=conv(3, 8), b=conv(8, 4)), EXAMPLE).groups[0].reason is not None

@@ -317,8 +317,17 @@ def repeated(call: Call) -> Value:
 
 
 def copied_into(call: Call) -> Value:
-    """A tensor written into another one."""
-    return Value(merged(call, [call["self"], call["src"]]))
+    """A tensor written into another one, or into a part of fresh memory that holds no channels yet."""
+    target, source = call["self"], call["src"]
+    base = target._base
+    planes = tuple(lift_plane(plane, target.dim()) for plane in call.value(source).planes)
+    if base is None or base.dim() != target.dim() or call.value(base).planes or call.value(target).planes:
+        return Value(merged(call, [target, source]))
+    axes = {axis for plane in planes for axis in axes_of(plane)}
+    if any(base.shape[axis] != target.shape[axis] for axis in axes):  # some channels of it are not written
+        return Value(merged(call, [target, source]))
+    call.record.remember(base, Value(planes))  # its other parts are slices from now on; a dry run tells if it is fixed
+    return Value(planes)
 
 
 # ------------------------------------------------------------------ look-ups
