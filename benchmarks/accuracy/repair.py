@@ -63,7 +63,8 @@ class Bench:
         return drawn(self.options, self.data, seed)
 
     def moments(self, images: Tensor, seed: int) -> dict[str, Moments]:
-        return gather_moments(self.graph, images, self.settings(seed))
+        seen = images[:-100] if self.options.trials else images
+        return gather_moments(self.graph, seen, self.settings(seed))
 
     def repaired(self, plan: Plan, images: Tensor, seed: int) -> nn.Module:
         return repair(
@@ -78,10 +79,13 @@ class Bench:
     def saliency(self, criterion: str, seed: int, moments: dict[str, Moments]) -> Saliency:
         return score(self.graph, criterion, seed=seed, moments=moments)
 
-    def plans(self, criterion: str, seed: int, moments: dict[str, Moments]) -> Iterator[tuple[str, Callable[[], Plan]]]:
+    def plans(
+        self, criterion: str, seed: int, moments: dict[str, Moments], images: Tensor
+    ) -> Iterator[tuple[str, Callable[[], Plan]]]:
         """The plans of one criterion, by name."""
         saliency = self.saliency(criterion, seed, moments)
-        curves = curves_of(self.graph, saliency, moments) if self.options.keep else {}
+        held_out = images[-100:] if self.options.trials else None
+        curves = curves_of(self.graph, saliency, moments, held_out=held_out) if self.options.keep else {}
         for keep in self.options.keep:
             budget = Budget(macs=keep)
             yield f"allocated {keep:g}", lambda budget=budget: choose(self.graph, curves, budget)
@@ -136,7 +140,7 @@ def figures(options: argparse.Namespace) -> None:
         clock = Clock()
         look = options.keep or "moments" in criterion_named(options.criterion).needs
         moments = bench.moments(images, seed) if look else {}
-        plans = dict(bench.plans(options.criterion, seed, moments))
+        plans = dict(bench.plans(options.criterion, seed, moments, images))
         once = clock.read()
         for plan, name in names.items():
             cells.get(name, partial(repaired, bench, plans[plan], images, seed, once))
@@ -178,6 +182,8 @@ def cells_of(options: argparse.Namespace) -> Cells:
         "settings": f"{options.points} points, {options.joint} joint iterations, {options.joint_rows} joint rows",
         "test images": options.test,
     }
+    if options.trials:
+        settings["trials"] = "each group, on a hundred images"
     name = f"figures-{options.model}-{options.source}-{options.images}-{options.joint_rows}"
     return Cells(options.out / f"{name}.json", about_this_run(options.threads), settings)
 
@@ -191,6 +197,7 @@ def main() -> None:
     parser.add_argument("--prune-cfg", type=int, nargs="*", default=[], help="the paper's configurations")
     parser.add_argument("--criterion", default="reconstruction", help="by whose order channels go")
     sources = ("photographs", "leaves", "noise", "fashion", "digits")
+    parser.add_argument("--trials", action="store_true", help="curves times measured sensitivities, as in a run")
     parser.add_argument("--source", choices=sources, default="photographs")
     parser.add_argument(
         "--fashion", type=Path, default=Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")

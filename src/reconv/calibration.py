@@ -21,6 +21,7 @@ from reconv.refit import dead_leaves
 LEAVES = "leaves"
 _BATCH = 32  # images per gradient
 _FEWEST_TRIED, _MOST_TRIED = 20, 100  # images that groups of channels are tried on
+_SMALL_SIDE = 64  # pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,11 +113,13 @@ def calibration_for(
 def split_for_curves(images: Tensor) -> tuple[Tensor, Tensor | None]:
     """Images that error curves are made from, and those that groups are tried on, in the order of their draw.
 
+    Groups are tried where that was measured to pay (docs/repair.md): on images larger than 64 x 64.
+
     Returns:
-        Four fifths, and at most a hundred of the others; all of them and None where a fifth would be too few.
+        Four fifths, and at most a hundred of the others; all of them and None where no group is tried.
     """
     held = len(images) // 5
-    if held < _FEWEST_TRIED:
+    if held < _FEWEST_TRIED or images.dim() != 4 or max(images.shape[2:]) <= _SMALL_SIDE:
         return images, None
     return images[: len(images) - held], images[len(images) - held :][:_MOST_TRIED]
 

@@ -108,6 +108,12 @@ def _moments(
             images = split_for_curves(calibration.images())[0] if split else calibration.images()
             moments = gather_moments(graph, images, Settings(seed=calibration.seed))
             stage.note = f"{counted(len(moments), 'layer')}, {counted(len(images), 'image')} without labels"
+        few = [name for name, own in moments.items() if 0 < own.count < own.gram.shape[1]]
+        if few:
+            log.note(
+                f"{', '.join(few)}: more inputs than {counted(len(images), 'image')} can tell apart; what these layers "
+                "read is pruned only as far as images that are left out allow. Give more images."
+            )
         return moments
 
     return cache.get("moments", (calibration.key, split), gathered)

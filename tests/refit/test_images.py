@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from reconv.calibration import split_for_curves
 from reconv.data import calibration_images, load_data
 from reconv.data.splits import TensorSplit
 from reconv.errors import ConfigError
@@ -100,3 +101,10 @@ def test_half_of_resnet20_from_few_photographs(data_root, weights_root) -> None:
     assert agree[0] < 0.6
     assert agree[1] > 0.85
     assert F.l1_loss(found, expected) < 0.4 * F.l1_loss(cut, expected)
+
+
+def test_groups_are_tried_on_large_images_alone() -> None:
+    for size, number, tried in ((96, 500, 100), (96, 200, 40), (96, 90, 0), (32, 1000, 0)):
+        seen, held_out = split_for_curves(torch.zeros(number, 1, size, 1))
+        assert (0 if held_out is None else len(held_out)) == tried
+        assert len(seen) == (number - number // 5 if tried else number)

@@ -60,6 +60,13 @@ def test_any_criterion_can_be_allocated(graph: ChannelGraph, criterion: str) -> 
     assert len(shares) > 2
 
 
+def test_a_layer_that_the_images_cannot_judge_is_named(graph: ChannelGraph) -> None:
+    for images, named in ((50, True), (200, False)):
+        how = Compression("reconstruction", scheme="allocated", images=images, verify=False, after=())
+        notes = compress(graph.model, DIGITS, how).log.notes
+        assert any("fc: more inputs than" in note for note in notes) == named
+
+
 @pytest.mark.parametrize("name", ["params", "channels"])
 def test_widths_meet_other_budgets(graph: ChannelGraph, name: str) -> None:
     plan = compress(graph.model, DIGITS, replace(REPAIRED, budget=Budget(**{name: 0.6}), after=())).plan

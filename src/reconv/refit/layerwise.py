@@ -12,6 +12,7 @@ owe to it are all there is; it is solved there, and its signal added.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import methodcaller
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reconv.memory_pool import give_back_freed_memory, resident_memory
 from reconv.plan import Plan
 from reconv.refit import affine_map
 from reconv.refit.chains import Chain
@@ -133,6 +135,7 @@ class LayerwiseRepair:
     def __post_init__(self) -> None:
         self.names = layer_names(self.plan.graph, self.model)
         self._modules: dict[str, Any] = dict(self.model.named_modules())
+        self._resident = 0  # bytes of the process before
         self._factors: dict[str, Tensor | None] = {}  # of the Gram matrices of what layers read
         self._leads = {c.follows for c in self.chains.values() if c.follows in self.chains}
         if not self.settings.joint:
@@ -141,11 +144,12 @@ class LayerwiseRepair:
     def run(self, images: Tensor) -> None:
         """Solve all layers that the cut concerns."""
         graph, memory = self.plan.graph, self.settings.memory
+        self._resident = resident_memory()
         for phase in phases(graph, self.chains, list(self.chains), len(images), memory):
-            self._run_phase(phase, images[: phase.images])
+            points = math.ceil(self.settings.points * len(images) / phase.images)  # as many rows from fewer images
+            self._run_phase(phase, images[: phase.images], Sampler(phase.images, points, self.settings.seed))
 
-    def _run_phase(self, phase: Phase, images: Tensor) -> None:
-        sampler = Sampler(len(images), self.settings.points, self.settings.seed)
+    def _run_phase(self, phase: Phase, images: Tensor, sampler: Sampler) -> None:
         size = batch_size(self.plan.graph, self.chains, self.settings.batch)
         parts = [images[part] for part in batches(len(images), size)]
         solving = frozenset(phase.layers)
@@ -162,6 +166,9 @@ class LayerwiseRepair:
                 del visits, signals
                 for walk in originals:
                     walk.done_with(layer)
+                # What many threads have freed lies in pools of each, which add up.
+                if resident_memory() > self._resident + self.settings.memory:
+                    give_back_freed_memory()
         finally:
             close_all((*walks, *originals))
 

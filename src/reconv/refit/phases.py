@@ -19,7 +19,7 @@ from reconv.refit.chains import Chain
 
 _MORE = 1.5  # times as many images are worth another pass
 _LEAST = 32  # images, whatever the memory says
-_BATCH_BYTES = 200 << 20  # live signals of one batch, about
+_BATCH_BYTES = 96 << 20  # live signals of one batch, about
 
 
 @dataclass(frozen=True)

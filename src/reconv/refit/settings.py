@@ -21,8 +21,8 @@ class Settings:
         joint: iterations in which two layers with only an activation between them are refined together; 0 for none.
         joint_rows: positions that these iterations look at.
         seed: of the positions.
-        memory: bytes that signals may take; where all images at once need more, each layer has a pass of its own.
-        batch: images at a time.
+        memory: bytes that signals may take, about; layers whose signals of all images need more are solved on fewer.
+        batch: images at a time, at most.
     """
 
     points: int = 16
@@ -31,7 +31,7 @@ class Settings:
     joint: int = 6
     joint_rows: int = 64_000
     seed: int = 0
-    memory: int = 2 << 30
+    memory: int = 1 << 30
     batch: int = 250
 
     def __post_init__(self) -> None:

@@ -13,6 +13,8 @@ from reconv.refit.layer_use import Follower
 from reconv.refit.lockstep import Pause, Walk
 from reconv.refit.settings import Settings
 
+_FEWEST = 16  # images of which whole signals take part in joint iterations, however large their maps
+
 
 class _Stops(Follower):
     """Stops at the end of every chain, with the layer's name and its signal."""
@@ -67,7 +69,7 @@ class ReferenceWalk(Walk):
 
 def map_items(settings: Settings, positions: int) -> int:
     """For how many items whole signals take part in joint iterations."""
-    return math.ceil(settings.joint_rows / max(positions, 1))
+    return max(math.ceil(settings.joint_rows / max(positions, 1)), _FEWEST)
 
 
 def kept_channels(signal: Tensor, keep: Tensor, kind: str) -> Tensor:
