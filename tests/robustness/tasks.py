@@ -73,6 +73,7 @@ def _run_result(folder: Path) -> Any:
     run = folder / "run"
     if not (run / "metrics.json").is_file():
         return None
+    assert (run / "report.html").is_file()
     metrics = json.loads((run / "metrics.json").read_text())
     kept = {key: metrics[key] for key in ("layers",) if key in metrics}
     plan = json.loads((run / "plan.json").read_text())

@@ -203,6 +203,20 @@ def test_an_overwritten_run_is_there_until_the_new_one_has_begun(
     assert RunFolder(tmp_path / "run").is_begun
 
 
+def test_a_run_is_finished_only_with_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    config = with_steps(replace(QUICK, arguments={"widths": (4, 4, 4)}), base_epochs=1)
+    monkeypatch.setattr("reconv.runs.runner.write_atomically", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "run", unmeasured())
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    monkeypatch.undo()
+    run(config, tmp_path / "run", unmeasured(resume=True))
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
 def test_a_training_alone_is_not_resumed_with_other_weights(tmp_path: Path) -> None:
     torch.manual_seed(0)
     start = tmp_path / "start"

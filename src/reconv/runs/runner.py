@@ -184,8 +184,8 @@ def run(
         facts = result.facts(naming, measure=options.measure and images is not None, file_bytes=sizes)
         facts = replace(facts, folder=str(store.path))
         write_json(store.layers, [asdict(layer) for layer in facts.layers])
-        write_json(store.metrics, facts.to_json())
         write_atomically(store.report, render(facts))
+        write_json(store.metrics, facts.to_json())  # the last file, by which a run is known to be finished
     return RunResult(result.base, result.model, result.scores, result.plan, facts, store.path)
 
 
