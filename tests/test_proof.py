@@ -418,6 +418,15 @@ def test_proposals_that_hang_on_rounding_do_not_move() -> None:
         assert not wrongly_cut(model, example).holds
 
 
+def test_a_unit_that_is_dead_on_one_random_input_is_not_on_another() -> None:
+    model = Net(
+        lambda m, x: m.get_submodule("end")(pooled(m.c(m.features(x))).relu()[:, :1] * 1e3), end=nn.Linear(1, 2)
+    )
+    plan = planned(model)
+    proof = verify(model, prune(model, plan), plan)
+    assert proof.holds, proof
+
+
 def test_a_forward_that_differs_from_call_to_call_is_undecided() -> None:
     calls = [0]
 

@@ -57,11 +57,12 @@ class Setting:
 
     Args:
         source: random numbers, normal or between 0 and 1; or what was given, else the example.
-        strength: of the perturbation.
+        strength: of the perturbation. number: of the setting, so that each has other random numbers.
     """
 
     source: Source
     strength: Strength
+    number: int = 0
 
     @property
     def drawn(self) -> bool:
@@ -86,7 +87,7 @@ class Pair:
     def __init__(self, networks: Networks, way: Way, setting: Setting):
         self.way, self.setting, self.plan, self.seed = way, setting, networks.plan, networks.seed
         self.name = type(networks.model).__name__
-        self.generator = torch.Generator().manual_seed(networks.seed)
+        self.generator = torch.Generator().manual_seed(networks.seed + setting.number)
         try:
             self.big, self.cut = (
                 _in_precision(copy_model(m, own_runs=True), way.dtype).eval() for m in (networks.model, networks.small)
@@ -122,7 +123,10 @@ class Pair:
         tolerance, why = self._tolerance(expected, inputs)
         proof = Proof(distance, tolerance, _name_of(self.way.dtype), note=self._note(tolerance))
         if not why and distance <= tolerance and self.setting.drawn and self._is_constant(found, others):
-            why = "its outputs do not depend on its input; check the weights (a head of zeros?) and the example"
+            raise NothingError(
+                f"{self.name}: its outputs do not depend on its input; "
+                "check the weights (a head of zeros?) and the example"
+            )
         if not why and distance > tolerance and self.way.aligned:
             again = difference(expected, self._expected(self.big, inputs))
             if again > tolerance:

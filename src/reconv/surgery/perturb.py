@@ -13,8 +13,9 @@ from reconv.graph.channels import Mask
 from reconv.graph.copies import named_modules
 from reconv.surgery.cut import Removal, cut_tensor
 
-Strength: TypeAlias = Literal["full", "factors", "slight"]
-SHAKE, SLIGHT = 0.1, 1e-3
+Strength: TypeAlias = Literal["full", "factors", "slight", "strong"]
+SHAKE = 0.1
+_SIZES = {"slight": 1e-3, "strong": 3.0}
 _USUAL = (1e-3, 1e3)  # sizes of a parameter, over that of a fresh one: others are brought to it, lest they hide faults
 
 
@@ -30,20 +31,21 @@ def perturb(
     Args:
         big, cut: copies, changed in place. plan: of the cut. generator: of the random numbers.
         strength: "factors": change everything by factors near one alone; zeros stay, for a forward that cannot do
-            without them. "slight": by a thousandth, so that a trained network still finds what it is shown.
+            without them. "slight": by a thousandth, so that a trained network still finds what it is shown. "strong":
+            by more than they are, so that a unit that is dead need not stay so.
 
     Raises:
         GraphError: `cut` is not what the plan leaves.
     """
     parameters = dict(big.named_parameters())
     small = dict([*cut.named_parameters(), *cut.named_buffers()])
-    statistics, size = _statistics(big), SLIGHT if strength == "slight" else SHAKE
+    statistics, size = _statistics(big), _SIZES.get(strength, SHAKE)
     for name, tensor in [*parameters.items(), *big.named_buffers()]:
         if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0:
             continue
         planes, factor = plan.graph.parameters.get(name, ()), 1.0
         noise = size * (2 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 1).to(tensor.device)
-        if strength != "full":
+        if strength in ("factors", "slight"):
             noise = noise * _finite(tensor)
         elif name in parameters:
             factor, scale = _factor_and_size(tensor)
@@ -102,7 +104,7 @@ def _noise_of_buffer(tensor: Tensor, noise: Tensor) -> Tensor:
     if tensor.is_complex() or bool((values < 0).any()):
         changed = noise * size
     else:
-        changed = torch.where(values > 0, noise * values, noise.abs() * size)
+        changed = torch.where(values > 0, noise.clamp(min=-0.9) * values, noise.abs() * size)
     return changed * torch.isfinite(tensor)
 
 

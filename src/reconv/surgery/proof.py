@@ -82,6 +82,7 @@ def _generators_kept() -> Iterator[None]:
             np.random.set_state(numpy)  # noqa: NPY002
 
 
+_STRONG = 4  # times
 _STRENGTHS: tuple[Strength, ...] = ("full", "factors")
 
 
@@ -116,8 +117,10 @@ class _Prover:
             # An example of zeros alone would hide what weights do.
             says = all(t.is_meta or not t.is_floating_point() or bool((t != t.mean()).any()) for t in tensors)
             sources = ["normal", "uniform", "given"] if says else ["normal", "uniform"]
-        found = [Setting(source, strength) for source in sources for strength in _STRENGTHS]
-        return [*found, Setting("given", "slight")] if "given" in sources else found
+        found = [(source, strength) for source in sources for strength in _STRENGTHS]
+        found += [("given", "slight")] if "given" in sources else []
+        found += [("normal", "strong")] * _STRONG if self.given is None else []
+        return [Setting(source, strength, number) for number, (source, strength) in enumerate(found)]
 
     def _ways(self) -> list[Way]:
         own = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
