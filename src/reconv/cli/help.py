@@ -27,7 +27,7 @@ class HelpfulCommand(TyperCommand):
         """Usage, what the command does, examples, options under their headings."""
         everything = ctx.meta.get(ALL, False)
         panels: dict[str, list[tuple[str, str]]] = {}
-        parameters = [each for each in self.get_params(ctx) if not getattr(each, "hidden", False)]
+        parameters: list[Any] = [each for each in self.get_params(ctx) if not getattr(each, "hidden", False)]
         many = len(parameters) > MOST_SHOWN
         shown = [each for each in parameters if everything or not many or _is_basic(each)]
         for parameter in shown:

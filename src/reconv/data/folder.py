@@ -79,8 +79,8 @@ class FolderSplit:
         """The same images, read with other sizes and as many channels."""
         if channels not in (1, 3):
             raise DataError(f"{self.root}: images on disk have 3 channels, or 1; the network takes {channels}")
-        sizes = {} if resizing is None else {"side": resizing.side, "resize": resizing.resize}
-        return replace(self, channels=channels, **sizes)
+        side, resize = (self.side, self.resize) if resizing is None else (resizing.side, resizing.resize)
+        return replace(self, channels=channels, side=side, resize=resize)
 
     def stream(self, batches: Sequence[Tensor], reading: Reading = PLAIN) -> Iterator[tuple[Tensor, Tensor]]:
         """The images at each batch of indices, decoded by processes ahead of need (see `Split`).

@@ -144,5 +144,6 @@ def calibration_images(data: Any, n: int, seed: int = 0, *, normalization: Norma
         )
     chosen = sample(data.train if data.calibration is None else data.calibration, n, seed)
     parts = torch.arange(len(chosen)).split(256)
-    images = torch.cat([images for images, _ in chosen.stream(parts, Reading(workers=worker_count(chosen)))])
-    return normalize(images, normalization or data.normalization)
+    images = torch.cat([part for part, _ in chosen.stream(parts, Reading(workers=worker_count(chosen)))])
+    normalized: Tensor = normalize(images, normalization or data.normalization)
+    return normalized

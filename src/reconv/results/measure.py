@@ -161,13 +161,17 @@ class Comparison:
     quality: str = "top-1"
 
     def _repr_html_(self) -> str:
-        low, high = 100 * self.difference.low, 100 * self.difference.high
-        title = (
-            f"{self.b.name} against {self.a.name}: {100 * self.difference.value:+.2f} points [{low:+.2f}, {high:+.2f}] "
-            f"on {self.images:,} {self.split} images, p = {self.p_value:.3g}"
-        )
+        title, d = f"{self.b.name} against {self.a.name}", self.difference
+        if d is not None:
+            title += f": {100 * d.value:+.2f} points [{100 * d.low:+.2f}, {100 * d.high:+.2f}]"
+        title += f" on {self.images:,} {self.split} images"
+        title += "" if self.p_value is None else f", p = {self.p_value:.3g}"
+        form = ".2%" if d is not None else ".4g"
         sides: list[Sequence[Cell]] = [
-            ("accuracy", f"{self.a.accuracy:.2%}", f"{self.b.accuracy:.2%}"),
+            (
+                self.quality,
+                *("" if side.accuracy is None else format(side.accuracy, form) for side in (self.a, self.b)),
+            ),
             ("MACs", self.a.macs, self.b.macs),
             ("parameters", self.a.parameters, self.b.parameters),
             *(

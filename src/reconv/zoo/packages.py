@@ -173,7 +173,7 @@ def _published_by_ultralytics(name: str, arguments: Mapping[str, Any]) -> nn.Mod
     """The network in a checkpoint of ultralytics, of which only layers of PyTorch and ultralytics are built."""
     file = _ultralytics("utils.downloads").attempt_download_asset(f"{name.removesuffix('.pt')}.pt")
     checkpoint = _read_checkpoint(Path(file))
-    model = checkpoint.get("ema") or checkpoint["model"]
+    model: nn.Module = checkpoint.get("ema") or checkpoint["model"]
     spec = ModelSpec(f"ultralytics:{name}", arguments)
     return attach(model.float().eval().requires_grad_(True), Provenance(spec=spec))
 
