@@ -8,8 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 # The last one or two names of an option's path -> its flag.
-FLAGS = {("changes",): "set", ("most",): "limit", ("recalibrate", "images"): "recalibrate", ("json_file",): "json"}
-FLAGS |= {("quantize", "to"): "quantize"} | {("quantize", name): f"quantize-{name}" for name in ("path", "images")}
+FLAGS: dict[tuple[str, ...], str] = {
+    ("changes",): "set",
+    ("most",): "limit",
+    ("recalibrate", "images"): "recalibrate",
+    ("json_file",): "json",
+}
+FLAGS |= {("quantize", "to"): "quantize"}
+FLAGS |= {("quantize", name): f"quantize-{name}" for name in ("path", "images")}
 FLAGS |= {("timing", name): f"latency-{name}" for name in ("threads", "batch")}
 # A field that holds a dataclass, or a step -> what the flags of its fields begin with.
 PREFIXES = {"base": "base-", "between": "round-", "finetune": "", "recalibrate": "", "quantize": ""}

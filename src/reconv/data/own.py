@@ -163,7 +163,8 @@ def as_data_set(
     calibration = parts.pop(CALIBRATION, None)
     parts = parts or {"train": calibration}  # type: ignore[dict-item]  # one of both is there
     source = parts.get("train") or next(iter(parts.values()))
-    inputs, targets = next(source.stream([torch.arange(min(2, len(source)))]))
+    batch: tuple[Any, Any] = next(source.stream([torch.arange(min(2, len(source)))]))
+    inputs, targets = batch
     if isinstance(inputs, Tensor):
         _check_inputs(inputs, normalization, example)
     labelled = not (isinstance(targets, Tensor) and targets.dtype == torch.long and bool((targets == NO_LABEL).all()))

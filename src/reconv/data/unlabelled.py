@@ -60,7 +60,8 @@ def unlabelled_images(
         chosen = sample(load_data(where, root, seed=seed, image_size=size[1]).train, n, seed)
         parts = torch.arange(len(chosen)).split(256)
         pixels = torch.cat([fitted(p, size) for p, _ in chosen.stream(parts, Reading(workers=worker_count(chosen)))])
-    return normalize(pixels, normalization)
+    images: Tensor = normalize(pixels, normalization)
+    return images
 
 
 def fitted(pixels: Tensor, size: tuple[int, int, int]) -> Tensor:
