@@ -19,6 +19,7 @@ from reconv.cost import (
     measure_latency,
     measure_memory,
     peak_memory,
+    predicted_memory,
     profile,
     timing,
     total_macs,
@@ -198,6 +199,24 @@ def test_measured_memory_is_what_is_alive() -> None:
 def test_tensors_that_the_forward_makes_are_followed() -> None:
     model, example = MakesItsOwn(), torch.randn(1, 1, 4, 4)
     assert peak_memory(trace(model, example)) == measure_memory(model, example)
+
+
+def test_of_an_example_that_is_a_slice_its_own_bytes_count() -> None:
+    model, images = nn.Conv2d(3, 8, 1), torch.randn(50, 3, 4, 4)
+    assert measure_memory(model, images[:1]) == 4 * 16 * (3 + 8)
+    assert peak_memory(trace(model, images[:1])) == 4 * 16 * (3 + 8)
+    assert predicted_memory(trace(model, images[:1])) == 4 * 16 * (3 + 8)
+    assert measure_memory(model, torch.randn(1, 3, 4, 4).expand(5, 3, 4, 4)) == 4 * 16 * (3 + 5 * 8)
+
+
+def test_parts_of_one_memory_count_once_each() -> None:
+    class Sum(nn.Module):
+        def forward(self, a, b):
+            return a + b
+
+    images = torch.randn(50, 3, 4, 4)
+    assert measure_memory(Sum(), (images[:1], images[1:2])) == 4 * 16 * 3 * 3
+    assert measure_memory(Sum(), (images[:1], images[:1])) == 4 * 16 * 3 * 2
 
 
 def test_views_and_results_in_place_take_no_memory_of_their_own() -> None:

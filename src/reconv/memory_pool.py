@@ -18,6 +18,8 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 _NEVER = 2**31 - 1
 _GROWTH = 64 << 20  # bytes that the pool grows by at least
 
+_keeps = False  # whether this process was told to keep what is freed
+
 
 def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed, in this process and for good; whether it was told.
@@ -30,8 +32,10 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
+    global _keeps
     options = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER, _TOP_PAD: _GROWTH}
-    return all(mallopt(option, value) == 1 for option, value in options.items())
+    _keeps = all(mallopt(option, value) == 1 for option, value in options.items())
+    return _keeps
 
 
 def resident_memory() -> int:
@@ -44,7 +48,10 @@ def resident_memory() -> int:
 
 
 def give_back_freed_memory() -> None:
-    """Ask glibc to give the system what is free in its pools, those of other threads among them."""
-    if sys.platform.startswith("linux"):
+    """Ask glibc to give the system what is free in its pool, where `keep_freed_memory` told it to keep that.
+
+    In a process that was not told so, memory is the program's own matter, and nothing happens.
+    """
+    if _keeps:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

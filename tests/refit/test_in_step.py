@@ -159,3 +159,17 @@ def test_curves_with_sensitivities_keep_their_order() -> None:
         assert ratio.max() == pytest.approx(ratio.min())
         factors.add(round(float(ratio[0]), 9))
     assert len(factors) == len(plain)
+
+
+def test_elements_are_counted_for_one_image_whatever_is_given_first() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)
+
+        def forward(self, mask, x):
+            return self.b(F.relu(self.a(x))) * mask
+
+    model = Masked().eval()
+    chains, _ = find_chains(trace(model, (torch.zeros(5, 5), torch.zeros(2, 3, 5, 5))), model)
+    assert {name: chain.numel for name, chain in chains.items()} == {"a": 25 * (3 + 8), "b": 25 * (8 + 4)}

@@ -154,7 +154,7 @@ class _Liveness(TorchDispatchMode):
         super().__init__()
         self.operators: list[str] = []
         self._fixed = {_reference(t) for t in fixed}
-        sizes = {_reference(t): t.untyped_storage().nbytes() for t in inputs}
+        sizes = _input_bytes(inputs)
         self._alive = {ref: _Storage(size, 0, 0) for ref, size in sizes.items() if ref not in self._fixed}
         self.storages = [*self._alive.values()]
 
@@ -176,6 +176,19 @@ class _Liveness(TorchDispatchMode):
         for storage in self._alive.values():
             storage.last = number
         return results
+
+
+def _input_bytes(inputs: Sequence[Tensor]) -> dict[StorageWeakRef, int]:
+    """Of the network's inputs, by their memory: of a slice of more images its own bytes, not those of all."""
+    parts: dict[StorageWeakRef, set[tuple[int, torch.Size]]] = {}
+    sizes: dict[StorageWeakRef, int] = {}
+    for tensor in inputs:
+        part, seen = (tensor.storage_offset(), tensor.shape), parts.setdefault(_reference(tensor), set())
+        if part not in seen:
+            seen.add(part)
+            own = sizes.get(_reference(tensor), 0) + tensor.numel() * tensor.element_size()
+            sizes[_reference(tensor)] = min(own, tensor.untyped_storage().nbytes())
+    return sizes
 
 
 def _bytes(operator: str, args: Sequence[Any], tensor: Tensor) -> int:

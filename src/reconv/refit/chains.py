@@ -107,7 +107,7 @@ class _Pass:
 
     def __init__(self, graph: ChannelGraph, model: nn.Module):
         self.model = model
-        self.images = max(graph.example[0][0] if graph.example[0] else 1, 1)
+        self.images = max(graph.images, 1)
         self.operations = graph.forward
         self.producer = {output.number: i for i, row in enumerate(self.operations) for output in row.outputs}
         self.readers: dict[int, list[int]] = {}
