@@ -215,6 +215,27 @@ def test_a_budget_of_time_removes_branches_by_default():
         reconv.choose(graph, curves, reconv.Budget(latency=0.6), depth=False, **options)
 
 
+@pytest.mark.parametrize("depth", [None, True])
+@pytest.mark.parametrize("slow_without", [0.9, 1.2])
+def test_a_time_that_widths_alone_meet_is_met_with_depth(depth, slow_without):
+    graph = reconv.trace(net(Block(), Block(), Block()), X)
+    curves = curves_for(graph, {f"{i}.two.0": 1e-6 for i in (1, 2, 3)})
+    table = table_of(with_branches(graph))
+
+    def timer(before, after, example):
+        removed = len(list(after.modules())) < len(list(before.modules()))
+        return 100.0, 100 * (slow_without if removed else share)  # whatever it is, without a branch it is slower
+
+    for share in (0.8, 0.7):
+        options = {"latency": table, "timer": timer}
+        alone = reconv.choose(graph, curves, reconv.Budget(latency=share), depth=False, **options)
+        plan = reconv.choose(graph, curves, reconv.Budget(latency=share), depth=depth, **options)
+        assert not plan.removed
+        assert [row.kept for row in plan.groups] == [row.kept for row in alone.groups]
+        assert plan.latency[1] <= 1.03 * share * plan.latency[0]
+        assert "widths alone" in plan.notes[-1]
+
+
 def test_mixtures_of_two_plans_take_branches_as_a_whole():
     graph = reconv.trace(net(Block(), Block(), Bottleneck()), X)
     curves = curves_for(graph, {f"{i}.two.0": 0.05 * i for i in (1, 2, 3)})

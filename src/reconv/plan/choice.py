@@ -15,7 +15,7 @@ import numpy as np
 
 from reconv.budget import ALLOCATED, SCHEMES, Budget, Limits, Rescale, Scheme
 from reconv.cost import PYTORCH, LatencyModel, LatencyTable, PairTimer, Timer, as_timer
-from reconv.errors import ConfigError, check_kind, unknown_name
+from reconv.errors import BudgetError, ConfigError, check_kind, unknown_name
 from reconv.graph.branches import with_branches
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.plan.curves import ErrorCurves
@@ -30,6 +30,7 @@ from reconv.plan.spending import TOLERANCE, Spending
 from reconv.saliency import Saliency
 
 NOT_NEEDED = "the budget is met without it"
+WIDTHS_ALONE = "no branch is removed: plans that remove some do not meet the budget, and widths alone do"
 
 
 def choose(
@@ -61,6 +62,7 @@ def choose(
         reverse: remove the highest scores instead (a control).
         limits: minimum widths, multiples, layers that keep more.
         depth: whether residual branches may be removed as a whole; for "knapsack". None: where the budget limits time.
+            A budget that widths alone meet is met with depth too.
         latency: timings of the layers, by `measure_layers`; None: they are measured, where the budget asks for it.
         timer: how passes are timed, such as `reconv.runtime_timer("onnxruntime")`, or a function of two models and an
             example that returns the microseconds of a pass of each; None: PyTorch's, medians of interleaved passes.
@@ -98,14 +100,20 @@ def choose(
         curves = scores if isinstance(scores, ErrorCurves) else None
         removals = with_removals(graph, queues, rankings, limits, curves)
     problem = _Problem(graph, rankings, removals.queues, limits, scheme, coupled, removals.teams)
-
-    def plan_for(table: LatencyModel | None) -> Plan:
-        return _predicted_plan(problem, budget, table)
-
-    if not budget.measured:
-        return plan_for(None)
-    table = latency or measure_layers(graph, multiple=limits.multiple, timer=as_timer(timer))
-    return measured_plan(graph, budget, table, as_timer(timer), plan_for)
+    own_timer = as_timer(timer)
+    table = latency
+    if budget.measured and table is None:
+        table = measure_layers(graph, multiple=limits.multiple, timer=own_timer)
+    try:
+        return _plan_of(problem, budget, table, own_timer)
+    except BudgetError as error:
+        if not any(queue.removal for queue in removals.queues.values()):
+            raise
+        try:
+            plan = _plan_of(replace(problem, queues=queues, teams=()), budget, table, own_timer)
+        except BudgetError:
+            raise error from None
+        return replace(plan, notes=(*plan.notes, WIDTHS_ALONE))
 
 
 def check_budget(
@@ -178,6 +186,13 @@ class _Problem:
     scheme: Scheme
     coupled: bool
     teams: tuple[tuple[str, ...], ...] = ()
+
+
+def _plan_of(problem: _Problem, budget: Budget, table: LatencyTable | None, timer: Timer) -> Plan:
+    """The plan that meets a budget, measured where it limits time."""
+    if table is None or not budget.measured:
+        return _predicted_plan(problem, budget, None)
+    return measured_plan(problem.graph, budget, table, timer, lambda own: _predicted_plan(problem, budget, own))
 
 
 def _predicted_plan(problem: _Problem, budget: Budget, latency: LatencyModel | None) -> Plan:
