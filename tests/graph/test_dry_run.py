@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from reconv.graph import trace
 from reconv.graph.build import _refine
 from reconv.graph.constraints import Constraints, solve_constraints
-from reconv.graph.dry_run import Failure, generic_cut, run_cut_copy
+from reconv.graph.dry_run import Failure, generic_cut, generic_cuts, run_cut_copy
 from reconv.graph.refine import _leaves_a_choice
 from reconv.graph.rules import rule_of
 from reconv.graph.tracing import record_forward
@@ -83,6 +83,28 @@ def test_every_group_loses_another_share_and_what_is_frozen_stays() -> None:
         assert (left < group.size) == (group.reason is None)
         assert left >= min(2, group.size)
     assert not np.array_equal(keep, generic_cut(graph, seed=1))
+
+
+def test_cuts_tell_any_two_groups_apart_and_take_every_channel_that_counts() -> None:
+    """Of small groups there are fewer shares than groups, and one cut takes the same of several."""
+    model = nn.Sequential(*(nn.Conv2d(4, 4, 1) for _ in range(7)), nn.Conv2d(4, 3, 1))
+    graph = trace(model, torch.randn(1, 4, 2, 2))
+    free = [group for group in graph.groups if group.reason is None]
+    assert len(free) == 7
+    for doubted in (False, True):
+        cuts = generic_cuts(graph, doubted)
+        shares = {tuple(int(cut[group.units].sum()) for cut in cuts) for group in free}
+        assert len(shares) == len(free)
+    for group in free:
+        assert not np.all([cut[group.units] for cut in cuts], axis=0).any()
+
+
+@pytest.mark.parametrize("width", [2, 3, 4, 5, 16])
+def test_where_positions_count_every_channel_goes_once(width: int) -> None:
+    graph = trace(nn.Sequential(nn.Conv2d(3, width, 1), nn.Conv2d(width, 3, 1)), torch.randn(1, 3, 2, 2))
+    cuts = generic_cuts(graph, doubted=True)
+    assert len(cuts) <= 3
+    assert not np.all([cut[graph.groups[0].units] for cut in cuts], axis=0).any()
 
 
 def test_where_nothing_can_be_made_to_work_everything_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,14 @@ from torch import nn
 import reconv
 
 SEEDS = (1, 2, 3, 4, 5, 6, 8, 9)
+# Networks whose cuts were wrong once.
+FOUND = {
+    "two attentions in a row": Program(((0, 525177917), (13, 26547706), (13, 1032719524)), 115144592, 12),
+    "a slice of a concatenation": Program(((0, 189079167), (10, 496654097), (14, 823423486)), 223701233, 12),
+    "a mixer after twice as many channels": Program(
+        ((9, 461072020), (11, 738592838), (2, 902997943), (17, 47040589)), 243308321, 8
+    ),
+}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -23,6 +31,13 @@ def test_a_random_network_is_pruned_right(seed: int) -> None:
     draw = random.Random(seed)
     verdict = judge(draw_program(seed), draw.choice(("uniform", "global")), draw.choice((0.3, 0.5, 0.7)))
     assert not verdict.fault, verdict
+
+
+@pytest.mark.parametrize("name", FOUND)
+@pytest.mark.parametrize(("scheme", "share"), [("uniform", 0.5), ("global", 0.5), ("uniform", 0.7)])
+def test_what_was_wrong_once_is_right(name: str, scheme: str, share: float) -> None:
+    verdict = judge(FOUND[name], scheme, share)
+    assert verdict.kind == "right", verdict
 
 
 def test_the_same_seed_draws_the_same_network() -> None:

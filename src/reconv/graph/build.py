@@ -15,7 +15,7 @@ from reconv.errors import ConfigError, GraphError, check_kind
 from reconv.graph.batch import images_in
 from reconv.graph.channels import ChannelGraph, ChannelGroup
 from reconv.graph.constraints import Constraints, solve_constraints
-from reconv.graph.dry_run import Failure, cut_alone, generic_cut, run_cut_copy
+from reconv.graph.dry_run import Failure, cut_alone, generic_cuts, run_cut_copy
 from reconv.graph.questions import reads_sizes_of_layers
 from reconv.graph.record import Record
 from reconv.graph.refine import Refiner, culprits
@@ -97,7 +97,7 @@ def _refine(model: nn.Module, recording: Recording, example: Any) -> ChannelGrap
         return _tried_on_real_tensors(model, recording, example, constraints, graph)
     if not _could_notice(model, recording.record):
         return graph
-    refiner = Refiner(recording, lambda cut, keep: run_cut_copy(recording, cut, example, rule_of, 0, keep))
+    refiner = Refiner(recording, lambda cut, keep: run_cut_copy(recording, cut, example, rule_of, keep))
     for _ in range(TRIALS):
         failure = _first_failure(recording, graph, example)
         if failure is None:
@@ -119,14 +119,15 @@ def _tried_on_real_tensors(
     """A pruned copy runs, and what fails stays; for a forward that looks at values no dry run is possible."""
     trial = Trial(model, example)
     for _ in range(MOST_FAILURES):
-        why = trial.failure(graph, generic_cut(graph))
-        if why is None:
+        tried = ((keep, trial.failure(graph, keep)) for keep in generic_cuts(graph, doubted=False))
+        keep, why = next(((keep, why) for keep, why in tried if why is not None), (None, ""))
+        if keep is None:
             break
         way = [trial.failing] if trial.failing is not None else None
         reasons: dict[str, str] = {}
 
         def fails(groups: Sequence[ChannelGroup], cut: ChannelGraph = graph, ways: Any = way) -> bool:
-            found = trial.failure(cut, cut_alone(cut, groups), ways)
+            found = trial.failure(cut, cut_alone(cut, groups, keep), ways)  # noqa: B023
             if found is not None and len(groups) == 1:
                 reasons[groups[0].name] = found  # noqa: B023
             return found is not None
@@ -156,9 +157,9 @@ def _could_notice(model: nn.Module, record: Record) -> bool:
 
 
 def _first_failure(recording: Recording, graph: ChannelGraph, example: Any) -> Failure | None:
-    """Where a cut copy departs from the prediction; a second cut is tried where the code counts positions."""
-    for seed in range(2 if recording.record.space.doubted else 1):
-        failure = run_cut_copy(recording, graph, example, rule_of, seed)
+    """Where a cut copy departs from the prediction."""
+    for keep in generic_cuts(graph, doubted=bool(recording.record.space.doubted)):
+        failure = run_cut_copy(recording, graph, example, rule_of, keep)
         if failure is not None:
-            return failure
+            return replace(failure, cut=keep)
     return None

@@ -12,7 +12,8 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,14 @@ class Failure:
 
     Args:
         operation: its index. why: in words. shape: it shows in a shape, so that a size may be at fault.
-        number: it shows in a number that the operator computes with.
+        number: it shows in a number that the operator computes with. cut: of the copy.
     """
 
     operation: int
     why: str
     shape: bool
     number: bool = False
+    cut: Mask | None = field(default=None, compare=False, repr=False)
 
 
 class _DepartsError(Exception):
@@ -98,16 +100,16 @@ def _kind(call: Call) -> str:
 
 
 def run_cut_copy(
-    recording: Recording, graph: ChannelGraph, example: Any, rule_of: RuleOf, seed: int = 0, keep: Mask | None = None
+    recording: Recording, graph: ChannelGraph, example: Any, rule_of: RuleOf, keep: Mask | None = None
 ) -> Failure | None:
     """Run a copy from which every group has lost some channels; where it departs from the prediction, or None.
 
     Args:
         recording: of the whole model. graph: what follows from it. example: the model's input.
         rule_of: gives the rule of an operator.
-        seed: of the cut. keep: the cut itself, a mask over classes.
+        keep: the cut, a mask over classes; None: the generic one.
     """
-    keep = generic_cut(graph, seed) if keep is None else keep
+    keep = generic_cut(graph) if keep is None else keep
     if keep.all():
         return None
     space = _KnownLabels(graph.labels)
@@ -170,26 +172,70 @@ def _unlogged() -> Iterator[None]:
         logger.removeFilter(refuse)
 
 
-def cut_alone(graph: ChannelGraph, groups: Sequence[ChannelGroup], seed: int = 0) -> Mask:
-    """The generic cut of these groups alone."""
+def cut_alone(graph: ChannelGraph, groups: Sequence[ChannelGroup], cut: Mask | None = None) -> Mask:
+    """What `cut`, or the generic one, takes of these groups alone."""
     keep = np.ones(graph.classes, dtype=np.bool_)
-    generic = generic_cut(graph, seed)
+    whole = generic_cut(graph) if cut is None else cut
     for group in groups:
-        keep[group.units] = generic[group.units]
+        keep[group.units] = whole[group.units]
     return keep
+
+
+def generic_cuts(graph: ChannelGraph, doubted: bool) -> list[Mask]:
+    """Cuts that tell the groups apart: of any two, one loses another share than the other in some cut.
+
+    Args:
+        doubted: the code counts positions; then every channel that may go does so in some cut.
+    """
+    cuts = [generic_cut(graph)]
+    several = [(g, steps) for g, steps in zip(graph.groups, _random_steps(graph), strict=True) if len(steps) > 1]
+    while doubted and any(np.all([cut[g.units[steps]] for cut in cuts], axis=0).any() for g, steps in several):
+        cuts.append(generic_cut(graph, len(cuts)))
+    alike: dict[tuple[float, ...], list[ChannelGroup]] = {}
+    for group in graph.groups:
+        alike.setdefault(tuple(float(cut[group.units].mean()) for cut in cuts), []).append(group)
+    alike.pop((1.0,) * len(cuts), None)
+    for bit in range(max((len(groups) - 1).bit_length() for groups in alike.values()) if alike else 0):
+        cut = cuts[0].copy()
+        for groups in alike.values():
+            for number, group in enumerate(groups):
+                cut[group.units] |= len(groups) > 1 and not number >> bit & 1
+        cuts.append(cut)
+    return cuts
 
 
 def generic_cut(graph: ChannelGraph, seed: int = 0) -> Mask:
-    """A mask over classes that takes another share of every group, so that no two sizes agree by chance."""
-    generator = np.random.default_rng(seed)
-    keep = np.ones(graph.classes, dtype=np.bool_)
-    for i, group in enumerate(graph.groups):
-        steps = group.steps(generator.permutation(group.size))
-        share = (0.3, 0.55, 0.4, 0.65, 0.2)[(i + seed) % 5]
-        # Two stay where they can: with a single one, PyTorch's operators take short cuts that others do not.
-        most = len(steps) - 2 if len(steps) > 2 else len(steps) - 1
-        keep[group.units[steps[: min(max(1, round(share * len(steps))), most)]]] = False
+    """A mask over classes that takes another share of every group, as far as there are shares enough.
+
+    The next seed takes channels that those before it left.
+    """
+    every = _random_steps(graph)
+    taken = [0] * len(every)
+    for number in range(seed + 1):
+        keep = np.ones(graph.classes, dtype=np.bool_)
+        shares: set[Fraction] = set()
+        for i, (group, steps) in enumerate(zip(graph.groups, every, strict=True)):
+            # Two stay where they can: with a single one, PyTorch's operators take short cuts that others do not.
+            most = len(steps) - 2 if len(steps) > 2 else len(steps) - 1
+            if most < 1:
+                continue
+            wanted = max(1.0, (0.3, 0.55, 0.4, 0.65, 0.2)[(i + number) % 5] * len(steps))
+            left = len(steps) - taken[i]
+            least = min(left, most) if 0 < left < len(steps) else min(2, most) if len(steps) > 4 else 1
+            amounts = sorted(range(least, most + 1), key=lambda n: abs(n - wanted))
+            share_of = {n: Fraction(n * steps.shape[1], group.size) for n in amounts}
+            amount = next((n for n in amounts if share_of[n] not in shares), amounts[0])
+            shares.add(share_of[amount])
+            gone = np.arange(taken[i], taken[i] + amount) % len(steps)
+            keep[group.units[steps[gone]]] = False
+            taken[i] += amount
     return keep
+
+
+def _random_steps(graph: ChannelGraph) -> list[Plane]:
+    """For every group what to remove, step by step, in a random order that is always the same."""
+    generator = np.random.default_rng(0)
+    return [group.steps(generator.permutation(group.size)) for group in graph.groups]
 
 
 def _cut_copy(recording: Recording, graph: ChannelGraph, keep: Mask, record: Record) -> nn.Module:

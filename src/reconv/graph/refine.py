@@ -161,7 +161,7 @@ class Refiner:
         """Labels of the groups of which a cut changes the number that an operator computes with, and where."""
 
         def changes_it(groups: Sequence[ChannelGroup]) -> bool:
-            found = self.attempt(graph, cut_alone(graph, groups))
+            found = self.attempt(graph, cut_alone(graph, groups, failure.cut))
             return found is not None and found.number and found.operation == failure.operation
 
         groups = culprits([g for g in graph.groups if g.free.any()], changes_it)
