@@ -152,3 +152,14 @@ def test_weights_that_are_computed_meet_zeros(activation: Callable[[Tensor], Ten
     graph = trace(randomized(model).eval(), EXAMPLE)
     assert (graph.groups[0].reason is None) == keeps
     check_cut(planned(graph, CUTS[-1]), EXAMPLE, train=False)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_shift_along_the_places_of_a_map_reaches_channels_of_zeros(bias: bool) -> None:
+    def forward(m: Net, x: Tensor) -> Tensor:
+        return m.places(m.b(m.a(x).relu()).flatten(2)).sum(1)
+
+    model = Net(forward, a=conv(3, 8), b=conv(8, 6), places=nn.Linear(64, 5, bias=bias))
+    graph = trace(randomized(model).eval(), EXAMPLE)
+    assert (graph.groups[1].reason is None) != bias
+    check_cut(planned(graph, CUTS[-1]), EXAMPLE)

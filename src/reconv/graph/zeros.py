@@ -189,7 +189,11 @@ class _Zeros:
         added = call.arguments.get("bias" if call.operator == "aten.convolution" else "self")
         if added is None or call.operator not in ("aten.convolution", "aten.addmm", "aten.baddbmm"):
             return True
-        return bool(call.value(added).planes) and self.holds(added)
+        planes = _lifted(call, added, call.outputs[0].dim())
+        if call.operator == "aten.convolution" or not planes or not self.holds(added):
+            return bool(planes) and self.holds(added)
+        # Channels along another axis than its own, such as those of a map whose places are mixed, get all of it.
+        return {axes_of(p) for p in call.after[0].planes} <= {axes_of(p) for p in planes}
 
     def _gives_zeros_of_product(self, call: Call, a: tuple[Tensor, int], b: tuple[Tensor, int]) -> bool:
         """For channels that one of the two has, that one has to be zero; for those of both, either."""
