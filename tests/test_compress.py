@@ -167,6 +167,7 @@ def test_criteria_that_look_at_gradients(criterion: str, own: Own) -> None:
         reconv.compress(own, _digits()[0], Compression(criterion, after=()))
 
 
+@pytest.mark.slow
 def test_random_weights_are_pruned_by_the_same_plan() -> None:
     how = replace(HALF, after=(Reinitialize(), Finetune("digits-short", epochs=1)))
     net = load_model("resnet20", in_channels=1, num_classes=10)

@@ -60,7 +60,7 @@ def test_the_options_of_a_choice_are_those_that_choose_takes() -> None:
     how = Compression(scheme="global", coupled=True, seed=3)
     assert {"budget", *how.options_of(choose)} == set(CHOICE)
     assert set(how.options_of(score)) == {"direction", "exact", "seed"}
-    taken: dict[str, Any] = {"scheme": "global", "rescale": "mean", "coupled": True, "reverse": False}
+    taken: dict[str, Any] = {"scheme": "global", "rescale": "mean", "coupled": True, "depth": None, "reverse": False}
     assert how.options_of(choose) == taken | {"limits": Limits()}
 
 

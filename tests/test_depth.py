@@ -236,6 +236,7 @@ def test_a_time_that_widths_alone_meet_is_met_with_depth(depth, slow_without):
         assert "widths alone" in plan.notes[-1]
 
 
+@pytest.mark.slow
 def test_mixtures_of_two_plans_take_branches_as_a_whole():
     graph = reconv.trace(net(Block(), Block(), Bottleneck()), X)
     curves = curves_for(graph, {f"{i}.two.0": 0.05 * i for i in (1, 2, 3)})

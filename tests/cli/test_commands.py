@@ -57,6 +57,7 @@ def test_run_leaves_a_folder_with_everything(reconv: Call, tmp_path: Path) -> No
     assert f"top-1 {metrics['after']['accuracy']:.2%}" in evaluated.out
 
 
+@pytest.mark.slow
 def test_prune_then_finetune_then_train_further(weights: Path, reconv: Call, tmp_path: Path) -> None:
     words = ("--model", "resnet20", "--weights", weights, "--data-set", "digits")
     scored = reconv(
@@ -115,6 +116,7 @@ def test_imagenet_is_pruned_without_its_images(reconv: Call, tmp_path: Path) -> 
     assert not (tmp_path / "P" / "training").exists()
 
 
+@pytest.mark.slow
 def test_a_librarys_model_is_looked_at_with_the_images_it_was_made_for(reconv: Call) -> None:
     def macs(*options: str) -> str:
         answer = reconv("profile", "--model", "torchvision:mobilenet_v3_small", *options)

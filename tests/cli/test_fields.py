@@ -62,7 +62,7 @@ def test_a_new_field_is_an_option_a_key_and_a_line_of_help(capsys: pytest.Captur
     assert mapping["smoothing"] == 3
     assert from_mapping(Wider, mapping, "file") == chosen
     assert "smoothing = 3" in to_toml(mapping)
-    _given("--help", kind=Wider)
+    _given("--help-all", kind=Wider)
     shown = " ".join(capsys.readouterr().out.split())
     assert "--smoothing N Average scores over so many neighbors [default: none]" in shown
 

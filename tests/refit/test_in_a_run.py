@@ -40,6 +40,7 @@ def graph() -> ChannelGraph:
     return trace(model.eval(), DIGITS.example())
 
 
+@pytest.mark.slow
 def test_no_label_is_read(graph: ChannelGraph) -> None:
     split = DIGITS.train
     shuffled = split.labels[torch.randperm(len(split), generator=torch.Generator().manual_seed(1))]
@@ -60,6 +61,7 @@ def test_any_criterion_can_be_allocated(graph: ChannelGraph, criterion: str) -> 
     assert len(shares) > 2
 
 
+@pytest.mark.slow
 def test_a_layer_that_the_images_cannot_judge_is_named(graph: ChannelGraph) -> None:
     for images, named in ((50, True), (200, False)):
         how = Compression("reconstruction", scheme="allocated", images=images, verify=False, after=())
@@ -68,6 +70,7 @@ def test_a_layer_that_the_images_cannot_judge_is_named(graph: ChannelGraph) -> N
 
 
 @pytest.mark.parametrize("name", ["params", "channels"])
+@pytest.mark.slow
 def test_widths_meet_other_budgets(graph: ChannelGraph, name: str) -> None:
     plan = compress(graph.model, DIGITS, replace(REPAIRED, budget=Budget(**{name: 0.6}), after=())).plan
     assert plan.params[1] < 0.7 * plan.params[0]

@@ -48,6 +48,7 @@ def test_every_kind_of_file_is_read_as_it_is_and_in_one_line_if_mutated(
     assert sum(counts.by_kind.values(), Counter())[REFUSED] > 70
 
 
+@pytest.mark.slow
 def test_command_lines_end_in_one_line(tmp_path: Path) -> None:
     register_small()
     counts = Counts()

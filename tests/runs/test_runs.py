@@ -70,6 +70,7 @@ def fingerprint(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("stage", ["base training", "choose and prune", "fine-tuning"])
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_as_uninterrupted(stage: str, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -291,6 +292,7 @@ def test_a_run_tells_what_computed_and_counts_in_english(tmp_path: Path) -> None
     assert not re.search(r"\b1 \w+s\b", " ".join(row.note for row in facts.stages))
 
 
+@pytest.mark.slow
 def test_the_weights_that_are_told_are_those_that_are_kept(tmp_path: Path) -> None:
     config = with_steps(QUICK, Finetune("short", 1))
     result = run(config, tmp_path / "run", unmeasured())

@@ -37,6 +37,7 @@ def _identified(data_set: Path) -> Network:
     return NetworkContext(network).fingerprinted
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_pictures_is_another_data_set(tmp_path: Path) -> None:
     one, other = (_identified(_pictures(tmp_path / folder / "set", shade)) for folder, shade in (("a", 0), ("b", 200)))
     again = _identified(_pictures(tmp_path / "c" / "set", 0))

@@ -157,6 +157,7 @@ def test_the_same_command_twice_computes_once(
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["study-resnet20"]
 
 
+@pytest.mark.slow
 def test_random_weights_of_a_saved_model_are_not_those_that_were_saved(tmp_path: Path) -> None:
     arm = Arm("control", (Reinitialize(), Finetune("digits-short", epochs=1)))
     model = reconv.load_model("resnet20", in_channels=1, shortcut="stride")

@@ -56,6 +56,7 @@ def _wait_for(is_so: Callable[[], Any], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_long_training_is_not_waited_for_at_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_attempt", _sleeps)
     results = executors.in_processes(_CELLS, ComputeOptions("cpu", tmp_path), 2)
@@ -68,6 +69,7 @@ def test_a_long_training_is_not_waited_for_at_an_interrupt(tmp_path: Path, monke
     assert not _is_running(pid)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_told_to_stop_is_followed_by_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

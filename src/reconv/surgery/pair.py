@@ -96,7 +96,8 @@ class Pair:
             raise CannotRunError(in_one_line(error)) from error
         perturb(self.big, self.cut, self.plan, self.generator, setting.strength)
         self.masks = zero_removed(self.big, WithBranches(self.plan))
-        self.given = networks.plan.graph.inputs if networks.given is None else networks.given
+        self.by_user = networks.given is not None
+        self.given = networks.given if self.by_user else networks.plan.graph.inputs
         self.recording = Recording(self.plan, self.seed, TOLERANCE if self._in_float64 else 1e3 * self._epsilon)
 
     @property
@@ -109,7 +110,7 @@ class Pair:
 
     def compare(self) -> tuple[Proof, bool]:
         """The proof, and whether all outputs were numbers."""
-        inputs, others = (self._inputs() for _ in range(2))
+        inputs, others = self._inputs(), self._inputs(shaken=True)
         expected = self._expected(self.big, inputs)
         if not holds_numbers(expected):
             raise NothingError(f"{self.name}: {_nothing_in(expected)}")
@@ -122,7 +123,7 @@ class Pair:
         distance = difference(expected, found)
         tolerance, why = self._tolerance(expected, inputs)
         proof = Proof(distance, tolerance, _name_of(self.way.dtype), note=self._note(tolerance))
-        if not why and distance <= tolerance and self.setting.drawn and self._is_constant(found, others):
+        if not why and distance <= tolerance and not self.by_user and self._is_constant(found, others):
             raise NothingError(
                 f"{self.name}: its outputs do not depend on its input; "
                 "check the weights (a head of zeros?) and the example"
@@ -170,8 +171,8 @@ class Pair:
 
     # ---------------------------------------------------------------- forward passes
 
-    def _inputs(self) -> Any:
-        """Random numbers in place of every tensor of floats and of bytes; or what was given."""
+    def _inputs(self, *, shaken: bool = False) -> Any:
+        """Random numbers in place of every tensor of floats and of bytes; or what was given, with noise if `shaken`."""
         device = next((p.device for p in self.big.parameters()), torch.device("cpu"))
 
         def fresh(tensor: Tensor) -> Tensor:
@@ -179,7 +180,10 @@ class Pair:
             if tensor.is_meta:
                 tensor = torch.zeros(tensor.shape, dtype=tensor.dtype)
             if not self.setting.drawn:
-                return tensor.detach().to(device, dtype)
+                given = tensor.detach().to(device, dtype)
+                if shaken and given.is_floating_point():
+                    given = given + torch.randn(given.shape, generator=self.generator, dtype=torch.float64).to(given)
+                return given
             if tensor.is_floating_point() or tensor.is_complex():
                 wide = torch.complex128 if tensor.is_complex() else torch.float64
                 draw = torch.randn if self.setting.source == "normal" else torch.rand
