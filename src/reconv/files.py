@@ -20,15 +20,16 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from reconv.errors import ArtifactError
 from reconv.temporary import beside_of, held, remove_leftovers, sync, sync_folder
+
+if TYPE_CHECKING:  # commands that touch no tensor answer before PyTorch would be loaded
+    import torch
+    from torch import Tensor
 
 PathLike = str | os.PathLike[str]
 
@@ -285,6 +286,9 @@ def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], metadata: Mappi
 
     Tensors on any device, strided or sharing memory are fine: contiguous copies are written.
     """
+    import torch
+    from safetensors.torch import save
+
     copies = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
@@ -328,6 +332,8 @@ def sha256_of(path: PathLike) -> str:
 
 def tensors_fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """The SHA-256 of names, dtypes, shapes and bytes; the same on every device and in any order of names."""
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -16,9 +16,10 @@ import numpy as np
 from reconv.errors import ConfigError, check_kind, unknown_name
 from reconv.optional import optional
 from reconv.plan import ErrorCurves, Plan
-from reconv.plan.plans import GroupPlan, names_shown
+from reconv.plan.plans import GroupPlan
 from reconv.saliency import Saliency
 from reconv.study import StudyTables
+from reconv.text import names_shown
 
 _KEPT, _GONE = "#3b82c4", "#d1603d"
 _COSTS = ("macs_left", "parameters_left")

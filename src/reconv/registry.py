@@ -177,6 +177,11 @@ def registries() -> dict[str, Registry[Any]]:
     return {kind: registry_of(kind) for kind in KINDS}
 
 
+def has_extensions() -> bool:
+    """Whether any installed package may add items."""
+    return bool(entry_points(group=GROUP))
+
+
 @cache
 def load_extensions() -> None:
     """Call every installed extension once.

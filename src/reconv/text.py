@@ -20,3 +20,18 @@ def limit_lines(lines: Sequence[str], limit: int = 20) -> str:
     if len(lines) > limit:
         lines = [*lines[: limit - 1], f"... and {len(lines) - limit + 1} more"]
     return "\n".join(lines)
+
+
+def names_shown(names: Sequence[str]) -> str:
+    """Dotted names; those that differ in one number only are drawn together, as in `layer1.{0,1,2}.conv2`."""
+    shapes: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        parts = name.split(".")
+        numbers = [i for i, part in enumerate(parts) if part.isdigit()]
+        last = numbers[-1] if numbers else -1
+        key = tuple("{}" if i == last else part for i, part in enumerate(parts))
+        shapes.setdefault(key, []).append(parts[last] if numbers else "")
+    return ", ".join(
+        ".".join(key).replace("{}", alike[0] if len(alike) == 1 else f"{{{','.join(alike)}}}")
+        for key, alike in shapes.items()
+    )

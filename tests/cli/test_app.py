@@ -6,15 +6,19 @@ import os
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import typer
 from cli_call import Call
 
-from reconv import __version__
+from reconv import __version__, register, registry
 from reconv.cli.app import SUBCOMMANDS, build_app
+from reconv.cli.listed import OTHERS, listed, registered
 from reconv.cli.spelling import NAMES
+from reconv.registry import KINDS
+from reconv.saliency import Criterion
 
 _ALONE = """
 import sys, time
@@ -38,6 +42,15 @@ except SystemExit as end:
     assert not end.code, end.code
 assert "torch" not in sys.modules
 assert "numpy" not in sys.modules
+"""
+
+
+_LISTS = """
+import sys
+from reconv.cli.app import main
+for words in {commands!r}:
+    assert main(words) == 0, words
+assert not {{"torch", "numpy"}} & set(sys.modules)
 """
 
 
@@ -66,6 +79,31 @@ def test_answers_without_torch(words: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "reconv" in done.stdout
     assert done.stderr == ""
+
+
+def test_lists_need_no_torch() -> None:
+    lists = [["list", kind] for kind in (*KINDS, *OTHERS)]
+    program = _LISTS.format(commands=[["list"], *lists, ["protocols"], ["list", "protocols", "short"]])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "He et al., CVPR 2019" in done.stdout
+    assert 'schedule = "cosine"' in done.stdout
+
+
+def test_what_is_listed_without_torch_is_what_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (*KINDS, *OTHERS):
+        assert listed(kind) == registered(kind), f"{kind}: run `python -m reconv.cli.listed`"
+    point = SimpleNamespace(name="mine", value="mine:add", load=lambda: lambda: None, dist=None)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    registry.load_extensions.cache_clear()
+    peak = Criterion("listed_peak", "largest weight", of_layer=lambda layer: layer.filters.abs().amax(1))
+    try:
+        assert ("listed_peak", "largest weight") not in [row[:2] for row in listed("criteria")[1]]
+        register(peak)
+        assert ("listed_peak", "largest weight") in [row[:2] for row in listed("criteria")[1]]
+    finally:
+        Criterion.registry._items.pop("listed_peak", None)
+        registry.load_extensions.cache_clear()
 
 
 @pytest.mark.parametrize("word", ["--version", "--help"])

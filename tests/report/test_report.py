@@ -7,10 +7,13 @@ import io
 import json
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from PIL import Image
 import reconv
 from reconv.cost import Latency
 from reconv.errors import ReconvError
+from reconv.files import write_json
 from reconv.mappings import from_mapping
 from reconv.report import (
     Curve,
@@ -557,3 +561,17 @@ def test_everything_of_a_study_is_escaped_too() -> None:
     page = render_study(replace(facts, title=evil, findings=(evil,), review={evil: evil}, missing=(evil,)))
     assert "<script" not in page
     assert render_plot(facts.sections[0].plots[0]).startswith("<svg")
+
+
+def test_a_run_s_report_is_made_again_without_torch(tmp_path: Path) -> None:
+    facts = run_facts()
+    write_json(tmp_path / "layers.json", [asdict(layer) for layer in facts.layers])
+    write_json(tmp_path / "metrics.json", facts.to_json())
+    write_json(tmp_path / "plan.json", {})
+    program = (
+        "import sys; from reconv.cli.app import main; "
+        f"assert main(['report', {str(tmp_path)!r}]) == 0; assert not {{'torch', 'numpy'}} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.html").read_text() == render(replace(facts, folder=str(tmp_path)))

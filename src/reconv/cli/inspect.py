@@ -31,9 +31,10 @@ def command(
     from reconv.cli.network import traced
     from reconv.errors import ConfigError
     from reconv.graph.branches import with_branches
-    from reconv.plan import SCHEMES, choose, names_shown
+    from reconv.plan import SCHEMES, choose
     from reconv.plan.queues import AS_OPTION
     from reconv.saliency import score
+    from reconv.text import names_shown
 
     graph = traced(network, shape)
     out = console.stdout()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from reconv.report import RunFacts, Series
 
 EXAMPLES = (
     "reconv report runs/one",
@@ -30,22 +33,30 @@ def command(
     from reconv.files import write_atomically
     from reconv.report import numbers, render, render_study
     from reconv.runs import is_run, load_facts
-    from reconv.study import Store, points_of_network, study_facts
 
     path = Path(folder)
     target = path / "report.html" if output is None else Path(output)
-    if Store(path).is_study:
-        if study is not None:
-            raise ConfigError("--study: is for the report of a run; this folder is a study itself")
-        page = render_study(study_facts(Store(path))[0])
-    elif is_run(path):
+    if is_run(path):
         facts = load_facts(path)
-        series = points_of_network(Store(Path(study)), facts.hashes.get("weights before", "")) if study else ()
+        series = () if study is None else _points(Path(study), facts)
         if study is not None and not series:
             console.Progress().note(f"{study}: has no points of this run's network; the report shows the run alone.")
         page = render(facts, series)
-    else:
-        raise ConfigError(f"{folder}: neither a finished run nor a study; give the folder of one")
+    else:  # which loads PyTorch
+        from reconv.study import Store, study_facts
+
+        if not Store(path).is_study:
+            raise ConfigError(f"{folder}: neither a finished run nor a study; give the folder of one")
+        if study is not None:
+            raise ConfigError("--study: is for the report of a run; this folder is a study itself")
+        page = render_study(study_facts(Store(path))[0])
     write_atomically(target, page)
     size = numbers.size(len(page.encode()))
     console.stdout().print(f"report  {target}  ({size})", markup=False, soft_wrap=True)
+
+
+def _points(study: Path, facts: RunFacts) -> tuple[Series, ...]:
+    """A study's points of the run's network."""
+    from reconv.study import Store, points_of_network
+
+    return points_of_network(Store(study), facts.hashes.get("weights before", ""))

@@ -33,7 +33,7 @@ class Request:
         model_arg: an argument of the model, such as width=32; repeatable.
         code: the Python file that defines the class of a saved network, which is imported only if named here.
         data_set: the images: digits, CIFAR10, CIFAR100, imagenet, or a folder of images.
-        task: my_task.py, a Python file with loaders, in place of a data set.
+        task: my_task.py, a Python file with loaders and without loss or metric, in place of a data set.
         criterion: a rule that scores channels, such as nuclear; "torch-pruning:l1" is that library's; repeatable.
         budget: what may remain, such as macs=0.5, or cfg1 for the paper's recipe 1; repeatable.
         scheme: how a budget is shared: uniform, global, knapsack or allocated; repeatable.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from reconv.cost.latency import Latency as Latency
 from reconv.errors import check_kind
 from reconv.graph.channels import Mask
 from reconv.graph.tracing import call_arguments
@@ -38,32 +38,6 @@ class LatencyModel(Protocol):
     """Predicts how long a forward pass takes when only the channel classes in `keep` stay."""
 
     def microseconds(self, keep: Mask) -> float: ...
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Seconds for one forward pass: median, and the quartiles around it, over `runs` runs."""
-
-    batch: int
-    median: float
-    low: float
-    high: float
-    runs: int
-
-    def overlaps(self, other: Latency) -> bool:
-        """Whether the ranges between the quartiles overlap, so that a difference may be noise."""
-        return self.low <= other.high and other.low <= self.high
-
-    @property
-    def spread(self) -> float:
-        """Ratio of the upper quartile to the lower one; far above 1 where other work kept the machine busy."""
-        return self.high / self.low if self.low > 0 else 1.0
-
-    @classmethod
-    def of(cls, seconds: Sequence[float], batch: int) -> Latency:
-        """Of the passes that were timed, each of a whole batch."""
-        low, middle, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else list(seconds) * 3
-        return cls(batch, middle, low, high, len(seconds))
 
 
 def measure_latency(

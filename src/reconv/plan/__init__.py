@@ -13,7 +13,6 @@ from reconv.plan.curves import ErrorCurves as ErrorCurves
 from reconv.plan.latency import measure_layers as measure_layers
 from reconv.plan.plans import GroupPlan as GroupPlan
 from reconv.plan.plans import Plan as Plan
-from reconv.plan.plans import names_shown as names_shown
 from reconv.plan.plans import plan_from_json as plan_from_json
 from reconv.plan.plans import plan_keeping as plan_keeping
 from reconv.plan.queues import STREAM as STREAM

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from reconv.errors import ArtifactError
 from reconv.graph.branches import Branch, with_branches
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 from reconv.html_table import Bar, html_table
+from reconv.text import names_shown
 
 
 @dataclass(frozen=True, repr=False)
@@ -291,18 +292,3 @@ def describe(plan: Plan) -> str:
         why = f"  {row.why}" if row.why else ""
         lines.append(f"  {names_shown(row.layers)}: {row.size} -> {kept}{requested}{why}")
     return "\n".join(lines)
-
-
-def names_shown(names: Sequence[str]) -> str:
-    """Dotted names; those that differ in one number only are drawn together, as in `layer1.{0,1,2}.conv2`."""
-    shapes: dict[tuple[str, ...], list[str]] = {}
-    for name in names:
-        parts = name.split(".")
-        numbers = [i for i, part in enumerate(parts) if part.isdigit()]
-        last = numbers[-1] if numbers else -1
-        key = tuple("{}" if i == last else part for i, part in enumerate(parts))
-        shapes.setdefault(key, []).append(parts[last] if numbers else "")
-    return ", ".join(
-        ".".join(key).replace("{}", alike[0] if len(alike) == 1 else f"{{{','.join(alike)}}}")
-        for key, alike in shapes.items()
-    )

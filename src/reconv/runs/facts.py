@@ -5,24 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from reconv.artifacts import load, load_saliency, read_manifest
 from reconv.errors import ArtifactError, ReconvError
 from reconv.files import read_json
-from reconv.graph import trace
 from reconv.mappings import from_mapping
-from reconv.networks import example_of
-from reconv.plan import plan_from_json
 from reconv.report import LayerFacts, RunFacts
-from reconv.results.describe import describe_scores
-from reconv.results.facts import layers_of
-from reconv.runs.folder import RunFolder
+from reconv.runs.layout import RunFiles
 
 _RENAMED = {"asked": "settings", "untouched": "unpruned"}  # since version 0.1
 
 
 def is_run(folder: Path) -> bool:
     """Whether a finished run lies here."""
-    run = RunFolder(folder)
+    run = RunFiles(folder)
     return run.metrics.is_file() and run.plan.is_file()
 
 
@@ -42,7 +36,7 @@ def load_facts(folder: Path) -> RunFacts:
     Raises:
         ArtifactError: no run, an unfinished one, or a file that is not what a run writes.
     """
-    run = RunFolder(folder)
+    run = RunFiles(folder)
     if not is_run(folder):
         raise ArtifactError(f"{folder}: no finished run (no {run.metrics.name}, or no {run.plan.name}); give one.")
     values = read_json(run.metrics)
@@ -55,10 +49,22 @@ def load_facts(folder: Path) -> RunFacts:
         raise ArtifactError(f"{error}; it is not what a run writes: run again with --overwrite.") from None
     if run.layers.is_file():
         return replace(facts, layers=_layers(run.layers))
-    if read_manifest(folder / "base")["model"] is None:  # of version 0.1, and a class that no name builds
+    return _with_layers(facts, run)
+
+
+def _with_layers(facts: RunFacts, run: RunFiles) -> RunFacts:
+    """With the layers of a run of version 0.1, which did not write them; without, where no name builds its network."""
+    from reconv.artifacts import load, load_saliency, read_manifest
+    from reconv.graph import trace
+    from reconv.networks import example_of
+    from reconv.plan import plan_from_json
+    from reconv.results.describe import describe_scores
+    from reconv.results.facts import layers_of
+
+    if read_manifest(run.path / "base")["model"] is None:
         return facts
     config = run.config()
-    graph = trace(load(folder / "base"), example_of(config.data_set)[0])
+    graph = trace(load(run.path / "base"), example_of(config.data_set)[0])
     plan = plan_from_json(graph, read_json(run.plan))
     layers = layers_of(graph, load_saliency(run.scores), plan)
     scores = facts.scored_by or describe_scores(plan.criterion, config.compression.scores)  # once it was not written

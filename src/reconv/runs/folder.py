@@ -1,16 +1,4 @@
-"""The folder of a run: what lies where, and how a run is begun in it or gone on with.
-
-config.json            what decides the result
-base/                  the network before, as a saved model
-scores.safetensors     every channel's score
-plan.json              which channels go, and why others stay
-rounds/<number>/       the network after each round but the last, where there are several
-model/                 the network after, as a saved model
-training/<stage>/      metrics.jsonl, and checkpoints until the stage is done
-metrics.json           every figure of the report
-layers.json            every layer's widths and scores, for the report
-report.html
-"""
+"""The folder of a run: how a run is begun in it or gone on with. What lies where: `reconv.runs.layout`."""
 
 from __future__ import annotations
 
@@ -22,21 +10,20 @@ from typing import Any
 from torch import nn
 
 from reconv.artifacts import load, save, save_saliency
-from reconv.errors import ArtifactError, ConfigError, ReconvError
+from reconv.errors import ArtifactError, ConfigError
 from reconv.files import json_text, parse_json, read_json, read_text, tensors_fingerprint, write_json
 from reconv.folders import check_replaceable, is_empty, output_folder, recover
 from reconv.plan import Plan
-from reconv.runs.config import RunConfig, is_first_form
+from reconv.runs.config import is_first_form
+from reconv.runs.layout import WEIGHTS, RunFiles
 from reconv.saliency import Saliency
 from reconv.store import Store
 from reconv.temporary import remove_leftovers_in
 from reconv.training import EpochRecord, Session
 from reconv.training.checkpoint import checkpoints_in
 
-_WEIGHTS = "starts_from"  # fingerprint of the weights
 
-
-class RunFolder(Store):
+class RunFolder(RunFiles, Store):
     """A run's folder; it is made with the first result that is kept in it.
 
     Args:
@@ -55,56 +42,11 @@ class RunFolder(Store):
         device: str = "auto",
         trackers: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(device)
-        self.path, self._settings, self._trackers = path, config or {}, trackers
+        RunFiles.__init__(self, path)
+        Store.__init__(self, device)
+        self._settings, self._trackers = config or {}, trackers
         self._overwrite, self._resume, self._begun = overwrite, resume, False
         self._base: str | None = None
-        recover(path)
-
-    @property
-    def scores(self) -> Path:
-        return self.path / "scores.safetensors"
-
-    @property
-    def plan(self) -> Path:
-        return self.path / "plan.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.json"
-
-    @property
-    def layers(self) -> Path:
-        return self.path / "layers.json"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def _config(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether a run has left its configuration here."""
-        return self._config.is_file()
-
-    def config(self) -> RunConfig:
-        """The configuration of the run that lies here.
-
-        Raises:
-            ArtifactError: there is no such file, or it is not what a run writes.
-        """
-        values = read_json(self._config)
-        if not isinstance(values, dict) or not {"model", "data_set"} <= values.keys():
-            raise ArtifactError(
-                f"{self._config}: not the configuration of a run, which names model and data_set; give a run's folder."
-            )
-        try:
-            return RunConfig.from_mapping({k: v for k, v in values.items() if k != _WEIGHTS}, str(self._config))
-        except ReconvError as error:
-            raise ArtifactError(f"{self._config}: {str(error).removeprefix(f'{self._config}: ')}") from None
 
     def check(self) -> None:
         """Refuse, before any work, a folder that the run could not be written into.
@@ -116,15 +58,17 @@ class RunFolder(Store):
             check_replaceable(self.path, overwrite=self._overwrite)
             return
         if not self.is_begun:
-            raise ArtifactError(f"{self.path}: nothing to resume (no {self._config.name} in it); leave --resume out.")
+            raise ArtifactError(
+                f"{self.path}: nothing to resume (no {self.config_file.name} in it); leave --resume out."
+            )
         if self.metrics.is_file():
             raise ConfigError(f"{self.path}: finished; its figures are in {self.metrics}. --overwrite runs it again.")
-        earlier = read_json(self._config)
+        earlier = read_json(self.config_file)
         earlier = earlier if isinstance(earlier, dict) else {}
         if is_first_form(earlier):
             earlier = self.config().to_mapping()
-        if not (_WEIGHTS in earlier and _WEIGHTS in self._settings):  # as yet unknown, or of a version that did not say
-            earlier.pop(_WEIGHTS, None)
+        if not (WEIGHTS in earlier and WEIGHTS in self._settings):  # as yet unknown, or of a version that did not say
+            earlier.pop(WEIGHTS, None)
         _check_same(earlier, self._settings, str(self.path))
 
     def knows_weights(self, fingerprint: str) -> None:
@@ -133,7 +77,7 @@ class RunFolder(Store):
         Raises:
             ConfigError: a run that was begun with others, and is to be resumed.
         """
-        self._settings = {**self._settings, _WEIGHTS: fingerprint}
+        self._settings = {**self._settings, WEIGHTS: fingerprint}
         self.check()
 
     def begin(self) -> None:
@@ -145,7 +89,7 @@ class RunFolder(Store):
             remove_leftovers_in(self.path)
         else:
             settings = json_text(self._settings)
-            output_folder(self.path, overwrite=self._overwrite, first={self._config.name: settings})
+            output_folder(self.path, overwrite=self._overwrite, first={self.config_file.name: settings})
         self._begun = True
 
     def load(self, name: str, like: nn.Module) -> nn.Module | None:
@@ -195,7 +139,7 @@ class RunFolder(Store):
             progress=progress,
             title=title,
             trackers=self._trackers,
-            starts_from=self._base or self._settings.get(_WEIGHTS),
+            starts_from=self._base or self._settings.get(WEIGHTS),
         )
 
     def read_history(self, title: str) -> tuple[EpochRecord, ...]:
@@ -220,11 +164,11 @@ class RunFolder(Store):
 
 def _check_same(earlier: Mapping[str, Any], now: Mapping[str, Any], folder: str, within: str = "") -> None:
     """Refuse to go on with other settings, naming the first that differs."""
-    for key in sorted((set(earlier) | set(now)) - ({_WEIGHTS} - set(earlier))):
+    for key in sorted((set(earlier) | set(now)) - ({WEIGHTS} - set(earlier))):
         old, new = earlier.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             _check_same(old, new, folder, f"{within}{key}.")
-        elif old != new and key == _WEIGHTS:
+        elif old != new and key == WEIGHTS:
             raise ConfigError(f"{folder}: begun with other weights than these; give those, or another folder.")
         elif old != new:
             raise ConfigError(
