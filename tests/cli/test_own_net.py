@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from cli_call import Call
 
-from reconv.zoo import code
+from reconv.artifacts import save
+from reconv.zoo import code, load_model
 
 NET = """
 import torch
@@ -93,9 +94,27 @@ def test_a_private_class_is_run_compared_reported_and_studied(reconv: Call, tmp_
     assert study.code == 0, study.err
     assert (tmp_path / "S" / "report.html").is_file()
 
+    (tmp_path / "with_metric.py").write_text(TASK + "def metric(outputs, targets):\n    return 0.5\n")
+    refused = reconv("study", "my_cli_net.py:MyNet", "--weights", "none", "--task", "with_metric.py", "-o", "M")
+    assert refused.code == 2
+    assert "with_metric.py: defines metric, which a study does not use" in refused.err
+    assert not (tmp_path / "M").exists()
+
     tuned = reconv("finetune", "R", *task, "--code", "my_cli_net.py", "--epochs", "1", "-o", "F")
     assert tuned.code == 0, tuned.err
     assert "40 images" in tuned.out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_files")
+def test_a_saved_private_class_is_studied_in_several_processes(reconv: Call, tmp_path: Path) -> None:
+    save(load_model("my_cli_net.py:MyNet", width=8), tmp_path / "saved")
+    answer = reconv(
+        *("study", "saved", "--code", "my_cli_net.py", "--task", "my_cli_task.py", "--jobs", "2", "-o", "S"),
+        *("-c", "l1", "-c", "l2", "-b", "macs=0.5", "--arm", "pruned-only"),
+    )
+    assert answer.code == 0, answer.err
+    assert "0 cells cached, 3 computed" in answer.out
 
 
 @pytest.mark.usefixtures("_files")

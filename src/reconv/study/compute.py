@@ -26,6 +26,7 @@ from reconv.study.record import pack
 from reconv.threads import one_thread
 from reconv.training import Session
 from reconv.training.predictions import predict
+from reconv.zoo.code import use_code
 
 _HISTORY = ("epoch", "loss", "top1", "validation")  # what is kept of an epoch
 
@@ -36,10 +37,12 @@ class ComputeOptions:
 
     Args:
         device: as `device_named` takes it. folder: for checkpoints of long trainings; None: none are kept.
+        code: that the user has named, without which a process of its own builds no saved network of the user's class.
     """
 
     device: str = "cpu"
     folder: Path | None = None
+    code: tuple[str, ...] = ()
 
 
 def compute(cell: Cell, options: ComputeOptions = ComputeOptions()) -> dict[str, Any]:
@@ -49,6 +52,8 @@ def compute(cell: Cell, options: ComputeOptions = ComputeOptions()) -> dict[str,
     does the arithmetic.
     """
     start, cpu = time.perf_counter(), time.process_time()
+    for code in options.code:
+        use_code(code)
     context = context_for(cell.network, options.device)
     with one_thread():
         training = Training(context.device, None if options.folder is None else options.folder / cell.key)

@@ -53,6 +53,12 @@ class NetworkContext:
         given = load_inputs(RunConfig(**{name: getattr(network, name) for name in kept}), RunLog())
         if given.data is None or not given.data.labelled:
             raise ConfigError(f"{network.name}: a study counts right answers; give images with labels")
+        own = [name for name in ("metric", "loss") if getattr(given, name) is not None]
+        if own:
+            raise ConfigError(
+                f"{network.task}: defines {' and '.join(own)}, which a study does not use: it counts right answers and "
+                "trains by cross-entropy; give a file without, or compress with `reconv run`"
+            )
         self.data: DataSet = given.data
         self.model = given.network.to(self.device).eval()
         check_fits(self.model, self.data)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from multiprocessing.connection import wait as wait_for_sentinels
 from typing import Any, TypeAlias
 
@@ -104,7 +105,7 @@ def on_ray(cells: Iterable[Cell], options: ComputeOptions, jobs: int) -> Results
         ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
     resources = {"num_cpus": 1, "max_retries": _RETRIES, "num_gpus": 1 if "cuda" in options.device else 0}
     task = ray.remote(_attempt).options(**resources)
-    elsewhere = ComputeOptions(options.device, None)  # no folder is known to be shared
+    elsewhere = replace(options, folder=None)  # no folder is known to be shared
     at_once = max(jobs, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD
     waiting: dict[Any, Cell] = {}
     queue = iter(cells)

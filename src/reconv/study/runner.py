@@ -18,6 +18,7 @@ from reconv.study.executors import executor_named
 from reconv.study.measures import describe_networks, measure_latencies
 from reconv.study.store import Store
 from reconv.training.interrupt import sigterm_is_ctrl_c
+from reconv.zoo.code import named_code
 
 
 class StudyLog:
@@ -96,7 +97,7 @@ def run_study(
         describe_networks(study, store, device)
         failed: dict[str, str] = {}
         trainings = {key: cell for key, cell in missing.items() if cell.arm.training}
-        options = ComputeOptions(device, store.trainings)
+        options = ComputeOptions(device, store.trainings, named_code()[::-1])  # the last named last again
         watcher = watch_epochs(trainings, store.trainings, log.note)
         with watcher, closing(run(missing.values(), options, jobs)) as outcomes:
             for cell, outcome in outcomes:
