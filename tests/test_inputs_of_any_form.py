@@ -89,8 +89,6 @@ def test_evaluated_trained_and_pruned(form: str, outputs: str) -> None:
     assert 0 <= figures.top1 <= 1
     trained = train(model, data, Protocol(epochs=1, learning_rate=0.1, batch_size=6)).model
     assert not torch.equal(trained.head.weight, model.head.weight)
-    if outputs == "dataclass":  # which pruning does not follow
-        return
     after = (reconv.Finetune("short", epochs=1),)
     how = reconv.Compression("l1", budget=reconv.Budget(macs=0.6), after=after)
     result = reconv.compress(model, data, how)
