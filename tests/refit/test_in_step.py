@@ -15,11 +15,11 @@ from reconv.graph import trace
 from reconv.plan import Budget, choose
 from reconv.refit import Settings, error_curves, gather_moments, repair_with_report
 from reconv.refit.chains import find_chains
-from reconv.refit.left_out import left_out
+from reconv.refit.left_out import chosen_ridge, left_out
 from reconv.refit.lockstep import Walk, close_all
 from reconv.refit.phases import batch_size, phases, signal_bytes
 from reconv.refit.sensitivity import Trial, divergence, measure_sensitivities
-from reconv.refit.solve import RIDGES, Problem, best_ridge, solve
+from reconv.refit.solve import RIDGES, Problem, best_ridge, by_group, damped, solve, solve_with_factor
 from reconv.saliency import score
 from reconv.surgery import prune
 
@@ -71,7 +71,8 @@ def test_fewer_images_wait_where_maps_are_large() -> None:
     assert found[-1].images >= 1.5 * found[0].images
     assert phases(graph, chains, list(chains), 200, 1 << 40) == [replace(found[0], layers=tuple(chains), images=200)]
     assert phases(graph, chains, list(chains), 200, 1)[0].images == 32
-    assert batch_size(graph, chains, 250) == 250
+    assert batch_size(graph, chains, 100) == 100
+    assert 100 < batch_size(graph, chains, 10_000) < 250
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -121,6 +122,31 @@ def test_positions_of_one_image_count_as_one() -> None:
     assert best_ridge(positions, 1e-4) == 1e-4
     assert best_ridge(replace(positions, images=30), 1e-4) > 0.05
     assert best_ridge(replace(positions, images=30), 1e-4) in [1e-4 * factor for factor in RIDGES]
+
+
+def test_a_larger_ridge_is_taken_only_where_it_is_clearly_better() -> None:
+    assert chosen_ridge({1e-4: 1.0, 1e-3: 0.99, 1e-2: 0.97, 1e-1: 1.2}) == 1e-4
+    assert chosen_ridge({1e-4: 1.0, 1e-3: 0.99, 1e-2: 0.5, 1e-1: 0.4, 1.0: 0.9}) == 1e-1
+
+
+def test_with_plenty_of_rows_the_ridge_is_the_least() -> None:
+    torch.manual_seed(0)
+    rows, truth = torch.randn(4000, 1, 20), torch.randn(20, 3)
+    target = rows[:, 0] @ truth + 0.5 * torch.randn(4000, 3)
+    start = truth[None].double() + 0.05 * torch.randn(1, 20, 3)
+    problem = Problem(rows, target[:, None], start, False, images=250)
+    assert best_ridge(problem, 1e-4) == 1e-4
+
+
+def test_the_metric_is_that_of_the_least_ridge() -> None:
+    torch.manual_seed(0)
+    rows, start = torch.randn(60, 1, 20), torch.zeros(1, 20, 1, dtype=torch.float64)
+    problem = Problem(rows, torch.randn(60, 1, 1), start, False, images=30)
+    assert best_ridge(problem, 1e-4) > 1e-3
+    _, factor = solve_with_factor(problem, 1e-4, None, 0)
+    assert factor is not None
+    gram = damped(by_group(rows, rows), 1e-4, False)[0]
+    torch.testing.assert_close(factor @ factor.mT, gram)
 
 
 def test_a_sensitivity_is_what_the_changed_network_loses() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reconv.refit.left_out import judged_images, left_out
+from reconv.refit.left_out import chosen_ridge, judged_images, left_out
 from reconv.threads import map_parts
 
 Bounds = tuple[float, float]
@@ -95,18 +95,20 @@ def solve_with_factor(problem: Problem, ridge: float, gate: Bounds | None, passe
 
     Args:
         ridge: the least one, relative to the mean squared input; it pulls toward the present matrix. A larger one is
-            taken where images that are left out say that it is better.
+            taken where images that are left out say that it is clearly better.
         gate: bounds of the activation that reads the signal, or None.
         passes: of the gate.
 
     Returns:
-        The matrix [groups, inputs, outputs], float64; the Cholesky factor of the Gram matrix with its ridge, None
-        where none was made.
+        The matrix [groups, inputs, outputs], float64; the Cholesky factor of the Gram matrix with the least ridge, as
+        the metric of the joint iterations wants it, None where none was made.
     """
     few = len(problem.rows) < _FEW * problem.rows.shape[2]
     if few:
         problem = replace(problem, start=rescaled(problem))
-    fit, factor = _fit(problem, best_ridge(problem, ridge))
+    gram = None if len(problem.rows) < problem.rows.shape[2] else by_group(problem.rows, problem.rows)
+    chosen = best_ridge(problem, ridge, gram)
+    fit, factor = _from_few_rows(problem, chosen) if gram is None else _from_gram(problem, chosen, gram)
     matrix = fit(problem.target)
     if gate is not None:
         low, high = gate
@@ -116,6 +118,9 @@ def solve_with_factor(problem: Problem, ridge: float, gate: Bounds | None, passe
             if high < float("inf"):
                 target = torch.where(problem.target > high, value.clamp(min=high), target)
             matrix = fit(target)
+    if gram is not None and chosen > ridge:
+        least, failed = torch.linalg.cholesky_ex(damped(gram, ridge, problem.constant)[0])
+        factor = factor if bool(failed.any()) else least
     return matrix, factor
 
 
@@ -133,18 +138,26 @@ def rescaled(problem: Problem) -> Tensor:
     return matrix
 
 
-def best_ridge(problem: Problem, ridge: float) -> float:
-    """The ridge, of this one times `RIDGES`, with the least error on images that are left out."""
+def best_ridge(problem: Problem, ridge: float, gram: Tensor | None = None) -> float:
+    """The ridge, of this one times `RIDGES`, that images which are left out ask for (`chosen_ridge`).
+
+    Args:
+        gram: that of the problem's rows, found here if None.
+    """
     n, _, inputs = problem.rows.shape
     images = problem.images or (n if n < _FEW * inputs else 0)
     if images < _LEAST_IMAGES or n % images:
         return ridge
-    few = n < inputs
-    errors = (_left_out_few if few else _left_out_many)(problem, [ridge * factor for factor in RIDGES], images)
-    return min(errors, key=errors.__getitem__)
+    ridges = [ridge * factor for factor in RIDGES]
+    if n < inputs:
+        errors = _left_out_few(problem, ridges, images)
+    else:
+        gram = by_group(problem.rows, problem.rows) if gram is None else gram
+        errors = _left_out_many(problem, ridges, images, gram)
+    return chosen_ridge(errors)
 
 
-def _left_out_many(problem: Problem, ridges: Sequence[float], images: int) -> dict[float, float]:
+def _left_out_many(problem: Problem, ridges: Sequence[float], images: int, gram: Tensor) -> dict[float, float]:
     """Mean squared error of images left out, by ridge, through the normal equations."""
     n, groups, inputs = problem.rows.shape
     each = n // images
@@ -152,7 +165,7 @@ def _left_out_many(problem: Problem, ridges: Sequence[float], images: int) -> di
     rows = problem.rows.reshape(images, each, groups, inputs)[judged]
     missing = problem.target - apply(problem.rows, problem.start)
     held = missing.reshape(images, each, groups, -1)[judged]
-    gram, right = by_group(problem.rows, problem.rows), by_group(problem.rows, missing)
+    right = by_group(problem.rows, missing)
     errors = {}
     for ridge in ridges:
         damped_gram, _ = damped(gram, ridge, problem.constant)
@@ -181,15 +194,9 @@ def _left_out_few(problem: Problem, ridges: Sequence[float], images: int) -> dic
     return errors
 
 
-def _fit(problem: Problem, ridge: float) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
-    """Least squares for any target, through the smaller of the two systems."""
-    few = len(problem.rows) < problem.rows.shape[2]
-    return (_from_few_rows(problem, ridge), None) if few else _from_gram(problem, ridge)
-
-
-def _from_gram(problem: Problem, ridge: float) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
+def _from_gram(problem: Problem, ridge: float, gram: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
     """Least squares for any target, through the normal equations."""
-    gram, amount = damped(by_group(problem.rows, problem.rows), ridge, problem.constant)
+    gram, amount = damped(gram, ridge, problem.constant)
     pull = amount * problem.start
     if problem.constant:
         pull[:, -1] = 0.0
@@ -203,7 +210,7 @@ def _from_gram(problem: Problem, ridge: float) -> tuple[Callable[[Tensor], Tenso
     return fit, factor if inverse is None else None
 
 
-def _from_few_rows(problem: Problem, ridge: float) -> Callable[[Tensor], Tensor]:
+def _from_few_rows(problem: Problem, ridge: float) -> tuple[Callable[[Tensor], Tensor], None]:
     """The same where there are fewer rows than inputs; here the ridge is on the constant too."""
     kernel, level = _kernel(problem)
     rows, n = problem.rows.transpose(0, 1), len(problem.rows)
@@ -217,7 +224,7 @@ def _from_few_rows(problem: Problem, ridge: float) -> Callable[[Tensor], Tensor]
         weights = torch.cholesky_solve(missing, factor)
         return problem.start + (rows.mT @ weights.to(rows.dtype)).double()
 
-    return fit
+    return fit, None
 
 
 def _kernel(problem: Problem) -> tuple[Tensor, Tensor]:
