@@ -233,9 +233,19 @@ def generic_cut(graph: ChannelGraph, seed: int = 0) -> Mask:
 
 
 def _random_steps(graph: ChannelGraph) -> list[Plane]:
-    """For every group what to remove, step by step, in a random order that is always the same."""
+    """For every group what to remove, step by step, in a random order that is always the same.
+
+    A step takes other positions of every cell: code that lays channels out anew may be right where all lose the same.
+    """
     generator = np.random.default_rng(0)
-    return [group.steps(generator.permutation(group.size)) for group in graph.groups]
+    result = []
+    for group in graph.groups:
+        cells = [np.flatnonzero(group.cells == cell) for cell in np.unique(group.cells)]
+        order = generator.permutation(max(map(len, cells)))
+        turned = [np.roll(order, number) for number in range(len(cells))]
+        queues = [cell[places[places < len(cell)]] for cell, places in zip(cells, turned, strict=True)]
+        result.append(group.steps(np.concatenate(queues)))
+    return result
 
 
 def _cut_copy(recording: Recording, graph: ChannelGraph, keep: Mask, record: Record) -> nn.Module:
