@@ -15,7 +15,7 @@ from cli_call import Call
 
 from reconv import __version__, register, registry
 from reconv.cli.app import SUBCOMMANDS, build_app
-from reconv.cli.listed import OTHERS, listed, registered
+from reconv.cli.listed import OTHERS, listed
 from reconv.cli.spelling import NAMES
 from reconv.registry import KINDS
 from reconv.saliency import Criterion
@@ -51,6 +51,9 @@ from reconv.cli.app import main
 for words in {commands!r}:
     assert main(words) == 0, words
 assert not {{"torch", "numpy"}} & set(sys.modules)
+from reconv.cli.listed import KINDS, OTHERS, listed, registered
+for kind in (*KINDS, *OTHERS):
+    assert listed(kind) == registered(kind), kind + ": run `python -m reconv.cli.listed`"
 """
 
 
@@ -81,7 +84,7 @@ def test_answers_without_torch(words: list[str]) -> None:
     assert done.stderr == ""
 
 
-def test_lists_need_no_torch() -> None:
+def test_lists_need_no_torch_and_are_what_is_registered() -> None:
     lists = [["list", kind] for kind in (*KINDS, *OTHERS)]
     program = _LISTS.format(commands=[["list"], *lists, ["protocols"], ["list", "protocols", "short"]])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
@@ -90,16 +93,13 @@ def test_lists_need_no_torch() -> None:
     assert 'schedule = "cosine"' in done.stdout
 
 
-def test_what_is_listed_without_torch_is_what_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in (*KINDS, *OTHERS):
-        assert listed(kind) == registered(kind), f"{kind}: run `python -m reconv.cli.listed`"
-    point = SimpleNamespace(name="mine", value="mine:add", load=lambda: lambda: None, dist=None)
+def test_what_an_extension_adds_is_listed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    peak = Criterion("listed_peak", "largest weight", of_layer=lambda layer: layer.filters.abs().amax(1))
+    point = SimpleNamespace(name="mine", value="mine:add", load=lambda: lambda: register(peak), dist=None)
+    assert "listed_peak" not in [row[0] for row in listed("criteria")[1]]
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
     registry.load_extensions.cache_clear()
-    peak = Criterion("listed_peak", "largest weight", of_layer=lambda layer: layer.filters.abs().amax(1))
     try:
-        assert ("listed_peak", "largest weight") not in [row[:2] for row in listed("criteria")[1]]
-        register(peak)
         assert ("listed_peak", "largest weight") in [row[:2] for row in listed("criteria")[1]]
     finally:
         Criterion.registry._items.pop("listed_peak", None)

@@ -49,6 +49,7 @@ def test_every_protocol_of_the_package_can_be_read_and_says_what_it_is() -> None
         ("default-finetune", "my/photographs", "paper-imagenet"),
         ("paper", "flowers", "paper-imagenet"),
         ("paper", "CIFAR-100", "paper-cifar"),
+        ("default-finetune", "CIFAR_10", "paper-cifar"),
         ("default-between", "digits", "digits-short"),
         ("default-between", "cifar10", "short"),
     ],
