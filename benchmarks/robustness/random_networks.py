@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0, help="of the first network; the others follow")
     parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "robustness" / "random-networks.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/robustness/random-networks.json")
     parser.add_argument("--shrink", action="store_true", help="leave out the steps that a failure does not need")
     return parser.parse_args()
 
