@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from reconv.data import DataSet, calibration_images, load_data
 from reconv.data.splits import TensorSplit
 from reconv.graph import trace
+from reconv.memory_pool import keep_freed_memory
 from reconv.plan import Budget, Plan, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.refit import (
@@ -211,6 +212,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/repair"))
     options = parser.parse_args()
+    keep_freed_memory()  # as the command line does
     torch.set_num_threads(options.threads)
     figures(options)
 

@@ -199,3 +199,16 @@ def test_elements_are_counted_for_one_image_whatever_is_given_first() -> None:
     model = Masked().eval()
     chains, _ = find_chains(trace(model, (torch.zeros(5, 5), torch.zeros(2, 3, 5, 5))), model)
     assert {name: chain.numel for name, chain in chains.items()} == {"a": 25 * (3 + 8), "b": 25 * (8 + 4)}
+
+
+def test_curves_are_of_all_images_where_those_are_plenty() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+    graph = trace(model, torch.zeros(1, 3, 8, 8))
+
+    def same(images: int) -> bool:
+        moments = gather_moments(graph, torch.randn(images, 3, 8, 8))
+        of_all = error_curves(graph, {name: replace(own, rows=None) for name, own in moments.items()})
+        return bool((error_curves(graph, moments)["0"].errors == of_all["0"].errors).all())
+
+    assert same(20)
+    assert not same(6)  # of nine inputs

@@ -19,7 +19,7 @@ Source: the optimal brain surgeon (Hassibi & Stork, 1992) with the taps of a cha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from reconv.errors import check_kind
 from reconv.graph.channels import ChannelGraph, ChannelGroup
 from reconv.graph.labels import Plane
 from reconv.plan import Curve, ErrorCurves
-from reconv.refit.left_out import chosen_ridge
+from reconv.refit.left_out import chosen_ridge, is_plenty
 from reconv.refit.sensitivity import Trial, measure_sensitivities
 from reconv.refit.solve import damped
 from reconv.saliency import Moments
@@ -276,6 +276,8 @@ def error_curves(
     check_kind(
         "error_curves: moments", moments, Mapping, "the moments that reconv.gather_moments(graph, images) returns"
     )
+    if all(_tells_enough(own) for own in moments.values()):  # the error with all images is then the better guide
+        moments = {name: replace(own, rows=None) for name, own in moments.items()}
     found = {}
     for group in graph.groups:
         if group.reason or (group.stream and not coupled) or (orders is not None and group.name not in orders):
@@ -292,6 +294,12 @@ def error_curves(
     middle = float(np.median(list(factors.values()))) if factors else 1.0
     signals = {name: _variation(own) * of_layer.get(name, middle) for name, own in moments.items()}
     return ErrorCurves(criterion, curves, signals)
+
+
+def _tells_enough(own: Moments) -> bool:
+    if own.rows is None:
+        return True
+    return is_plenty(own.count, own.count // own.rows.shape[1], own.gram.shape[1])
 
 
 def _factors(sensitivities: Mapping[str, float], groups: Iterable[str]) -> dict[str, float]:

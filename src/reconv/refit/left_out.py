@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 _CLEARLY = 0.95  # of an error; smaller gains than that are not seen again in the network, which larger ridges hold back
+_PLENTY = 8  # rows an input
 _JUDGED = 1_000  # rows that are left out, about
 _BLOCKS = 1 << 23  # entries of the systems of all images
 
@@ -44,6 +45,11 @@ def chosen_ridge(errors: Mapping[float, float]) -> float:
     """
     least, best = min(errors), min(errors, key=errors.__getitem__)
     return best if errors[best] < _CLEARLY * errors[least] else least
+
+
+def is_plenty(rows: int, images: int, inputs: int) -> bool:
+    """Whether rows and images are so many for a layer's inputs that none need be left out to choose a ridge."""
+    return rows >= _PLENTY * inputs and images >= inputs
 
 
 def left_out(rows: Tensor, errors: Tensor, factor: Tensor, n: int) -> Tensor:

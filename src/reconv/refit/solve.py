@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reconv.refit.left_out import chosen_ridge, judged_images, left_out
+from reconv.refit.left_out import chosen_ridge, is_plenty, judged_images, left_out
 from reconv.threads import map_parts
 
 Bounds = tuple[float, float]
@@ -146,7 +146,7 @@ def best_ridge(problem: Problem, ridge: float, gram: Tensor | None = None) -> fl
     """
     n, _, inputs = problem.rows.shape
     images = problem.images or (n if n < _FEW * inputs else 0)
-    if images < _LEAST_IMAGES or n % images:
+    if images < _LEAST_IMAGES or n % images or is_plenty(n, images, inputs):
         return ridge
     ridges = [ridge * factor for factor in RIDGES]
     if n < inputs:
