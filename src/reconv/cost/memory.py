@@ -183,7 +183,7 @@ def _input_bytes(inputs: Sequence[Tensor]) -> dict[StorageWeakRef, int]:
     parts: dict[StorageWeakRef, set[tuple[int, torch.Size]]] = {}
     sizes: dict[StorageWeakRef, int] = {}
     for tensor in inputs:
-        part, seen = (tensor.storage_offset(), tensor.shape), parts.setdefault(_reference(tensor), set())
+        part, seen = (int(tensor.storage_offset()), tensor.shape), parts.setdefault(_reference(tensor), set())
         if part not in seen:
             seen.add(part)
             own = sizes.get(_reference(tensor), 0) + tensor.numel() * tensor.element_size()
