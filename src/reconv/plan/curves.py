@@ -43,8 +43,8 @@ class ErrorCurves(Mapping[str, Curve]):
 
     Args:
         criterion: whose order of channels they follow. curves: by the group's name.
-        signals: by layer, what is lost where nothing but the mean is left of its signal, on the scale of the curves:
-            what the removal of a residual branch that ends in it costs.
+        signals: by layer, what the removal of a residual branch that ends in it costs, on the scale of the curves: what
+            its signal varies by, less what the next branch makes up for.
 
     Example:
         >>> import numpy as np, reconv

@@ -37,6 +37,7 @@ from reconv.saliency import Moments
 
 RIDGES = (1.0, 10.0, 1e2, 1e3, 1e4)  # times the one asked for, that are tried
 _POWER = 1.5  # of a group's sensitivity against the others': what was best where errors add up (docs/repair.md)
+_LEFT = 0.5  # of what a removed branch varies by: the next branch makes up for the rest (docs/depth.md)
 _CHECKS = 10  # points of a curve at which images are left out
 _LEAST_IMAGES = 5  # with fewer, leaving one out says nothing
 
@@ -292,7 +293,7 @@ def error_curves(
     curves = {name: _times(made.curve, factors.get(name, 1.0)) for name, made in found.items()}
     of_layer = {layer: factors.get(name, 1.0) for name, made in found.items() for layer in made.trial.changes}
     middle = float(np.median(list(factors.values()))) if factors else 1.0
-    signals = {name: _variation(own) * of_layer.get(name, middle) for name, own in moments.items()}
+    signals = {name: _LEFT * _variation(own) * of_layer.get(name, middle) for name, own in moments.items()}
     return ErrorCurves(criterion, curves, signals)
 
 
