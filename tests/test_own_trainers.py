@@ -37,7 +37,7 @@ def test_the_pages_task_is_a_task(tmp_path: Path) -> None:
 
 
 def test_hugging_faces_trainer_resumes_a_pruned_network(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="transformers is for users to install")
     config = transformers.ResNetConfig(
         embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic", num_labels=4
     )
@@ -56,7 +56,7 @@ def test_hugging_faces_trainer_resumes_a_pruned_network(tmp_path: Path) -> None:
 
 
 def test_ultralytics_trainer_keeps_the_pruning(tmp_path: Path) -> None:
-    pytest.importorskip("ultralytics")
+    pytest.importorskip("ultralytics", reason="ultralytics is for users to install")
     model = reconv.load_model("ultralytics:yolov8n")
     small = _pruned(model, torch.zeros(1, 3, 64, 64))
     from ultralytics.models.yolo.detect import DetectionTrainer

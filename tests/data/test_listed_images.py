@@ -92,7 +92,7 @@ def test_shards(tmp_path: Path, labelled: bool) -> None:
 
 
 def test_a_folder_of_datasets(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    datasets = pytest.importorskip("datasets", reason="datasets is for users to install")
     rows = {"image": [Image.open(io.BytesIO(_picture(i))) for i in range(12)], "label": [i % 2 for i in range(12)]}
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["even", "odd"])})
     table = datasets.Dataset.from_dict(rows, features=features)

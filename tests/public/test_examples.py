@@ -15,6 +15,7 @@ import reconv
 from reconv.graph.sizes import SIZES
 
 WITHOUT = frozenset({"ReconvError"})  # nothing to call
+NEEDS = {"load_onnx": "onnxscript"}  # packages of an extra
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -39,6 +40,8 @@ def registered(own_registries: None) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", reconv.__all__)
 def test_its_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     examples = examples_of(name)
     assert examples or name in WITHOUT, f"reconv.{name} has no example in its docstring"
     monkeypatch.chdir(tmp_path)

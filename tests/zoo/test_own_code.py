@@ -193,7 +193,7 @@ def test_a_folder_of_torch_hub(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_transformers(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="transformers is for users to install")
     config = transformers.ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=4
     )
@@ -210,7 +210,7 @@ def test_a_folder_of_transformers(tmp_path: Path) -> None:
 
 
 def test_a_segmenter_of_smp() -> None:
-    pytest.importorskip("segmentation_models_pytorch")
+    pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is for users to install")
     model = load_model("smp:Unet/resnet18", num_classes=3)
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
     with pytest.raises(ConfigError, match="smp:Unett/resnet18"):
@@ -218,7 +218,7 @@ def test_a_segmenter_of_smp() -> None:
 
 
 def test_a_detector_of_ultralytics() -> None:
-    pytest.importorskip("ultralytics")
+    pytest.importorskip("ultralytics", reason="ultralytics is for users to install")
     model = load_model("ultralytics:yolov8n")
     assert all(parameter.requires_grad for parameter in model.parameters())
     with pytest.raises(ConfigError, match="ultralytics:yolov99n"):

@@ -21,6 +21,7 @@ from torch import Tensor
 
 _CLEARLY = 0.95  # of an error; smaller gains than that are not seen again in the network, which larger ridges hold back
 _PLENTY = 8  # rows an input
+_PLENTY_OF_IMAGES = 1.5  # images an input: positions of one image tell little that is new
 _JUDGED = 1_000  # rows that are left out, about
 _BLOCKS = 1 << 23  # entries of the systems of all images
 
@@ -49,7 +50,7 @@ def chosen_ridge(errors: Mapping[float, float]) -> float:
 
 def is_plenty(rows: int, images: int, inputs: int) -> bool:
     """Whether rows and images are so many for a layer's inputs that none need be left out to choose a ridge."""
-    return rows >= _PLENTY * inputs and images >= inputs
+    return rows >= _PLENTY * inputs and images > _PLENTY_OF_IMAGES * inputs
 
 
 def left_out(rows: Tensor, errors: Tensor, factor: Tensor, n: int) -> Tensor:
