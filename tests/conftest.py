@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 # Tests run in as many processes as there are cores; threads on top of that only wait for each other.
@@ -10,6 +11,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of files that ask for an optional package run again where all of them are installed."""
+    for item in items:
+        if _asks_for_packages(item.path):
+            item.add_marker(pytest.mark.extras)
+
+
+@cache
+def _asks_for_packages(file: Path) -> bool:
+    return "importorskip" in file.read_text(encoding="utf-8") or file.parent.name == "deploy_onnx"
 
 
 def pytest_collectstart() -> None:
