@@ -33,7 +33,11 @@ def test_inspect(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Conv_a, Conv_d" in capsys.readouterr().out
 
 
-def test_prune_and_repair(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("cifar_is_there", [False, True])
+def test_prune_and_repair(
+    cifar_is_there: bool, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconv.cli.common.are_there", lambda images: cifar_is_there)  # the data set by default
     words = ["prune", "net.onnx", "--calibration", "pictures", "--budget", "params=0.7", "--save-path", "P", *_SHAPES]
     assert main(words) == 0
     said = capsys.readouterr()

@@ -48,7 +48,8 @@ def command(
         raise ConfigError(
             f"{network.model}: its weights would be random; give --weights F, or a saved model, or use `reconv run`"
         )
-    result = common.run(request, output, measure=common.are_there(images))
+    is_named = not from_onnx or "--data-set" in data or "--task" in data  # a file says nothing of CIFAR's images
+    result = common.run(request, output, measure=is_named and common.are_there(images))
     out = console.stdout()
     out.print(str(result.plan), markup=False, soft_wrap=True)
     console.summary(result.facts, result.folder, common.next_command(result, network))
