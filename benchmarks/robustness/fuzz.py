@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "robustness"))
 
-import torch
+from about import about
 from attempts import FAULT
 from children import run_forked
 from command_lines import fuzz_commands
@@ -32,9 +32,7 @@ from subjects import subjects
 
 import reconv.cli.app
 import reconv.results.measure
-from reconv import __version__
 from reconv.files import read_json, write_json
-from reconv.machine import processor
 
 _CHUNK = 100
 _MEMORY = 12 << 30  # of addresses, for each child
@@ -105,10 +103,7 @@ def _in_chunks(part: str, seeds: range, kinds: tuple, scratch: Path) -> dict[str
         "by kind": {kind: dict(counter) for kind, counter in sorted(outcomes.items())},
         "faults": faults,
         "first seed": seeds.start,
-        "seconds": round(time.perf_counter() - start),
-        "machine": processor(),
-        "reconv": __version__,
-        "torch": torch.__version__,
+        **about(start),
     }
 
 

@@ -21,13 +21,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "robustness"))
 
-import torch
+from about import about
 from interruptions import Bench, Report, fill, kill, small_disk
 from tasks import TASKS, warm_up
 
-from reconv import __version__
 from reconv.files import read_json, write_json
-from reconv.machine import processor
 
 _SHARES = {"run": 0.15, "finetune": 0.25, "study": 0.2, "save": 0.25, "export": 0.15}
 
@@ -81,10 +79,7 @@ def _attack(bench: Bench, kills: float, moments: float, seed: int) -> dict[str, 
         "said": dict(killed.lines + filled.lines),
         "faults": killed.faults + filled.faults,
         "seed": seed,
-        "seconds": round(time.perf_counter() - start),
-        "machine": processor(),
-        "reconv": __version__,
-        "torch": torch.__version__,
+        **about(start),
     }
 
 

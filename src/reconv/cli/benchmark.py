@@ -56,13 +56,11 @@ def command(network: Network, grid: Grid = Grid(), images: Images = Images()) ->
     from dataclasses import asdict
 
     from reconv.cli import console
-    from reconv.cli.network import traced
+    from reconv.cli.network import read_images, traced
     from reconv.cli.options import InputShape
-    from reconv.data import calibration_images, load_data
     from reconv.deploy import runtime_named
     from reconv.files import write_json
     from reconv.machine import versions
-    from reconv.provenance import provenance_of
     from reconv.report import numbers
     from reconv.results.benchmark import BenchmarkGrid, benchmark
 
@@ -71,11 +69,7 @@ def command(network: Network, grid: Grid = Grid(), images: Images = Images()) ->
         runtime_named(name)
     batches, threads = _numbers("--batch", grid.batch), _numbers("--threads", grid.threads)
     graph = traced(network, InputShape(images.data_set, images.image_size, images.example), trained=True)
-    data = None if images.data_set is None else load_data(images.data_set, images.data_root, download=True)
-    pictures = None
-    if data is not None:
-        normalization = provenance_of(graph.model).normalization
-        pictures = calibration_images(data, images.images, 0, normalization=normalization)
+    data, pictures = read_images(graph.model, images.data_set, images.data_root, images.images)
     asked = BenchmarkGrid(runtimes, batches, threads, grid.seconds)
     rows = benchmark(graph, asked, console.Progress(), data=data, images=pictures)
     cells = [

@@ -61,12 +61,10 @@ def command(network: Network, file: File = File(), images: Images = Images()) ->
     from pathlib import Path
 
     from reconv.cli import console
-    from reconv.cli.network import traced
+    from reconv.cli.network import read_images, traced
     from reconv.cli.options import InputShape
-    from reconv.data import calibration_images, load_data
     from reconv.deploy import Exporter, export, quantize
     from reconv.errors import ConfigError
-    from reconv.provenance import provenance_of
 
     if file.quantize not in (None, "int8"):
         raise ConfigError(f"--quantize {file.quantize}: only int8 is known")
@@ -74,11 +72,7 @@ def command(network: Network, file: File = File(), images: Images = Images()) ->
         raise ConfigError("--quantize int8: no images to calibrate on; give --data-set with a name or a folder")
     exporter = Exporter.registry[file.to]
     graph = traced(network, InputShape(images.data_set, images.image_size, images.example), trained=True)
-    pictures = None
-    if images.data_set is not None:
-        data = load_data(images.data_set, images.data_root, download=True)
-        normalization = provenance_of(graph.model).normalization
-        pictures = calibration_images(data, images.images, 0, normalization=normalization)
+    _, pictures = read_images(graph.model, images.data_set, images.data_root, images.images)
     name = Path(network.model).resolve().name if Path(network.model).exists() else network.model.rpartition(":")[2]
     ending = ".int8.onnx" if file.quantize else exporter.suffix
     path = Path(file.save_path or f"{name}{ending}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from torch import Tensor, nn
+
 from reconv.cli import common, console
 from reconv.cli.options import InputShape, Network
+from reconv.data import DataSet, calibration_images, load_data
 from reconv.data.batches import on_device
 from reconv.examples import read_example
 from reconv.graph import ChannelGraph, trace
@@ -48,3 +51,13 @@ def traced(network: Network, shape: InputShape, device: str = "cpu", *, trained:
         console.Progress().note(note)
     where = device_named(device)
     return trace(model.to(where), on_device(example, where))
+
+
+def read_images(
+    model: nn.Module, data_set: str | None, root: str | None, number: int
+) -> tuple[DataSet | None, Tensor | None]:
+    """A data set by name, and so many of its training images as the network takes them; None where none is named."""
+    if data_set is None:
+        return None, None
+    data = load_data(data_set, root, download=True)
+    return data, calibration_images(data, number, 0, normalization=provenance_of(model).normalization)

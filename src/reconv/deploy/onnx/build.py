@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reconv.deploy.onnx.file import opset_of
+from reconv.deploy.onnx.file import in_short, opset_of
 from reconv.deploy.onnx.host import HOST, MOST_ELEMENTS, Array, plain, tracked
 from reconv.deploy.onnx.modules import Apply, Sized, Slice, Split, check_size, located
 from reconv.deploy.onnx.network import Input, OnnxNetwork, Program, Step, Stored
@@ -200,8 +200,7 @@ class Builder:
         except ReconvError:
             raise
         except Exception as error:  # whatever a damaged file makes PyTorch or NumPy say
-            text = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-            raise ArtifactError(f"{what}: does not run on inputs of {self._said()} ({text})") from error
+            raise ArtifactError(f"{what}: does not run on inputs of {self._said()} ({in_short(error)})") from error
 
     def _said(self) -> str:
         return ", ".join(str(list(shape)) for shape in self.shapes)

@@ -53,7 +53,7 @@ def read_file(path: PathLike) -> Any:
     except decode_error as error:
         raise ArtifactError(f"{path}: not an ONNX file ({first_line(error)}); give one, or export it again") from None
     except (onnx.checker.ValidationError, ValueError, TypeError, UnicodeDecodeError, MemoryError) as error:
-        raise ArtifactError(f"{path}: not a valid ONNX file ({_short(error)}); export it again") from None
+        raise ArtifactError(f"{path}: not a valid ONNX file ({in_short(error)}); export it again") from None
     return model
 
 
@@ -168,5 +168,6 @@ def _beside(tensor: Any, path: Path, needed: int) -> bytes:
     return content
 
 
-def _short(error: Exception) -> str:
+def in_short(error: Exception) -> str:
+    """What an error says, as a part of one line."""
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
