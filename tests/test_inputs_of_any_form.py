@@ -14,9 +14,10 @@ import reconv
 from reconv.data import as_data_set
 from reconv.errors import ConfigError, DataError
 from reconv.pipeline import usable_steps
-from reconv.quality import measure_divergence, quality_for
+from reconv.quality import quality_for
 from reconv.runlog import RunLog
 from reconv.training import Protocol, evaluate, train
+from reconv.training.divergence import measure_divergence
 
 
 class TwoInputs(nn.Module):

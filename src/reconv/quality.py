@@ -3,28 +3,24 @@ classes, or, for networks that give anything else, the divergence of each output
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from reconv.data import DataSet, SplitName, TensorSplit, evaluation_batches
-from reconv.data.batches import call
+from reconv.data import DataSet, SplitName, TensorSplit
 from reconv.data.splits import hold_out
-from reconv.errors import ConfigError
-from reconv.modes import evaluating
 from reconv.report.numbers import percent
 from reconv.runlog import Stage
 from reconv.training import Metric, evaluate
-from reconv.training.evaluation import are_scores, device_of, normalization_for, scores_of
+from reconv.training.divergence import Divergence, answers, measure_divergence
+from reconv.training.evaluation import are_scores, scores_of
 
 _HELD_OUT = 0.1  # of images without labels
-_BATCH = 64
 _DEVIATIONS = 2  # standard ones, that an accuracy may be above chance by chance
 AGREEMENT = "agreement"
-_SHOWN = 4  # output tensors, each by its own figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,87 +95,6 @@ class Quality:
             stage.note = ", ".join(filter(None, (self.text(model, "validation {}"), stage.note)))
 
 
-@dataclass(frozen=True)
-class Divergence:
-    """How far the outputs of one network are from those of another, on the same images.
-
-    Args:
-        outputs: of each output tensor, by its place in the structure: the relative distance, ||a - b|| / ||a||, of
-            numbers, the share of entries that differ of others.
-        identical: the share of identical predictions: of the largest entry along the second axis, of numbers; of
-            entries, of others.
-    """
-
-    outputs: Mapping[str, float]
-    identical: float
-
-    @property
-    def mean(self) -> float:
-        """The mean over the output tensors."""
-        return sum(self.outputs.values()) / len(self.outputs)
-
-    def __str__(self) -> str:
-        """One line: the mean, each of a few outputs, and the share of identical predictions."""
-        several = ", ".join(f"{name} {value:.3g}" for name, value in self.outputs.items())
-        each = f" ({several})" if 1 < len(self.outputs) <= _SHOWN else ""
-        return f"divergence {self.mean:.3g}{each}, {percent(self.identical)} of predictions identical"
-
-
-def measure_divergence(original: nn.Module, model: nn.Module, data: DataSet, split: SplitName) -> Divergence:
-    """Run two networks over a split and compare all their output tensors.
-
-    Args:
-        original, model: on one device. data, split: the images; labels are not read.
-
-    Raises:
-        ConfigError: the original gives no tensor.
-    """
-    squares: dict[str, Tensor] = {}
-    same = torch.zeros(2, dtype=torch.float64)
-    for outputs, _, images in _answers(original, data, split):
-        with evaluating(model), torch.inference_mode():
-            others = dict(_tensors(call(model, images)))
-        for name, value in _tensors(outputs):
-            distance, alike = _compare(value, others.get(name))
-            squares[name] = squares.get(name, torch.zeros(2, dtype=torch.float64)) + distance
-            same += alike
-    if not squares:
-        raise ConfigError(f"{type(original).__name__}: gives no tensor to compare; give metric=")
-    figures = {name: float((a / b.clamp_min(1e-30)).sqrt()) for name, (a, b) in squares.items()}
-    return Divergence(figures, float(same[0] / same[1].clamp_min(1)))
-
-
-def _tensors(outputs: Any, within: str = "") -> list[tuple[str, Tensor]]:
-    """All tensors of a structure, by their place in it: "boxes", "features.0"."""
-    if isinstance(outputs, Tensor):
-        return [(within or "output", outputs)]
-    if is_dataclass(outputs) and not isinstance(outputs, type):
-        outputs = {field.name: getattr(outputs, field.name) for field in fields(outputs)}
-    if isinstance(outputs, tuple | list):
-        outputs = dict(enumerate(outputs))
-    if not isinstance(outputs, Mapping):
-        return []
-    return [found for key, value in outputs.items() for found in _tensors(value, f"{within}.{key}".lstrip("."))]
-
-
-def _compare(a: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Squared distance and squared norm; identical predictions and their number. Of other shapes nothing is alike."""
-    if b is None or a.shape != b.shape:
-        return _pair(1, 1), _pair(0, max(len(a), 1) if a.ndim else 1)
-    if not a.is_floating_point():
-        differ = int((a != b).sum())
-        return _pair(differ, a.numel()), _pair(a.numel() - differ, a.numel())
-    finite = torch.isfinite(a) & torch.isfinite(b)
-    x, y = (torch.where(finite, t, 0).double() for t in (a, b))
-    predicted = (a.argmax(1), b.argmax(1)) if a.ndim > 1 and a.shape[1] > 1 else (a > 0, b > 0)
-    alike = (predicted[0] == predicted[1]).sum()
-    return _pair((x - y).square().sum(), x.square().sum()), _pair(alike, predicted[0].numel())
-
-
-def _pair(a: Any, b: Any) -> Tensor:
-    return torch.tensor([float(a), float(b)], dtype=torch.float64)
-
-
 def held_out(data: DataSet, seed: int) -> DataSet:
     """Images without labels of which some are kept to measure on, where none are."""
     if data.labelled or len(data.validation) or len(data.train) < 2 / _HELD_OUT:
@@ -211,25 +126,17 @@ def quality_for(base: nn.Module, data: DataSet | None, metric: Metric | None, lo
 
 def _is_classifier(base: nn.Module, data: DataSet) -> bool:
     """Whether a network gives scores of classes, and the data set their labels."""
-    outputs, targets, _ = next(_answers(base, data, "validation" if len(data.validation) else "train"))
+    outputs, targets, _ = next(answers(base, data, "validation" if len(data.validation) else "train"))
     return are_scores(scores_of(outputs, targets), targets)
 
 
 def _predicted(base: nn.Module, data: DataSet, split: str) -> TensorSplit | None:
     """A split whose labels are the classes that a network predicts; None if it predicts no classes."""
     images, classes = [torch.zeros(0, *data.input_size)], [torch.zeros(0, dtype=torch.long)]
-    for outputs, _, batch in _answers(base, data, split):
+    for outputs, _, batch in answers(base, data, split):
         scores = scores_of(outputs, torch.zeros(len(batch), dtype=torch.long))
         if not isinstance(scores, Tensor) or scores.ndim != 2:
             return None
         images.append(batch.cpu())
         classes.append(scores.argmax(1).cpu())
     return TensorSplit(torch.cat(images), torch.cat(classes))
-
-
-def _answers(base: nn.Module, data: DataSet, split: str) -> Iterator[tuple[Any, Any, Any]]:
-    """Outputs, targets and inputs, batch by batch."""
-    batches = evaluation_batches(getattr(data, split), normalization_for(base, data), _BATCH, device_of(base))
-    with evaluating(base), torch.inference_mode():
-        for images, targets in batches:
-            yield call(base, images), targets, images

@@ -285,9 +285,9 @@ def test_the_distilled_loss_is_the_formula() -> None:
     scores, taught, labels = torch.randn(5, 4), torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
     p, q = torch.softmax(taught / 3, 1), torch.softmax(scores / 3, 1)
     expected = 0.75 * nn.functional.cross_entropy(scores, labels) + 0.25 * 9 * (p * (p / q).log()).sum(1).mean()
-    loss = training_loss(scores, labels, taught, protocol(distillation=0.25, temperature=3))
+    loss = training_loss(scores, labels, labels, taught, protocol(distillation=0.25, temperature=3))
     torch.testing.assert_close(loss, expected)
-    alone = training_loss(scores, labels, None, protocol(distillation=0.25))
+    alone = training_loss(scores, labels, labels, None, protocol(distillation=0.25))
     torch.testing.assert_close(alone, nn.functional.cross_entropy(scores, labels))
 
 

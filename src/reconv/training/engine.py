@@ -20,9 +20,10 @@ from reconv.errors import ConfigError, TrainingError
 from reconv.provenance import attach, provenance_of
 from reconv.training.accelerator import Machine
 from reconv.training.checkpoint import Checkpoint
+from reconv.training.distillation import Teacher
 from reconv.training.ema import MovingAverage
-from reconv.training.evaluation import are_scores, normalization_for, scores_of, this_share
-from reconv.training.losses import LossFunction, training_loss
+from reconv.training.evaluation import LossFunction, are_scores, normalization_for, scores_of, this_share
+from reconv.training.losses import training_loss
 from reconv.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from reconv.training.protocol import Protocol
 from reconv.training.schedule import learning_rate
@@ -44,9 +45,10 @@ class Engine:
         machine: Machine,
         loss: LossFunction | None = None,
         classes: int = 0,
+        labels: bool = True,
     ) -> None:
-        """Copy the model to the machine's device and wrap it for training."""
-        self.protocol, self.seed, self._loss = protocol, seed, loss
+        """Copy the model to the machine's device and wrap it for training; without labels the teacher alone is learned."""
+        self.protocol, self.seed, self._loss, self._learns_labels = protocol, seed, loss, labels
         self.accelerator, self.device = machine.accelerator, machine.device
         self._original = model
         normalization = normalization_for(model, data)
@@ -71,11 +73,12 @@ class Engine:
             self.inner = synchronize_batch_norm(self.inner, self.device)
         self._plain_optimizer = build_optimizer(self.inner, protocol)
         self._start = StartingPoint(model, self.inner, protocol) if protocol.decay_to_start else None
+        features = protocol.feature_distillation > 0
+        self._teacher = None if teacher is None else Teacher(teacher, self.inner, self.device, features=features)
         self._wrapped, self._optimizer = self.accelerator.prepare(self.inner, self._plain_optimizer)
         if protocol.compile:
             self._wrapped = torch.compile(self._wrapped)
         self._mix = _mixing(protocol, data.num_classes or classes)
-        self._teacher = _frozen_teacher(teacher, self.device)
         self.average = MovingAverage(self.inner, protocol.ema) if protocol.ema else None
         self._tested = copy.deepcopy(model).to(self.device)
 
@@ -123,12 +126,18 @@ class Engine:
 
     def _backward(self, part: tuple[Any, Any, Any], weight: float) -> tuple[Tensor, Tensor]:
         inputs, targets, labels = part
+        if self._teacher:
+            self._teacher.forget()
         outputs = call(self._wrapped, inputs)
         scores = scores_of(outputs, labels)
-        with torch.no_grad(), self.accelerator.autocast():
-            taught = scores_of(call(self._teacher, inputs), labels) if self._teacher else None
-        minimized = outputs if self._loss is not None and taught is None else scores
-        loss = training_loss(minimized, targets, taught, self.protocol, self._loss) * weight
+        with self.accelerator.autocast():
+            taught = self._teacher.outputs(inputs) if self._teacher else None
+        loss = training_loss(
+            outputs, targets, labels, taught, self.protocol, self._loss, learns_labels=self._learns_labels
+        )
+        if self._teacher and self.protocol.feature_distillation:
+            loss = loss + self.protocol.feature_distillation * self._teacher.feature_distance()
+        loss = loss * weight
         self.accelerator.backward(loss)
         if not are_scores(scores, labels):
             return loss.detach(), loss.new_tensor(math.nan)
@@ -212,7 +221,3 @@ def _mixing(protocol: Protocol, classes: int) -> Any:
         if alpha
     ]
     return ways[0] if len(ways) == 1 else v2.RandomChoice(ways)
-
-
-def _frozen_teacher(teacher: nn.Module | None, device: torch.device) -> nn.Module | None:
-    return copy.deepcopy(teacher).to(device).eval().requires_grad_(False) if teacher is not None else None

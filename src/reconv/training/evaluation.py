@@ -20,7 +20,8 @@ from reconv.errors import ConfigError, DataError, check_kind, first_line, unknow
 from reconv.modes import evaluating
 from reconv.provenance import Normalization, provenance_of
 from reconv.threads import map_in_threads
-from reconv.training.losses import LossFunction
+
+LossFunction = Callable[[Any, Any], Tensor]
 
 _BATCH = {"cpu": 128, "cuda": 1024}
 

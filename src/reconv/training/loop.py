@@ -24,10 +24,18 @@ from reconv.provenance import provenance_of
 from reconv.threads import few_threads
 from reconv.training.accelerator import Trackers, set_up
 from reconv.training.checkpoint import Checkpoint, checkpoint_path, checkpoints_in, latest_checkpoint, save_checkpoint
+from reconv.training.divergence import measure_divergence
 from reconv.training.engine import Engine
-from reconv.training.evaluation import Metric, as_metric, check_fits, evaluate, normalization_for
+from reconv.training.evaluation import (
+    Evaluation,
+    LossFunction,
+    Metric,
+    as_metric,
+    check_fits,
+    evaluate,
+    normalization_for,
+)
 from reconv.training.interrupt import Interrupted, StopRequest, stop_request
-from reconv.training.losses import LossFunction
 from reconv.training.progress import JsonLines, for_people
 from reconv.training.protocol import Protocol, load_protocol
 from reconv.training.records import EpochRecord, Listener, Outline, StepRecord
@@ -100,6 +108,7 @@ def train(
     metric: Metric | Callable[[Any, Any], float | Tensor] | None = None,
     seed: int = 0,
     teacher: nn.Module | None = None,
+    labels: bool = True,
     session: Session = Session(),
 ) -> Trained:
     """Train, or fine-tune, a copy of a model.
@@ -118,7 +127,10 @@ def train(
         loss: of outputs and targets, the mean over a batch; in place of cross-entropy.
         metric: of outputs and targets, measured on the validation split; see `evaluate`.
         seed: of order, augmentation and dropout.
-        teacher: a model whose scores are learned too, by the protocol's `distillation` and `temperature`.
+        teacher: a model whose outputs are learned too, by the protocol's `distillation`, `temperature` and
+            `feature_distillation`.
+        labels: False: the teacher alone is learned, each output tensor of its, whatever the task; labels are not
+            read, and the validation figures are the share of identical predictions and the outputs' divergence.
         session: device, checkpoints, progress.
 
     Returns:
@@ -135,11 +147,18 @@ def train(
     data = as_data_set(data, only="train", seed=seed)
     if isinstance(protocol, str):
         protocol = load_protocol(protocol, data)
-    if not data.labelled:
-        raise DataError(f"{data.name}: images without labels; give a DataLoader or Dataset of (input, target).")
-    outputs = check_fits(model, data, labels=loss is None)
+    if labels and not data.labelled:
+        raise DataError(
+            f"{data.name}: images without labels; give a DataLoader or Dataset of (input, target), or a teacher and "
+            "labels=False."
+        )
+    if not labels and (teacher is None or loss is not None):
+        lacking = "there is no teacher" if teacher is None else "a loss compares outputs with targets"
+        raise ConfigError(f"train: labels=False, but {lacking}; give teacher=, the network before pruning, alone.")
+    classified = labels and loss is None
+    outputs = check_fits(model, data, labels=classified)
     if teacher is not None:
-        check_fits(teacher, data, labels=loss is None)
+        check_fits(teacher, data, labels=classified)
         if normalization_for(teacher, data) != normalization_for(model, data):
             raise ConfigError(
                 "teacher: its input is normalized otherwise than the model's; take the network that the "
@@ -150,12 +169,16 @@ def train(
         raise ArtifactError(f"{folder}: holds checkpoints of a training; resume it, or give another folder.")
     machine = set_up(protocol.precision, session.device, session.trackers, folder)
     classes = outputs.shape[1] if isinstance(outputs, Tensor) and outputs.ndim == 2 else 0
-    engine = Engine(model, data, protocol, seed=seed, teacher=teacher, machine=machine, loss=loss, classes=classes)
+    engine = Engine(
+        model, data, protocol, seed=seed, teacher=teacher, machine=machine, loss=loss, classes=classes, labels=labels
+    )
     identity = _identity(model, data, protocol, seed, teacher) | ({} if loss is None else {"loss": _name(loss)})
+    identity |= {} if labels else {"labels": False}
     if folder is not None:
         identity["weights"] = session.starts_from or tensors_fingerprint(model.state_dict())
         identity["teacher weights"] = teacher and tensors_fingerprint(teacher.state_dict())
-    run = _Run(engine, data, session, folder, identity, metric=as_metric(metric), loss=loss)
+    judge = teacher.to(engine.device) if teacher is not None and not labels else None
+    run = _Run(engine, data, session, folder, identity, as_metric(metric), loss, judge)
     pixels = engine.batches.images_per_step * math.prod(data.input_size[1:])
     with (
         few_threads(pixels, engine.device),
@@ -186,6 +209,7 @@ class _Run:
     identity: dict[str, Any]
     metric: Metric | None = None
     loss: LossFunction | None = None
+    judge: nn.Module | None = None  # what outputs are compared with, where labels are not read
     listeners: list[Listener] = field(default_factory=list)
     history: list[EpochRecord] = field(default_factory=list)
     step: int = 0
@@ -274,7 +298,7 @@ class _Run:
         rate = engine.rate(self.step - 1)
         validation = None
         if len(self.data.validation):
-            validation = evaluate(engine.tested(), self.data, "validation", metric=self.metric, loss=self.loss)
+            validation = self._validated(engine.tested())
             if not math.isfinite(validation.loss) and not (self.loss is None and math.isnan(validation.top1)):
                 raise TrainingError(self._diverged(f"the validation loss after step {self.step} is not finite", rate))
         seconds = self.sums["seconds"]
@@ -299,9 +323,16 @@ class _Run:
         last = self.history[-1].validation if self.history else None
         if last is None:
             return False
-        start = self.engine.start().to(self.engine.device)
-        first = evaluate(start, self.data, "validation", metric=self.metric, loss=self.loss)
+        first = self._validated(self.engine.start().to(self.engine.device))
         return first.is_better_than(last, higher=self.metric is None or self.metric.higher_is_better)
+
+    def _validated(self, model: nn.Module) -> Evaluation:
+        """A model's figures on the validation split: by labels, or beside the teacher."""
+        if self.judge is None:
+            return evaluate(model, self.data, "validation", metric=self.metric, loss=self.loss)
+        found = measure_divergence(self.judge, model, self.data, "validation")
+        images = len(self.data.validation)
+        return Evaluation(math.nan, math.nan, found.mean, images, found.identical, "agreement")
 
     def _checkpoint(self) -> None:
         """Save; without the space for it training goes on, and the checkpoint before stays the last good one."""

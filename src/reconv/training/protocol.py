@@ -20,7 +20,13 @@ from reconv.errors import ConfigError, unknown_name
 from reconv.files import read_text, read_toml
 from reconv.mappings import from_mapping, read_value, to_mapping
 
-LATER_KEYS = ("decay_to_start", "frozen_norms", "keep_start", "base_teaches")  # left out of a cell's key where false
+LATER_KEYS = (
+    "decay_to_start",
+    "frozen_norms",
+    "keep_start",
+    "base_teaches",
+    "feature_distillation",
+)  # left out of a cell's key where false
 _FOLDER = resources.files("reconv.training") / "protocols"
 
 
@@ -54,6 +60,8 @@ class Protocol:
         distillation: the part of the loss that is the distance to a teacher's scores, if a teacher is given.
         temperature: by which both scores are divided for it.
         base_teaches: the network before pruning is the teacher, where none is named.
+        feature_distillation: what the distance to the teacher's features is multiplied by in the loss: of the layers
+            that pruning left all their outputs and took inputs; 0: they are not learned.
         padding, flip, resized_crop, trivial, erasing: see `reconv.data.Augmentation`.
         precision: "fp32", or mixed precision "bf16" or "fp16".
         channels_last: memory order of images and kernels; faster on most devices.
@@ -94,6 +102,7 @@ class Protocol:
     frozen_norms: bool = False
     keep_start: bool = False
     base_teaches: bool = False
+    feature_distillation: float = 0.0
 
     def __post_init__(self) -> None:
         """Check each value against its annotation and its range."""
@@ -142,7 +151,8 @@ _INCREASING: _Range = (
 # What a key's value has to be, and how that is checked.
 _RANGES: dict[str, _Range] = {
     **dict.fromkeys(
-        ("epochs", "weight_decay", "warmup_epochs", "clip_norm", "mixup", "cutmix", "padding"), _NOT_NEGATIVE
+        ("epochs", "weight_decay", "warmup_epochs", "clip_norm", "mixup", "cutmix", "padding", "feature_distillation"),
+        _NOT_NEGATIVE,
     ),
     **dict.fromkeys(("learning_rate", "gamma", "temperature"), _POSITIVE),
     **dict.fromkeys(("batch_size", "accumulate"), _AT_LEAST_ONE),
