@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from reconv.budget import ALLOCATED as ALLOCATED
@@ -15,7 +15,7 @@ from reconv.budget import Budget, LatencyConfig, Limits
 from reconv.budget import Rescale as Rescale
 from reconv.errors import ConfigError
 from reconv.mappings import from_mapping, to_mapping
-from reconv.steps import Finetune, Recalibrate, Repair, Step
+from reconv.steps import DEFAULT, DEFAULT_AFTER_REPAIR, Finetune, Recalibrate, Repair, Step
 
 if TYPE_CHECKING:
     from reconv.saliency import Criterion
@@ -25,7 +25,7 @@ else:
 Direction: TypeAlias = Literal["forward", "backward"]
 Scheme: TypeAlias = Literal["uniform", "global", "knapsack", "allocated"]
 
-AFTER: tuple[Step, ...] = (Repair(), Finetune())
+AFTER: tuple[Step, ...] = (Repair(), Finetune(DEFAULT_AFTER_REPAIR))
 BETWEEN = Finetune("default-between")
 
 CHOICE = ("budget", "scheme", "rescale", "coupled", "reverse", "limits", "depth")  # the fields that `choose` takes
@@ -94,6 +94,7 @@ class Compression:
     def __post_init__(self) -> None:
         if self.budget is None and self.recipe is None:
             object.__setattr__(self, "budget", Budget(macs=0.5))
+        object.__setattr__(self, "after", _with_default_protocol(self.after))
         _check_choice(self)
         _check_rounds(self)
         _check_images(self)
@@ -146,6 +147,17 @@ class Compression:
             ConfigError: a value of the wrong kind, or a combination that cannot be. UnknownNameError: an unknown key.
         """
         return from_mapping(cls, mapping, where)
+
+
+def _with_default_protocol(after: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps, a training without a protocol of its own with that for a repaired network, or for any other."""
+    steps: list[Step] = []
+    for step in after:
+        if isinstance(step, Finetune) and step.protocol in (DEFAULT, DEFAULT_AFTER_REPAIR):
+            repaired = any(isinstance(earlier, Repair) for earlier in steps)
+            step = replace(step, protocol=DEFAULT_AFTER_REPAIR if repaired else DEFAULT)
+        steps.append(step)
+    return tuple(steps)
 
 
 def _check_choice(compression: Compression) -> None:

@@ -172,6 +172,7 @@ def usable_steps(compression: Compression, data: DataSet | None, log: RunLog) ->
     without = {
         "images": alone and compression.calibration is None,
         "labels": unlabelled,
+        "training images": (data is None or not len(data.train)) and compression.calibration is None,
     }
     if without["images"] and compression.looks_at_images:
         raise ConfigError(

@@ -14,7 +14,7 @@ from reconv.cli.common import compression_of
 from reconv.cli.fields import Given, command
 from reconv.cli.help import HelpfulCommand
 from reconv.cli.options import Data
-from reconv.compression import Compression
+from reconv.compression import AFTER, Compression
 from reconv.errors import ConfigError, UnknownNameError
 from reconv.mappings import from_mapping, to_mapping, to_toml
 from reconv.steps import Finetune, Recalibrate, Repair
@@ -121,13 +121,13 @@ def test_options_say_what_a_file_says() -> None:
     ],
 )
 def test_steps_are_added_left_out_and_changed(words: tuple[str, ...], steps: tuple[Any, ...]) -> None:
-    assert _given(*words).after == steps
+    assert _given(*words).after == Compression(after=steps).after
 
 
 def test_an_option_counts_more_than_a_file() -> None:
     start = {"seed": 3, "images": 50, "after": ["finetune"]}
     chosen = _given("--seed", "5", "--repair", start=start)
-    assert (chosen.seed, chosen.images, chosen.after) == (5, 50, (Repair(), Finetune()))
+    assert (chosen.seed, chosen.images, chosen.after) == (5, 50, AFTER)
 
 
 def test_parameters_of_a_function_are_options_too() -> None:

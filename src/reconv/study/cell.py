@@ -191,6 +191,8 @@ class Cell(Shared):
         """A step with its protocol's values, since the file of that name may change."""
         if not step.get("protocol"):
             return step
+        if step.get("labels"):  # as it was before trainings could do without
+            step = {key: value for key, value in step.items() if key != "labels"}
         changes = {key: step[key] for key in ("epochs", "batch_size") if step.get(key) is not None}
         data_set = self.network.images or self.network.data_set
         protocol = asdict(load_protocol(step["protocol"], data_set, step.get("changes", {}) | changes))

@@ -47,7 +47,7 @@ class Engine:
         classes: int = 0,
         labels: bool = True,
     ) -> None:
-        """Copy the model to the machine's device and wrap it for training; without labels the teacher alone is learned."""
+        """Copy the model to the machine's device and wrap it for training; `labels`: whether they are learned."""
         self.protocol, self.seed, self._loss, self._learns_labels = protocol, seed, loss, labels
         self.accelerator, self.device = machine.accelerator, machine.device
         self._original = model

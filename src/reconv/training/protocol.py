@@ -175,6 +175,7 @@ _ALIASES: dict[str, dict[str, str]] = {
     "paper": {"imagenet": "paper-imagenet", "": "paper-cifar"},
     "default": {"digits": "digits", "": "paper-base"},
     "default-finetune": {"digits": "digits-finetune", "imagenet": "paper-imagenet", "": "paper-cifar"},
+    "default-after-repair": {"digits": "digits-finetune", "": "after-repair"},
     "default-between": {"digits": "digits-short", "": "short"},
 }
 
@@ -188,8 +189,9 @@ def load_protocol(name: str, data_set: DataSet | str = "", overrides: Mapping[st
     """A protocol by name or from a TOML file, with keys changed.
 
     Args:
-        name: one of `protocol_names()`; "paper", "default", "default-finetune" or "default-between" (rounds of
-            pruning), which depend on the data set; or the path of a TOML file with a protocol's keys.
+        name: one of `protocol_names()`; "paper", "default", "default-finetune", "default-after-repair" or
+            "default-between" (rounds of pruning), which depend on the data set; or the path of a TOML file with a
+            protocol's keys.
         data_set: the data set, or its name.
         overrides: keys of `Protocol` and their values.
 

@@ -1,0 +1,173 @@
+"""Training, of a network or after pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reconv.errors import ConfigError
+from reconv.steps.base import Context, Step
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from reconv.data import DataSet
+    from reconv.plan import Plan
+
+DEFAULT, DEFAULT_AFTER_REPAIR = "default-finetune", "default-after-repair"
+FINETUNING = "fine-tuning"  # the training after the last pruning, in logs and folders
+BASE = "base"  # as a teacher: the network before pruning
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training: a protocol, and what is changed in it.
+
+    Args:
+        protocol: how to train; a name of `reconv list protocols`, or the path of a TOML file.
+        epochs: passes over the training images; 0: no training; None: the protocol's.
+        batch_size: images per step; None: the protocol's.
+        changes: other keys of the protocol, such as schedule=cosine.
+        teacher: a saved network whose outputs are learned too, or "base" for the network before pruning.
+    """
+
+    protocol: str = "default"
+    epochs: int | None = None
+    batch_size: int | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("epochs", self.epochs, 0), ("batch size", self.batch_size, 1)):
+            if value is not None and value < least:
+                raise ConfigError(f"{name}: {value}; give a whole number of at least {least}")
+        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if value is not None and self.changes.get(name, value) != value:
+                raise ConfigError(f"{name}: {value}, and by --set {self.changes[name]}; give one of them")
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Keys of the protocol that are changed."""
+        pairs = {"epochs": self.epochs, "batch_size": self.batch_size}
+        return {**self.changes, **{name: value for name, value in pairs.items() if value is not None}}
+
+    def check(self, data_set: str) -> None:
+        """Look up protocol and teacher."""
+        from reconv.networks import teacher_network
+        from reconv.training import load_protocol
+
+        load_protocol(self.protocol, data_set, self.overrides)
+        if self.teacher is not None and self.teacher != BASE:
+            teacher_network(self.teacher)
+
+    def train(self, model: nn.Module, context: Context, title: str, *, labels: bool = True) -> nn.Module:
+        """Train a network as this says, under a title; no epochs leave it as it is.
+
+        Args:
+            labels: whether they are learned.
+        """
+        from reconv.report.numbers import counted
+        from reconv.training import load_protocol, train
+
+        data = _training_images(context, labels=labels)
+        if data is None or (labels and not data.labelled):
+            raise ConfigError(f"{title}: it needs images with labels; give such data, or leave the training out")
+        protocol = load_protocol(self.protocol, data.name, self.overrides)
+        if protocol.epochs == 0:
+            return model
+        teacher = self._teacher(context.base, protocol.base_teaches or not labels)
+        with context.log.stage(title, has_own_bar=True) as stage:
+            trained = train(
+                model,
+                data,
+                protocol,
+                loss=context.loss if labels else None,
+                metric=context.quality.metric,
+                seed=context.seed,
+                teacher=teacher,
+                labels=labels,
+                session=context.store.session(title, context.log.progress),
+            )
+            context.store.history[title] = trained.history
+            last = trained.history[-1].validation
+            stage.accuracy = last.top1 if last and labels and context.quality.is_share else None
+            taught = ", with a teacher" if teacher else ""
+            kept = "first weights kept, since validation says that it lost" if trained.kept_start else "last one kept"
+            stage.note = f"{protocol.name}, {counted(protocol.epochs, 'epoch')}, {kept}{taught}"
+            if not labels:
+                context.quality.put_on(stage, trained.model)
+        return trained.model
+
+    def _teacher(self, base: nn.Module, base_teaches: bool) -> nn.Module | None:
+        from reconv.networks import teacher_network
+
+        if self.teacher is None:
+            return base if base_teaches else None
+        return base if self.teacher == BASE else teacher_network(self.teacher)
+
+    def text(self, data_set: str) -> str:
+        """The training by the name that its protocol has in the end, with all that is changed in it."""
+        from reconv.report.numbers import counted
+        from reconv.training import load_protocol
+
+        if self.epochs == 0:
+            return "none"
+        protocol = load_protocol(self.protocol, data_set, self.overrides)
+        parts = [f"protocol {protocol.name}", counted(protocol.epochs, "epoch")]
+        parts += [f"batches of {self.batch_size}"] if self.batch_size else []
+        parts += [f"{key}={value}" for key, value in self.changes.items()]
+        base_teaches = self.teacher == BASE or (self.teacher is None and protocol.base_teaches)
+        teacher = "the network before pruning" if base_teaches else self.teacher
+        return ", ".join([*parts, *([f"taught by {teacher}"] if teacher else [])])
+
+
+@dataclass(frozen=True)
+class Finetune(TrainConfig, Step):
+    """Train the pruned network.
+
+    Args:
+        protocol: how to train; a name of `reconv list protocols`, or the path of a TOML file.
+        epochs: passes over the training images; 0: no training; None: the protocol's.
+        batch_size: images per step; None: the protocol's.
+        changes: other keys of the protocol, such as schedule=cosine.
+        teacher: a saved network whose outputs are learned too, or "base" for the network before pruning.
+        labels: learn them; without them the network before pruning, or another teacher, is all that is learned, on any
+            images.
+
+    Example:
+        >>> import reconv
+        >>> reconv.Finetune("short", epochs=2).epochs
+        2
+    """
+
+    protocol: str = DEFAULT
+    labels: bool = True
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Labels, or images alone."""
+        return frozenset({"labels" if self.labels else "training images"})
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no epoch is trained."""
+        return self.epochs == 0
+
+    def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
+        """Train the network, on the data's training images, or on calibration images where there are no others."""
+        return self.train(model, context, FINETUNING, labels=self.labels)
+
+    def describe(self, images: int, source: str, data_set: str) -> tuple[str, str]:
+        """Its protocol."""
+        return FINETUNING, self.text(data_set) + ("" if self.labels else ", without labels")
+
+
+def _training_images(context: Context, *, labels: bool) -> DataSet | None:
+    """The data that a training learns from; without labels calibration images serve, where there are no others."""
+    from reconv.data import as_data_set
+    from reconv.quality import held_out
+
+    if labels or (context.data is not None and len(context.data.train)):
+        return context.data
+    return held_out(as_data_set(context.calibration.images(), only="train"), context.seed)
