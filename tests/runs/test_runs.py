@@ -230,6 +230,20 @@ def test_a_training_alone_is_not_resumed_with_other_weights(tmp_path: Path) -> N
         train_only(config, tmp_path / "run", "training", RunOptions(resume=True))
 
 
+def test_a_training_without_labels_needs_the_network_before_pruning(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save(load_model("resnet20", in_channels=1, widths=(2, 2, 2)), tmp_path / "run" / "model")
+    training = TrainConfig("after-repair", 1, labels=False)
+    config = RunConfig(model=str(tmp_path / "run" / "model"), base=training)
+    with pytest.raises(ConfigError, match="no network before pruning beside it; give --teacher"):
+        train_only(config, tmp_path / "trained", "fine-tuning")
+    save(load_model("resnet20", in_channels=1, widths=(2, 2, 2)), tmp_path / "run" / "base")
+    trained, tested = train_only(config, tmp_path / "trained", "fine-tuning")
+    assert trained.history[-1].validation is not None
+    assert trained.history[-1].validation.metric_name == "agreement"
+    assert 0 <= tested.top1 <= 1
+
+
 FIRST_FORM = {
     "model": "resnet20",
     "weights": None,

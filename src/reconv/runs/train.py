@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint, write_json
 from reconv.quality import Quality
 from reconv.report.numbers import counted
+from reconv.runlog import RunLog
 from reconv.runs.config import RunConfig
-from reconv.runs.inputs import load_inputs
+from reconv.runs.inputs import Inputs, load_inputs
 from reconv.runs.runner import RunOptions
-from reconv.steps import BASE, Context
+from reconv.steps import BASE, Context, TrainConfig
 from reconv.training import (
     Evaluation,
     Trained,
@@ -23,6 +25,7 @@ from reconv.training import (
     evaluate,
     first_process_first,
     is_first_process,
+    load_protocol,
     wait_for_all,
 )
 
@@ -47,8 +50,7 @@ def train_only(
         ReconvError: as for `run`.
     """
     options, training = options or RunOptions(), config.base
-    if training.teacher == BASE:
-        training = replace(training, teacher=str(Path(config.model) / BASE))
+    training = _with_teacher(training, config.model, options.log)
     settings = config.to_mapping() | {"compression": {"seed": config.seed}}
     store = options.open(folder, config, settings)
     training.check(config.data_set)
@@ -70,9 +72,8 @@ def train_only(
         model = training.train(model, context, title)
         trained = Trained(model, store.history.get(title, ()))
         with options.log.stage("test") as stage:
-            split: SplitName = "test" if len(data.test) else "validation"
-            tested = evaluate(trained.model, data, split, metric=given.metric, loss=given.loss)
-            name = "" if given.metric else "top-1 "
+            tested = _tested(trained, given)
+            name = "" if tested.metric_name else "top-1 "
             stage.note = f"{counted(tested.n, 'image')}, once: {name}{tested.quality_text}"
         if is_first_process():
             store.save("model", trained.model)
@@ -81,3 +82,32 @@ def train_only(
             write_json(store.metrics, {"history": history, "test": asdict(tested)})
         wait_for_all()
     return trained, tested
+
+
+def _tested(trained: Trained, given: Inputs) -> Evaluation:
+    """Figures on the test images; without labels, the last epoch's agreement with the teacher on images held out."""
+    data, last = given.data, trained.history[-1].validation if trained.history else None
+    assert data is not None  # see train_only
+    if not data.labelled:
+        return last or Evaluation(math.nan, math.nan, math.nan, 0)
+    split: SplitName = "test" if len(data.test) else "validation"
+    return evaluate(trained.model, data, split, metric=given.metric, loss=given.loss)
+
+
+def _with_teacher(training: TrainConfig, model: str, log: RunLog) -> TrainConfig:
+    """The training with the network before pruning as its teacher, by its folder in the run, where that is wanted.
+
+    Raises:
+        ConfigError: no labels are learned, and there is no teacher.
+    """
+    protocol = load_protocol(training.protocol, "", training.overrides)
+    base_teaches = training.teacher is None and (protocol.base_teaches or not training.labels)
+    if training.teacher != BASE and not base_teaches:
+        return training
+    found = next((folder / BASE for folder in (Path(model), Path(model).parent) if (folder / BASE).is_dir()), None)
+    if found is not None or training.teacher == BASE:
+        return replace(training, teacher=str(found or Path(model) / BASE))
+    if not training.labels:
+        raise ConfigError(f"labels: {model} has no network before pruning beside it; give --teacher, a saved network")
+    log.note(f"{model} has no network before pruning beside it: {protocol.name} goes on without a teacher.")
+    return replace(training, changes={**training.changes, "base_teaches": False})

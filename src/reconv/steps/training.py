@@ -30,6 +30,8 @@ class TrainConfig:
         batch_size: images per step; None: the protocol's.
         changes: other keys of the protocol, such as schedule=cosine.
         teacher: a saved network whose outputs are learned too, or "base" for the network before pruning.
+        labels: learn the images' labels; without, a teacher's outputs are all that is learned: those of the network
+            before pruning, where no other is named.
     """
 
     protocol: str = "default"
@@ -37,6 +39,7 @@ class TrainConfig:
     batch_size: int | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     teacher: str | None = None
+    labels: bool = True
 
     def __post_init__(self) -> None:
         for name, value, least in (("epochs", self.epochs, 0), ("batch size", self.batch_size, 1)):
@@ -61,43 +64,48 @@ class TrainConfig:
         if self.teacher is not None and self.teacher != BASE:
             teacher_network(self.teacher)
 
-    def train(self, model: nn.Module, context: Context, title: str, *, labels: bool = True) -> nn.Module:
-        """Train a network as this says, under a title; no epochs leave it as it is.
-
-        Args:
-            labels: whether they are learned.
-        """
+    def train(self, model: nn.Module, context: Context, title: str) -> nn.Module:
+        """Train a network as this says, under a title; no epochs leave it as it is."""
         from reconv.report.numbers import counted
         from reconv.training import load_protocol, train
 
-        data = _training_images(context, labels=labels)
-        if data is None or (labels and not data.labelled):
+        data = self._images(context)
+        if data is None or (self.labels and not data.labelled):
             raise ConfigError(f"{title}: it needs images with labels; give such data, or leave the training out")
         protocol = load_protocol(self.protocol, data.name, self.overrides)
         if protocol.epochs == 0:
             return model
-        teacher = self._teacher(context.base, protocol.base_teaches or not labels)
+        teacher = self._teacher(context.base, protocol.base_teaches or not self.labels)
         with context.log.stage(title, has_own_bar=True) as stage:
             trained = train(
                 model,
                 data,
                 protocol,
-                loss=context.loss if labels else None,
+                loss=context.loss if self.labels else None,
                 metric=context.quality.metric,
                 seed=context.seed,
                 teacher=teacher,
-                labels=labels,
+                labels=self.labels,
                 session=context.store.session(title, context.log.progress),
             )
             context.store.history[title] = trained.history
             last = trained.history[-1].validation
-            stage.accuracy = last.top1 if last and labels and context.quality.is_share else None
+            stage.accuracy = last.top1 if last and self.labels and context.quality.is_share else None
             taught = ", with a teacher" if teacher else ""
             kept = "first weights kept, since validation says that it lost" if trained.kept_start else "last one kept"
             stage.note = f"{protocol.name}, {counted(protocol.epochs, 'epoch')}, {kept}{taught}"
-            if not labels:
+            if not self.labels:
                 context.quality.put_on(stage, trained.model)
         return trained.model
+
+    def _images(self, context: Context) -> DataSet | None:
+        """What is learned from; without labels calibration images serve, where there are no others."""
+        from reconv.data import as_data_set
+        from reconv.quality import held_out
+
+        if self.labels or (context.data is not None and len(context.data.train)):
+            return context.data
+        return held_out(as_data_set(context.calibration.images(), only="train"), context.seed)
 
     def _teacher(self, base: nn.Module, base_teaches: bool) -> nn.Module | None:
         from reconv.networks import teacher_network
@@ -117,9 +125,10 @@ class TrainConfig:
         parts = [f"protocol {protocol.name}", counted(protocol.epochs, "epoch")]
         parts += [f"batches of {self.batch_size}"] if self.batch_size else []
         parts += [f"{key}={value}" for key, value in self.changes.items()]
-        base_teaches = self.teacher == BASE or (self.teacher is None and protocol.base_teaches)
+        base_teaches = self.teacher == BASE or (self.teacher is None and (protocol.base_teaches or not self.labels))
         teacher = "the network before pruning" if base_teaches else self.teacher
-        return ", ".join([*parts, *([f"taught by {teacher}"] if teacher else [])])
+        parts += [f"taught by {teacher}"] if teacher else []
+        return ", ".join([*parts, *([] if self.labels else ["labels unread"])])
 
 
 @dataclass(frozen=True)
@@ -132,8 +141,8 @@ class Finetune(TrainConfig, Step):
         batch_size: images per step; None: the protocol's.
         changes: other keys of the protocol, such as schedule=cosine.
         teacher: a saved network whose outputs are learned too, or "base" for the network before pruning.
-        labels: learn them; without them the network before pruning, or another teacher, is all that is learned, on any
-            images.
+        labels: learn the images' labels; without, a teacher's outputs are all that is learned: those of the network
+            before pruning, where no other is named.
 
     Example:
         >>> import reconv
@@ -142,7 +151,6 @@ class Finetune(TrainConfig, Step):
     """
 
     protocol: str = DEFAULT
-    labels: bool = True
 
     @property
     def needs(self) -> frozenset[str]:
@@ -156,18 +164,8 @@ class Finetune(TrainConfig, Step):
 
     def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
         """Train the network, on the data's training images, or on calibration images where there are no others."""
-        return self.train(model, context, FINETUNING, labels=self.labels)
+        return self.train(model, context, FINETUNING)
 
     def describe(self, images: int, source: str, data_set: str) -> tuple[str, str]:
         """Its protocol."""
-        return FINETUNING, self.text(data_set) + ("" if self.labels else ", without labels")
-
-
-def _training_images(context: Context, *, labels: bool) -> DataSet | None:
-    """The data that a training learns from; without labels calibration images serve, where there are no others."""
-    from reconv.data import as_data_set
-    from reconv.quality import held_out
-
-    if labels or (context.data is not None and len(context.data.train)):
-        return context.data
-    return held_out(as_data_set(context.calibration.images(), only="train"), context.seed)
+        return FINETUNING, self.text(data_set)
