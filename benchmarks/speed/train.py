@@ -119,6 +119,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
         padding=4,
         flip=True,
         precision=arguments.precision,
+        compile=arguments.compile,
     )
     models = {"base": load_model(arguments.model)}
     if arguments.keep:
@@ -175,6 +176,7 @@ def main() -> None:
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--compile", action="store_true", help="ours through torch.compile")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=20, help="in a round")
     parser.add_argument("--rounds", type=int, default=5)
