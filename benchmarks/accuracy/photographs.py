@@ -28,6 +28,7 @@ from torchvision import transforms
 import reconv
 from reconv.calibration import split_for_curves
 from reconv.data.randomness import generator
+from reconv.memory_pool import keep_freed_memory
 from reconv.refit.sensitivity import divergence
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/photographs"))
     options = parser.parse_args()
+    keep_freed_memory()  # as the command line does
     torch.set_num_threads(options.threads)
     model, prepare = load(options.network, options.weights)
     images = photographs(options.photographs, prepare)

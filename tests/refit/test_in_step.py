@@ -15,7 +15,8 @@ from reconv.graph import trace
 from reconv.plan import Budget, choose
 from reconv.refit import Settings, error_curves, gather_moments, repair_with_report
 from reconv.refit.chains import find_chains
-from reconv.refit.left_out import chosen_ridge, left_out
+from reconv.refit.layer_use import laid_out
+from reconv.refit.left_out import left_out
 from reconv.refit.lockstep import Walk, close_all
 from reconv.refit.phases import batch_size, phases, signal_bytes
 from reconv.refit.sensitivity import Trial, divergence, measure_sensitivities
@@ -124,11 +125,6 @@ def test_positions_of_one_image_count_as_one() -> None:
     assert best_ridge(replace(positions, images=30), 1e-4) in [1e-4 * factor for factor in RIDGES]
 
 
-def test_a_larger_ridge_is_taken_only_where_it_is_clearly_better() -> None:
-    assert chosen_ridge({1e-4: 1.0, 1e-3: 0.99, 1e-2: 0.97, 1e-1: 1.2}) == 1e-4
-    assert chosen_ridge({1e-4: 1.0, 1e-3: 0.99, 1e-2: 0.5, 1e-1: 0.4, 1.0: 0.9}) == 1e-1
-
-
 def test_with_plenty_of_rows_the_ridge_is_the_least() -> None:
     torch.manual_seed(0)
     rows, truth = torch.randn(4000, 1, 20), torch.randn(20, 3)
@@ -138,14 +134,15 @@ def test_with_plenty_of_rows_the_ridge_is_the_least() -> None:
     assert best_ridge(problem, 1e-4) == 1e-4
 
 
-def test_the_metric_is_that_of_the_least_ridge() -> None:
+def test_the_metric_is_that_of_the_ridge_that_was_taken() -> None:
     torch.manual_seed(0)
     rows, start = torch.randn(60, 1, 20), torch.zeros(1, 20, 1, dtype=torch.float64)
     problem = Problem(rows, torch.randn(60, 1, 1), start, False, images=30)
-    assert best_ridge(problem, 1e-4) > 1e-3
+    ridge = best_ridge(problem, 1e-4)
+    assert ridge > 1e-3
     _, factor = solve_with_factor(problem, 1e-4, None, 0)
     assert factor is not None
-    gram = damped(by_group(rows, rows), 1e-4, False)[0]
+    gram = damped(by_group(rows, rows), ridge, False)[0]
     torch.testing.assert_close(factor @ factor.mT, gram)
 
 
@@ -199,6 +196,19 @@ def test_elements_are_counted_for_one_image_whatever_is_given_first() -> None:
     model = Masked().eval()
     chains, _ = find_chains(trace(model, (torch.zeros(5, 5), torch.zeros(2, 3, 5, 5))), model)
     assert {name: chain.numel for name, chain in chains.items()} == {"a": 25 * (3 + 8), "b": 25 * (8 + 4)}
+
+
+def test_large_images_run_with_their_channels_last() -> None:
+    for side, format in ((65, torch.channels_last), (64, torch.contiguous_format)):
+        x = torch.randn(2, 3, side, side)
+        same = laid_out(x, x.device)
+        assert torch.equal(same, x)
+        assert same.is_contiguous(memory_format=format)
+        graph = trace(net := nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval(), x[:1])
+        found = []
+        net[0].register_forward_hook(lambda _, inputs, __, found=found: found.append(inputs[0]))
+        gather_moments(graph, x)
+        assert all(signal.is_contiguous(memory_format=format) for signal in found)
 
 
 def test_curves_are_of_all_images_where_those_are_plenty() -> None:

@@ -10,8 +10,8 @@ several layers read costs the sum of what it costs each, as a share of that laye
 
 The sum of these costs is the error on the images that the Gram matrix is of, and with few images it is far too good to
 be true: with fewer rows than inputs, channels would cost nothing. So at some points of the way the error on images that
-are **left out** is found (`left_out`), and the curve goes through these; the ridge of every layer is the least, or
-one with which that error is clearly smaller when half of the channels are gone.
+are **left out** is found (`left_out`), and the curve goes through these; the ridge of every layer is the
+one with which that error is least when half of the channels are gone.
 
 Source: the optimal brain surgeon (Hassibi & Stork, 1992) with the taps of a channel as a block.
 """
@@ -30,7 +30,7 @@ from reconv.errors import check_kind
 from reconv.graph.channels import ChannelGraph, ChannelGroup
 from reconv.graph.labels import Plane
 from reconv.plan import Curve, ErrorCurves
-from reconv.refit.left_out import chosen_ridge, is_plenty
+from reconv.refit.left_out import is_plenty
 from reconv.refit.sensitivity import Trial, measure_sensitivities
 from reconv.refit.solve import damped
 from reconv.saliency import Moments
@@ -123,7 +123,7 @@ class _Reader:
             change[~stays] = W[~stays]
             change[stays] = -torch.cholesky_solve(whole[stays][:, ~stays] @ W[~stays], factor)
             errors[ridge] = self._left_out(P, change)
-        return chosen_ridge(errors) if errors else least
+        return min(errors, key=errors.__getitem__) if errors else least
 
 
 def reads(

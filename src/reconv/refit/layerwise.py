@@ -27,7 +27,7 @@ from reconv.plan import Plan
 from reconv.refit import affine_map
 from reconv.refit.chains import Chain
 from reconv.refit.joint import Member, Pair, refine
-from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
+from reconv.refit.layer_use import Follower, LayerUse, batches, laid_out, layer_names
 from reconv.refit.lockstep import Pause, Walk, close_all
 from reconv.refit.phases import Phase, batch_size, phases
 from reconv.refit.report import LayerRepair
@@ -177,7 +177,7 @@ class LayerwiseRepair:
         leads = frozenset(c.follows for n, c in self.chains.items() if n in solving and c.follows in self._leads)
 
         def run(pause: Pause) -> None:
-            _Solver(self, solving, leads, pause).run_network(self.model, images.to(device))  # type: ignore[arg-type]
+            _Solver(self, solving, leads, pause).run_network(self.model, laid_out(images, device))  # type: ignore[arg-type]
 
         return Walk(run)
 

@@ -14,12 +14,9 @@ the PRESS statistic, with blocks of rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-_CLEARLY = 0.95  # of an error; smaller gains than that are not seen again in the network, which larger ridges hold back
 _PLENTY = 8  # rows an input
 _PLENTY_OF_IMAGES = 1.5  # images an input: positions of one image tell little that is new
 _JUDGED = 1_000  # rows that are left out, about
@@ -36,16 +33,6 @@ def judged_images(images: int, rows: int, groups: int) -> Tensor:
     if count >= images:
         return torch.arange(images)
     return (torch.arange(count) * images) // count
-
-
-def chosen_ridge(errors: Mapping[float, float]) -> float:
-    """The ridge with the least error on images left out, or the least ridge where that is not clearly worse.
-
-    Args:
-        errors: by ridge.
-    """
-    least, best = min(errors), min(errors, key=errors.__getitem__)
-    return best if errors[best] < _CLEARLY * errors[least] else least
 
 
 def is_plenty(rows: int, images: int, inputs: int) -> bool:

@@ -23,7 +23,7 @@ from reconv.graph.channels import ChannelGraph
 from reconv.modes import evaluating
 from reconv.refit import affine_map
 from reconv.refit.chains import Chain, find_chains
-from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
+from reconv.refit.layer_use import Follower, LayerUse, batches, laid_out, layer_names
 from reconv.refit.phases import batch_size
 from reconv.refit.rows import from_matrix
 from reconv.threads import map_parts, thread_pool
@@ -61,7 +61,7 @@ def measure_sensitivities(graph: ChannelGraph, trials: Mapping[str, Trial], imag
         def outputs(changes: Mapping[str, Tensor]) -> list[Tensor]:
             def run(part: slice) -> Tensor:
                 follower = _Changed(names, {n: chains[n] for n in changes}, changes, modules)
-                return follower.outputs_of(model, images[part].to(device))
+                return follower.outputs_of(model, laid_out(images[part], device))
 
             return list(map_parts(run, parts))
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reconv.refit.left_out import chosen_ridge, is_plenty, judged_images, left_out
+from reconv.refit.left_out import is_plenty, judged_images, left_out
 from reconv.threads import map_parts
 
 Bounds = tuple[float, float]
@@ -95,13 +95,13 @@ def solve_with_factor(problem: Problem, ridge: float, gate: Bounds | None, passe
 
     Args:
         ridge: the least one, relative to the mean squared input; it pulls toward the present matrix. A larger one is
-            taken where images that are left out say that it is clearly better.
+            taken where images that are left out say that it is better.
         gate: bounds of the activation that reads the signal, or None.
         passes: of the gate.
 
     Returns:
-        The matrix [groups, inputs, outputs], float64; the Cholesky factor of the Gram matrix with the least ridge, as
-        the metric of the joint iterations wants it, None where none was made.
+        The matrix [groups, inputs, outputs], float64; the Cholesky factor of the Gram matrix with the ridge that
+        was taken, so that joint iterations hold back where images tell little, too; None where none was made.
     """
     few = len(problem.rows) < _FEW * problem.rows.shape[2]
     if few:
@@ -118,9 +118,6 @@ def solve_with_factor(problem: Problem, ridge: float, gate: Bounds | None, passe
             if high < float("inf"):
                 target = torch.where(problem.target > high, value.clamp(min=high), target)
             matrix = fit(target)
-    if gram is not None and chosen > ridge:
-        least, failed = torch.linalg.cholesky_ex(damped(gram, ridge, problem.constant)[0])
-        factor = factor if bool(failed.any()) else least
     return matrix, factor
 
 
@@ -139,7 +136,7 @@ def rescaled(problem: Problem) -> Tensor:
 
 
 def best_ridge(problem: Problem, ridge: float, gram: Tensor | None = None) -> float:
-    """The ridge, of this one times `RIDGES`, that images which are left out ask for (`chosen_ridge`).
+    """The ridge, of this one times `RIDGES`, that images which are left out ask for (`left_out`).
 
     Args:
         gram: that of the problem's rows, found here if None.
@@ -154,7 +151,7 @@ def best_ridge(problem: Problem, ridge: float, gram: Tensor | None = None) -> fl
     else:
         gram = by_group(problem.rows, problem.rows) if gram is None else gram
         errors = _left_out_many(problem, ridges, images, gram)
-    return chosen_ridge(errors)
+    return min(errors, key=errors.__getitem__)
 
 
 def _left_out_many(problem: Problem, ridges: Sequence[float], images: int, gram: Tensor) -> dict[float, float]:

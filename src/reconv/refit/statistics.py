@@ -20,7 +20,7 @@ from reconv.graph.channels import ChannelGraph
 from reconv.modes import evaluating
 from reconv.refit import affine_map
 from reconv.refit.chains import Chain, find_chains
-from reconv.refit.layer_use import Follower, LayerUse, batches, layer_names
+from reconv.refit.layer_use import Follower, LayerUse, batches, laid_out, layer_names
 from reconv.refit.left_out import judged_images
 from reconv.refit.phases import batch_size
 from reconv.refit.rows import Sampler, input_rows, needed_rows, output_positions, signal_rows, tap_table
@@ -74,7 +74,7 @@ def gather_moments(
         def gather(part: slice) -> None:
             with sums.part():
                 number = part.start // size
-                _Gatherer(sums, sampler, part.start, number).run_network(model, images[part].to(device))
+                _Gatherer(sums, sampler, part.start, number).run_network(model, laid_out(images[part], device))
 
         with thread_pool(device):
             for _ in map_parts(gather, batches(len(images), size)):

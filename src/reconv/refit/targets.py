@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reconv.refit.chains import Chain
-from reconv.refit.layer_use import Follower
+from reconv.refit.layer_use import Follower, laid_out
 from reconv.refit.lockstep import Pause, Walk
 from reconv.refit.settings import Settings
 
@@ -40,7 +40,7 @@ class ReferenceWalk(Walk):
         device = next(model.parameters()).device
 
         def run(pause: Pause) -> None:
-            _Stops(names, chains, pause).run_network(model, images.to(device))
+            _Stops(names, chains, pause).run_network(model, laid_out(images, device))
 
         super().__init__(run)
         self._ahead: dict[str, Tensor] = {}  # signals whose turn comes later
