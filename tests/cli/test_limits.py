@@ -9,7 +9,7 @@ import pytest
 from cli_call import Call
 
 from reconv.errors import ConfigError
-from reconv.steps import Finetune
+from reconv.steps import Finetune, Repair
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,8 @@ def test_a_model_is_given_once(reconv: Call) -> None:
     assert "model: resnet20 and, by --model, resnet56; give one of them" in answer.err
 
 
-@pytest.mark.parametrize(
-    ("data_set", "trains"), [("imagenet", False), ("ImageNet", False), ("image-net", False), ("CIFAR10", True)]
-)
-def test_prune_leaves_the_fine_tuning_of_imagenet_to_its_own_command(
-    data_set: str, trains: bool, reconv: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _steps(reconv: Call, monkeypatch: pytest.MonkeyPatch, command: str, data_set: str) -> list[type]:
+    """What a command would do after pruning."""
     kinds: list[type] = []
 
     def caught(request: Any, *_: Any, **__: Any) -> None:
@@ -68,6 +64,22 @@ def test_prune_leaves_the_fine_tuning_of_imagenet_to_its_own_command(
         raise ConfigError("caught")
 
     monkeypatch.setattr("reconv.cli.common.run", caught)
-    answer = reconv("prune", "resnet20", "--weights", "W.pth", "--data-set", data_set, "--budget", "macs=0.5")
+    answer = reconv(command, "resnet20", "--weights", "W.pth", "--data-set", data_set, "--budget", "macs=0.5")
     assert "caught" in answer.err
-    assert (Finetune in kinds) is trains
+    return kinds
+
+
+@pytest.mark.parametrize(
+    ("data_set", "trains"), [("imagenet", False), ("ImageNet", False), ("image-net", False), ("CIFAR10", True)]
+)
+def test_prune_leaves_the_fine_tuning_of_imagenet_to_its_own_command(
+    data_set: str, trains: bool, reconv: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (Finetune in _steps(reconv, monkeypatch, "prune", data_set)) is trains
+
+
+@pytest.mark.parametrize("data_set", ["ImageNet", "CIFAR10"])
+def test_a_run_repairs_whatever_the_size_of_the_images(
+    data_set: str, reconv: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Repair in _steps(reconv, monkeypatch, "run", data_set)

@@ -17,7 +17,7 @@ from reconv.compression import Compression
 from reconv.data.sources import data_root, find_source
 from reconv.errors import ConfigError
 from reconv.files import read_json, read_toml
-from reconv.networks import RANDOM, SHIPPED, example_of
+from reconv.networks import RANDOM, SHIPPED
 from reconv.report import numbers
 from reconv.runlog import RunLog
 from reconv.runs import RunConfig, RunOptions, RunResult
@@ -32,7 +32,6 @@ _FOLDERS = {
     "cifar100": ("cifar-100-binary", "cifar-100-python"),
     "imagenet": ("train", "imagenet", "ImageNet", "ILSVRC2012"),
 }  # by which a data set's images are found
-_SMALL_IMAGES = 64  # pixels per side
 
 
 def compression_of(
@@ -93,13 +92,6 @@ def next_command(result: RunResult, network: Network) -> str:
 def is_labelled(data: Data) -> bool:
     """Whether the images may have labels; images alone have none."""
     return not data.data_set.startswith("images:")
-
-
-def repairs_by_default(data: Data) -> bool:
-    """Whether a run repairs: where that takes seconds, which large images do not allow."""
-    if data.task is not None or ":" in data.data_set:
-        return True
-    return max(example_of(data.data_set)[0].shape[2:]) <= _SMALL_IMAGES
 
 
 def run_config(network: Network, data: Data, device: str = "auto", **more: Any) -> RunConfig:

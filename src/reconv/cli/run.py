@@ -42,9 +42,7 @@ def command(
 
     common.check_one_process("run")
     images, compression = common.images_or_calibration(data, compression)
-    chosen = common.compression_of(
-        compression, images, config, repair=common.repairs_by_default(images), finetune=common.is_labelled(images)
-    )
+    chosen = common.compression_of(compression, images, config, repair=True, finetune=common.is_labelled(images))
     request = common.run_config(network, images, machine.device, base=base, compression=chosen)
     result = common.run(request, output, measure=True)
     console.summary(result.facts, result.folder, common.next_command(result, network))
