@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reconv.deploy import load_onnx as load_onnx
     from reconv.deploy import runtime_timer as runtime_timer
     from reconv.errors import ReconvError as ReconvError
+    from reconv.frontier import explore as explore
     from reconv.graph import ChannelGraph as ChannelGraph
     from reconv.graph import register_adapter as register_adapter
     from reconv.graph import register_rule as register_rule
@@ -74,6 +75,7 @@ _HOME = {
     "conv.norms": ("channel_norms",),
     "cost": ("measure_latency", "measure_memory", "profile"),
     "errors": ("ReconvError",),
+    "frontier": ("explore",),
     "graph": ("ChannelGraph", "register_adapter", "register_rule", "trace"),
     "plan": ("Curve", "ErrorCurves", "Plan", "check_budget", "choose", "choose_widths", "measure_layers"),
     "refit": ("curves_of", "dead_leaves", "error_curves", "gather_moments", "repair"),

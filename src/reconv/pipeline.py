@@ -90,7 +90,7 @@ def compress(
     )
     log = log or RunLog()
     images = as_images(data, example, compression.seed, data_root)
-    network = _as_network(model, images, device)
+    network = as_network(model, images, device)
     where = device_of(network)
     store = store or Store(str(where))
     if example is None and images is None:
@@ -196,16 +196,18 @@ def usable_steps(compression: Compression, data: DataSet | None, log: RunLog) ->
     return tuple(usable)
 
 
-def as_images(data: Any, example: Any, seed: int, root: str | None = None) -> DataSet | None:
-    """The data of `compress` as a data set; of images without labels some are kept to measure on."""
+def as_images(
+    data: Any, example: Any, seed: int, root: str | None = None, *, held: float | None = None
+) -> DataSet | None:
+    """The data of `compress` as a data set; of images without labels some are kept to measure on (`held`: a share)."""
     if data is None:
         return None
     if isinstance(data, str):
         return load_data(data, root, seed=seed, download=True)
-    return held_out(as_data_set(data, example=example if isinstance(example, Tensor) else None, seed=seed), seed)
+    return held_out(as_data_set(data, example=example if isinstance(example, Tensor) else None, seed=seed), seed, held)
 
 
-def _as_network(model: nn.Module | str, data: DataSet | None, device: str | None) -> nn.Module:
+def as_network(model: nn.Module | str, data: DataSet | None, device: str | None) -> nn.Module:
     """The module itself, on its device; a copy where another device is wanted."""
     if isinstance(model, str):
         model = load_trained(model, "" if data is None else data.name)

@@ -1,4 +1,4 @@
-"""Pictures of scores, plans, error curves and studies, drawn with matplotlib; each function returns its Axes.
+"""Pictures of scores, plans, curves, explorations and studies, drawn with matplotlib; each function returns its Axes.
 
 import reconv.plot
 
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from reconv.errors import ConfigError, check_kind, unknown_name
+from reconv.frontier import Exploration
 from reconv.optional import optional
 from reconv.plan import ErrorCurves, Plan
 from reconv.plan.plans import GroupPlan
@@ -96,6 +97,33 @@ def curves(error_curves: ErrorCurves, plan: Plan | None = None, *, ax: Any = Non
     if len(error_curves) <= 12:
         ax.legend(fontsize=7)
     return _labelled(ax, f"order of {error_curves.criterion}", "share of channels removed", "predicted error")
+
+
+def frontier(exploration: Exploration, cost: str = "", *, ax: Any = None) -> Any:
+    """What an exploration predicts against what is left of a cost, and beside it what was measured.
+
+    Args:
+        exploration: of `reconv.explore`. cost: one of its costs; "": the first. ax: where to draw; None: a new figure.
+
+    Returns:
+        The matplotlib Axes: a dashed line for predictions, marks with 95 % intervals for measurements.
+
+    Raises:
+        UnknownNameError: no frontier of this cost.
+    """
+    check_kind("plot.frontier: exploration", exploration, Exploration, "what reconv.explore gives")
+    cost = cost or next(iter(exploration.frontiers))
+    predicted = [(p.cost[1] / p.cost[0], p.loss) for p in exploration.frontier(cost) if p.loss is not None]
+    measured = [(exploration.left(p, cost), p.loss, p.low, p.high) for p in exploration.measured]
+    ax = _axes(ax)
+    ax.plot(*zip(*((100 * left, 100 * loss) for left, loss in predicted)), "--", color=_KEPT, label="predicted")
+    for label, (left, loss, low, high) in zip(["measured, 95 %", *[""] * len(measured)], measured):
+        if left is not None:
+            ends = [[100 * (loss - low)], [100 * (high - loss)]]
+            ax.errorbar([100 * left], [100 * loss], ends, fmt="o", color=_GONE, label=label)
+    ax.legend(fontsize=8)
+    title = f"{exploration.images:,} images not used for pruning"
+    return _labelled(ax, title, f"{cost} left, %", f"{exploration.quality} lost, points")
 
 
 def accuracy(study: StudyTables, cost: str = "macs_left", *, ax: Any = None) -> Any:

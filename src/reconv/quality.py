@@ -95,11 +95,12 @@ class Quality:
             stage.note = ", ".join(filter(None, (self.text(model, "validation {}"), stage.note)))
 
 
-def held_out(data: DataSet, seed: int) -> DataSet:
-    """Images without labels of which some are kept to measure on, where none are."""
-    if data.labelled or len(data.validation) or len(data.train) < 2 / _HELD_OUT:
+def held_out(data: DataSet, seed: int, share: float | None = None) -> DataSet:
+    """Images without labels of which some are kept to measure on, where none are; a tenth without a share."""
+    share = share or _HELD_OUT
+    if data.labelled or len(data.validation) or len(data.train) < 2 / share:
         return data
-    kept, held = hold_out(torch.zeros(len(data.train), dtype=torch.long), round(_HELD_OUT * len(data.train)), seed)
+    kept, held = hold_out(torch.zeros(len(data.train), dtype=torch.long), round(share * len(data.train)), seed)
     return replace(data, train=data.train.subset(kept), validation=data.train.subset(held))
 
 

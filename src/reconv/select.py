@@ -67,11 +67,47 @@ def prune_network(
         log: is told. cache: of this network. loss: for criteria that look at gradients; None: cross-entropy.
     """
     cache = cache or Cache()
+    ranked = rank_channels(graph, compression, calibration, log, cache, loss)
+    with log.stage("choose and prune") as stage:
+        choice = tuple(repr(getattr(compression, name)) for name in _DECIDING)
+        images = (calibration.key, loss) if compression.looks_at_images else None
+        plan = cache.get("plan", (*choice, images), lambda: choose_channels(graph, ranked.by, compression))
+        small = prune(graph.model, plan)
+        macs, params = (percent(after / before) for before, after in (plan.macs, plan.params))
+        stage.note = f"{macs} of MACs, {params} of parameters left"
+    return Pruned(ranked.scores, plan, small, prove(graph, small, plan, compression.verify, calibration, log))
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """In which order channels go.
+
+    Args:
+        scores: of every channel. by: what decides: these, or the error curves of their order.
+    """
+
+    scores: Saliency
+    by: Saliency | ErrorCurves
+
+
+def rank_channels(
+    graph: ChannelGraph,
+    compression: Compression,
+    calibration: Calibration,
+    log: RunLog,
+    cache: Cache,
+    loss: Loss | None = None,
+) -> Ranked:
+    """Score the channels, and predict the errors of their removal where the scheme is by these.
+
+    Args:
+        graph, compression, calibration, log, cache, loss: as for `prune_network`.
+    """
     split = compression.scheme == ALLOCATED
     moments = _moments(graph, calibration, log, cache, split=split) if "moments" in compression.needs else None
     gradients = _gradients(graph, calibration, log, cache, loss) if "gradients" in compression.needs else None
     images = (calibration.key, loss) if compression.looks_at_images else None
-    ranked = (
+    key = (
         compression.criterion,
         compression.direction,
         compression.exact,
@@ -80,22 +116,18 @@ def prune_network(
         images,
     )
     with log.stage("score channels") as stage:
-        scores = cache.get("scores", ranked, lambda: _scores(graph, compression, log, moments, gradients))
+        scores = cache.get("scores", key, lambda: _scores(graph, compression, log, moments, gradients))
         stage.note = f"{scores.criterion}, {counted(sum(map(len, scores.values.values())), 'channel')}"
-    with log.stage("choose and prune") as stage:
-        ranking: Saliency | ErrorCurves = scores
-        if compression.scheme == ALLOCATED:
-            assert moments is not None  # see Compression.needs
-            options = compression.options_of(curves_of)
-            held_out = split_for_curves(calibration.images())[1]
-            curves = lambda: curves_of(graph, scores, moments, held_out=held_out, **options)  # noqa: E731
-            ranking = cache.get("curves", (ranked, repr(options)), curves)
-        choice = tuple(repr(getattr(compression, name)) for name in _DECIDING)
-        plan = cache.get("plan", (*choice, images), lambda: choose_channels(graph, ranking, compression))
-        small = prune(graph.model, plan)
-        macs, params = (percent(after / before) for before, after in (plan.macs, plan.params))
-        stage.note = f"{macs} of MACs, {params} of parameters left"
-    return Pruned(scores, plan, small, prove(graph, small, plan, compression.verify, calibration, log))
+    if not split:
+        return Ranked(scores, scores)
+    assert moments is not None  # see Compression.needs
+    with log.stage("predict errors") as stage:
+        options = compression.options_of(curves_of)
+        held_out = split_for_curves(calibration.images())[1]
+        make = lambda: curves_of(graph, scores, moments, held_out=held_out, **options)  # noqa: E731
+        curves = cache.get("curves", (key, repr(options)), make)
+        stage.note = f"{counted(len(curves), 'group')} of channels"
+    return Ranked(scores, curves)
 
 
 def _moments(

@@ -8,6 +8,7 @@ import torch
 
 import reconv
 from reconv.errors import UnknownNameError, WrongKindError
+from reconv.frontier.exploration import Exploration, FrontierPoint, MeasuredPoint
 
 pytest.importorskip("matplotlib").use("Agg")
 from reconv import plot  # noqa: E402  (after the backend is chosen)
@@ -46,3 +47,15 @@ def test_wrong_arguments_are_refused() -> None:
         plot.scores(SCORES, layer="conv9")
     with pytest.raises(WrongKindError):
         plot.widths(SCORES)  # type: ignore[arg-type]
+
+
+def test_a_frontier_tells_predicted_from_measured() -> None:
+    first = FrontierPoint(0.8, (100.0, 80.0), 0.8, 0.8, 1.0, 0.01)
+    beyond = FrontierPoint(0.2, (100.0, 20.0), 0.2, 0.2, 9.0, None)
+    measured = MeasuredPoint(0.8, 0.8, 0.8, 1.0, 0.01, 0.0, 0.03, 0.9)
+    found = Exploration("top-1", 0.91, 50, 100, {"macs": (first, beyond)}, (measured,), (), {})
+    ax = plot.frontier(found)
+    predicted = ax.lines[0]
+    assert predicted.get_linestyle() == "--"
+    assert predicted.get_xydata().tolist() == [[80.0, 1.0]]  # nothing is predicted beyond what was measured
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["predicted", "measured, 95 %"]

@@ -26,6 +26,7 @@ from reconv.cli import (
     benchmark,
     compare,
     evaluate,
+    explore,
     export,
     fields,
     finetune,
@@ -48,6 +49,7 @@ from reconv.memory_pool import keep_freed_memory
 SUBCOMMANDS = {
     "list": listing,
     "run": run,
+    "explore": explore,
     "train": train,
     "evaluate": evaluate,
     "profile": profile,

@@ -132,7 +132,7 @@ def run(config: RunConfig, output: RunOutput, *, measure: bool) -> RunResult:
     """A run into the folder that is asked for, with its progress on the terminal."""
     folder = output_path(output, config.model, config.data_set, str(config.compression.criterion))
     with console.resumable(folder):
-        return runs.run(config, folder, _options(output, console.Progress(), measure=measure))
+        return runs.run(config, folder, run_options(output, console.Progress(), measure=measure))
 
 
 def train(config: RunConfig, output: RunOutput, title: str, *words: str) -> None:
@@ -144,7 +144,7 @@ def train(config: RunConfig, output: RunOutput, title: str, *words: str) -> None
     folder = output_path(output, *words)
     log = console.Progress() if is_first_process() else RunLog()
     with console.resumable(folder):
-        trained, tested = runs.train_only(config, folder, title, _options(output, log))
+        trained, tested = runs.train_only(config, folder, title, run_options(output, log))
     if not is_first_process():
         return
     out = console.stdout()
@@ -157,7 +157,8 @@ def train(config: RunConfig, output: RunOutput, title: str, *words: str) -> None
     out.print(f"model       {folder / 'model'}", markup=False, soft_wrap=True)
 
 
-def _options(output: RunOutput, log: RunLog, *, measure: bool = True) -> RunOptions:
+def run_options(output: RunOutput, log: RunLog, *, measure: bool = True) -> RunOptions:
+    """How a run is done, as the options of its output say."""
     return RunOptions(output.overwrite, output.resume, measure, log, this_command(), output.tracker)
 
 

@@ -1,5 +1,6 @@
 """Reports: each one self-contained HTML file. What they show are plain values, computed elsewhere."""
 
+from reconv.report.exploration import ExplorationFacts
 from reconv.report.facts import (
     Curve,
     ExportedFile,
@@ -14,7 +15,7 @@ from reconv.report.facts import (
     UnprunedGroup,
 )
 from reconv.report.figure import Figure, Picture
-from reconv.report.html import render, render_forest, render_plot, render_scores, render_study
+from reconv.report.html import render, render_exploration, render_forest, render_plot, render_scores, render_study
 from reconv.report.plots import Difference, Forest, Plot, Point, Series
 from reconv.report.study_facts import StudyFacts
 from reconv.report.tested import Changed, Confusion, Tested
@@ -24,6 +25,7 @@ __all__ = [
     "Confusion",
     "Curve",
     "Difference",
+    "ExplorationFacts",
     "ExportedFile",
     "Figure",
     "Forest",
@@ -43,6 +45,7 @@ __all__ = [
     "Tested",
     "UnprunedGroup",
     "render",
+    "render_exploration",
     "render_forest",
     "render_plot",
     "render_scores",

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from reconv.report import plots
+from reconv.report.exploration import ExplorationFacts
 from reconv.report.facts import LayerFacts, RunFacts
 from reconv.report.figure import additional, drawn
 from reconv.report.headline import headline, usage
@@ -43,6 +44,11 @@ def render_scores(title: str, layers: Mapping[str, Sequence[LayerFacts]]) -> str
 def render_study(facts: StudyFacts) -> str:
     """The report of a study, as one HTML document like a run's."""
     return _rendered("study.html.jinja", facts=facts)
+
+
+def render_exploration(facts: ExplorationFacts) -> str:
+    """The page of an exploration, as one HTML document like a run's."""
+    return _rendered("exploration.html.jinja", facts=facts)
 
 
 def render_plot(plot: Plot, width: float = 520, height: float = 300) -> str:

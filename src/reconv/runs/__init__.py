@@ -8,6 +8,7 @@ from reconv.lazy import lazy_names
 
 if TYPE_CHECKING:
     from reconv.runs.config import RunConfig as RunConfig
+    from reconv.runs.explore import explore_into as explore_into
     from reconv.runs.facts import is_run as is_run
     from reconv.runs.facts import load_facts as load_facts
     from reconv.runs.inputs import Inputs as Inputs
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "config": ("RunConfig",),
+    "explore": ("explore_into",),
     "facts": ("is_run", "load_facts"),
     "inputs": ("Inputs", "is_trained", "load_images", "load_inputs"),
     "runner": ("RunOptions", "RunResult", "run"),

@@ -39,11 +39,11 @@ class Inputs:
     metric: Metric | None = None
 
 
-def load_inputs(config: RunConfig, log: RunLog, *, images: bool = True) -> Inputs:
+def load_inputs(config: RunConfig, log: RunLog, *, images: bool = True, held: float | None = None) -> Inputs:
     """Load what a configuration names; what was assumed about it is noted.
 
     Args:
-        images: whether they are needed.
+        images: whether they are needed. held: which share is kept to measure on, of images without labels.
 
     Raises:
         ConfigError: the network does not take such images, or has another number of classes.
@@ -51,7 +51,7 @@ def load_inputs(config: RunConfig, log: RunLog, *, images: bool = True) -> Input
     task = load_task(config.task, config.seed) if config.task else Task("")
     data = task.data
     if config.task is None and images:
-        data = load_images(config)
+        data = load_images(config, held)
     elif config.task is not None and data is None and images and task.example is None and config.example is None:
         raise ConfigError(f"{config.task}: no loader and no example; define one of them, or give --example 1x3x224x224")
     example = task.example if config.example is None else read_example(config.example)
@@ -63,7 +63,7 @@ def load_inputs(config: RunConfig, log: RunLog, *, images: bool = True) -> Input
     return Inputs(network, data, example, task.loss, task.metric)
 
 
-def load_images(config: RunConfig) -> DataSet:
+def load_images(config: RunConfig, held: float | None = None) -> DataSet:
     """The data set of a run; CIFAR is downloaded where it is missing and there is a network."""
     sizes = config.preprocessing
     data = load_data(
@@ -75,7 +75,7 @@ def load_images(config: RunConfig) -> DataSet:
         resize=sizes.resize,
         normalization=sizes.normalization,
     )
-    return held_out(data, config.seed)
+    return held_out(data, config.seed, held)
 
 
 def as_the_network_takes_them(data: DataSet, network: nn.Module, example: Any = None) -> DataSet:
