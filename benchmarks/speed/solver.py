@@ -1,6 +1,6 @@
 """How long the solver takes to find widths, and how far they may be from the best ones.
 
-    python benchmarks/speed/solver.py                      # a table for docs/budgets.md
+    python benchmarks/speed/solver.py                      # a table for docs/measured.md
     python benchmarks/speed/solver.py --models resnet50 --runs 5
 
 `choose` with the scheme "knapsack" on L2 scores, residual streams cut too, on torchvision's networks with random

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from reconv.files import write_atomically
-from reconv.report import render_forest, render_plot
+from reconv.report import render_forest, render_multiples, render_plot
 from reconv.report.study_facts import Claim, Section, StudyFacts, Table
 from reconv.study import Store, study_facts
 
 _ROOT = Path(__file__).parents[2]
+_TREE = "https://github.com/reconv/reconv/tree/main"  # what lies outside the site
 
 
 def main() -> None:
@@ -46,13 +47,13 @@ def page(facts: StudyFacts, claims: list[Pictures], figures: list[Pictures], cel
     parts = [
         f"# {facts.title}",
         "Written by `python benchmarks/studies/publish.py` from the results in "
-        f"[`{where}`](../{where}) ({cells:,} cells); not edited by hand. The same as a page: `reconv report {where}`.",
+        f"[`{where}`]({_TREE}/{where}) ({cells:,} cells); not edited by hand. The same as a page: `reconv report {where}`.",
         facts.description,
-        "## What was done after the cut",
-        _named(facts.arms),
         "## What the data says",
         "\n".join(f"- {text}" for text in facts.findings),
         *(part for claim, found in zip(facts.claims, claims, strict=True) for part in _claim(claim, found)),
+        "## What was done after pruning",
+        _named(facts.arms),
         "## What a reviewer asks for",
         _named(facts.review),
     ]
@@ -66,7 +67,7 @@ def page(facts: StudyFacts, claims: list[Pictures], figures: list[Pictures], cel
             rows = (f"| {name} | {' | '.join(map(m.text, row))} |" for name, row in zip(m.names, m.values, strict=True))
             parts += [f"### {m.title}", m.caption, head + "\n".join(rows)]
     if facts.missing:
-        parts += ["## Asked, but not computed", "\n".join(f"- {text}" for text in facts.missing)]
+        parts += ["## Requested, but not computed", "\n".join(f"- {text}" for text in facts.missing)]
     parts += [
         "## How to reproduce",
         "With the weights in `W` and CIFAR-10 in `D`; what is there is kept, what is missing is computed:",
@@ -117,12 +118,16 @@ def _pictures_of(claim: Claim, folder: Path) -> Pictures:
 def _figures(section: Section, folder: Path) -> Pictures:
     """Write a network's pictures; the names of their files, and their titles."""
     found = []
-    for kind, plots in (("macs", section.plots), ("latency", section.speed)):
-        for plot in plots:
-            name = f"study-{section.title}-{kind}-{_plain(plot.title)}.svg"
-            titled = replace(plot, title=f"{section.title}, {plot.title}")
-            write_atomically(folder / name, render_plot(titled))
-            found.append((name, titled.title))
+    for plot in section.costs:
+        titled = replace(plot, title=f"{section.title}, {plot.title}")
+        name = f"study-{_plain(titled.title)}.svg"
+        write_atomically(folder / name, render_plot(titled))
+        found.append((name, titled.title))
+    for multiples in section.differences:
+        small = replace(multiples, title=f"{section.title}, budget by budget, {multiples.title}")
+        name = f"study-{_plain(small.title)}.svg"
+        write_atomically(folder / name, render_multiples(small))
+        found.append((name, small.title))
     return found
 
 

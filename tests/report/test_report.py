@@ -43,6 +43,7 @@ from reconv.report import (
     numbers,
     plots,
     render,
+    render_multiples,
     render_plot,
     render_study,
 )
@@ -52,6 +53,7 @@ from reconv.report.images import data_uri
 from reconv.report.score_bars import score_bars
 from reconv.report.study_facts import Matrix
 from reconv.results import measure
+from reconv.study.kept_facts import keep_facts
 from reconv.training.predictions import Predictions
 
 
@@ -560,18 +562,24 @@ def test_everything_of_a_study_is_escaped_too() -> None:
     facts = study_facts()
     page = render_study(replace(facts, title=evil, findings=(evil,), review={evil: evil}, missing=(evil,)))
     assert "<script" not in page
-    assert render_plot(facts.sections[0].plots[0]).startswith("<svg")
+    assert render_plot(facts.sections[0].costs[0]).startswith("<svg")
+    assert render_multiples(facts.sections[0].differences[0]).startswith("<svg")
 
 
-def test_a_run_s_report_is_made_again_without_torch(tmp_path: Path) -> None:
+def test_reports_are_made_again_without_torch(tmp_path: Path) -> None:
     facts = run_facts()
     write_json(tmp_path / "layers.json", [asdict(layer) for layer in facts.layers])
     write_json(tmp_path / "metrics.json", facts.to_json())
     write_json(tmp_path / "plan.json", {})
+    study = tmp_path / "study"
+    write_json(study / "study.json", {})
+    keep_facts(study_facts(), study)
     program = (
         "import sys; from reconv.cli.app import main; "
-        f"assert main(['report', {str(tmp_path)!r}]) == 0; assert not {{'torch', 'numpy'}} & set(sys.modules)"
+        f"assert main(['report', {str(tmp_path)!r}]) == main(['report', {str(study)!r}]) == 0; "
+        "assert not {'torch', 'numpy'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.html").read_text() == render(replace(facts, folder=str(tmp_path)))
+    assert (study / "report.html").read_text() == render_study(study_facts())

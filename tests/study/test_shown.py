@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from made import CUT_WIDTHS, NETWORK, WHOLE_WIDTHS, accuracy_by_seed, record, stored, study_of
+from markupsafe import escape
 
 from reconv.errors import ReconvError
 from reconv.files import write_json
@@ -17,6 +18,7 @@ from reconv.significance import Interval
 from reconv.steps import Finetune, Recalibrate, Reinitialize
 from reconv.study import Arm, Cell, Grid, Study, points_of_network, study_facts
 from reconv.study.findings import findings
+from reconv.study.kept_facts import keep_facts, kept_facts
 from reconv.study.labels import _ORDER, bounds, budget_rank, panel_title, style, verdict
 from reconv.study.measures import LATENCY, NETWORKS, latency_key
 from reconv.study.peers import is_peer
@@ -91,13 +93,13 @@ def test_every_criterion_has_a_marker_of_its_own() -> None:
 
 
 def test_a_peer_looks_like_what_it_imitates_but_hollow(tmp_path: Path) -> None:
-    store = stored(study_of("l1", "torch-pruning:l1", budgets=("macs=0.5", "macs=0.6")), tmp_path / "s")
+    store = stored(study_of("l1", "l2", "torch-pruning:l2"), tmp_path / "s")
     facts = study_facts(store)[0]
-    series = {row.name: row for row in facts.sections[0].plots[0].series}
-    ours, peers = series["l1"], series["torch-pruning:l1"]
-    assert (ours.style, ours.hollow, peers.style, peers.hollow) == (style("l1"), False, style("l1"), True)
+    rows = {row.name: row for row in facts.claims[0].pictures[0].rows}
+    ours, peers = rows["l2"], rows["torch-pruning:l2"]
+    assert (ours.style, ours.hollow, peers.style, peers.hollow) == (style("l2"), False, style("l2"), True)
     assert is_peer(peers.name)
-    assert f'class="c{style("l1")} hollow"' in render_study(facts)
+    assert f'class="c{style("l2")} hollow"' in render_study(facts)
 
 
 def test_a_series_of_every_style_is_drawn_in_its_own() -> None:
@@ -120,27 +122,55 @@ def test_latency_is_shown_of_the_device_that_it_was_measured_on(tmp_path: Path) 
         (of_cpu | of_gpu, {"EPYC": 50, "H100": 80}),
     ):
         write_json(store.path / LATENCY, latencies)
-        plots = study_facts(store)[0].sections[0].speed
+        plots = study_facts(store)[0].sections[0].costs
         assert len(plots) == len(shown)
         for plot, (machine, share) in zip(plots, shown.items(), strict=True):
             assert machine in plot.caption
             assert plot.series[0].points[0].x == pytest.approx(share)
 
 
-def test_as_cut_is_timed_only_where_nothing_else_is(tmp_path: Path) -> None:
-    latencies = {latency_key(NETWORK, CUT_WIDTHS, "cpu"): _entry(0.5)}
-    for arms in (("pruned only",), ("pruned only", "recalibrated")):
-        store = stored(study_of("l1", "l2", arms=arms), tmp_path / arms[-1])
-        write_json(store.path / LATENCY, latencies)
-        assert [plot.title.split(";")[0] for plot in study_facts(store)[0].sections[0].speed] == [arms[-1]]
+def test_differences_are_small_plots_a_criterion_each_on_the_same_axes(tmp_path: Path) -> None:
+    by_name = {"l1": 0.7, "l2": 0.65, "nuclear": 0.75, "": 0.9}
+    budgets = {"macs=0.5": 50, "macs=0.6": 60, "cfg1": 70, "cfg2": 80}
+    study = study_of("l1", "nuclear", "l2", budgets=tuple(budgets), arms=("repaired",))
+    store = stored(study, tmp_path / "s", lambda cell: by_name[cell.criterion])
+    for cell in study.cells():  # recipes of other sizes than the budgets
+        row = record(cell, by_name[cell.criterion])
+        row["outcome"]["macs"] = [100, budgets.get(cell.budget, 100)]
+        store.keep(row)
+    facts = study_facts(store)[0]
+    (repaired,) = facts.sections[0].differences
+    assert (repaired.title, [panel.title for panel in repaired.panels]) == ("repaired", ["nuclear", "l2"])
+    steps, recipes = repaired.panels[0].series
+    assert [(point.x, point.y) for point in steps.points] == [(50, pytest.approx(5)), (60, pytest.approx(5))]
+    assert [point.x for point in recipes.points] == [70, 80]
+    assert (steps.line, recipes.line) == (True, False)  # recipes are no steps of one budget
+    assert [series.name for series in repaired.series] == [steps.name, recipes.name]
+    page = render_study(facts)
+    assert page.count(f"</svg>{escape(recipes.name)}</li>") == 1  # one legend
+    assert page.count('<div class="multiples">') == 1
 
 
-def test_pictures_and_a_runs_series_come_in_the_same_order(tmp_path: Path) -> None:
+def test_what_a_budget_costs_is_drawn_of_the_reference_alone_a_color_per_arm(tmp_path: Path) -> None:
+    arms, schemes, budgets = ("repaired", "pruned only"), ("allocated", "uniform"), ("macs=0.5", "macs=0.6")
+    store = stored(study_of("l1", "l2", arms=arms, schemes=schemes, budgets=budgets), tmp_path / "s")
+    write_json(store.path / LATENCY, {latency_key(NETWORK, CUT_WIDTHS, "cpu"): _entry(0.5)})
+    by_macs, by_time = study_facts(store)[0].sections[0].costs
+    panels = [panel_title(Setting("", arm, scheme, "")) for arm in arms[::-1] for scheme in schemes[::-1]]
+    for plot, joined in ((by_macs, True), (by_time, False)):  # time does not fall with every budget
+        *series, unpruned = plot.series
+        assert [row.name for row in series] == panels
+        assert [row.line for row in series] == [joined] * 4
+        assert [row.style for row in series[:2]] == [series[0].style] * 2 != [series[2].style] * 2
+        assert not any("l2" in point.text for row in series for point in row.points)
+        assert unpruned.points[0].x == 100
+
+
+def test_a_runs_series_come_in_the_order_of_the_pictures(tmp_path: Path) -> None:
     arms, schemes = ("repaired", "pruned only"), ("allocated", "uniform")
     store = stored(study_of("l1", "l2", arms=arms, schemes=schemes), tmp_path / "s")
-    titles = [plot.title for plot in study_facts(store)[0].sections[0].plots]
+    titles = [series.name for series in points_of_network(store, NETWORK.fingerprint)]
     assert titles == [panel_title(Setting("", arm, scheme, "")) for arm in arms[::-1] for scheme in schemes[::-1]]
-    assert titles == [series.name for series in points_of_network(store, NETWORK.fingerprint)]
 
 
 def test_budgets_go_from_much_that_is_left_to_little() -> None:
@@ -169,7 +199,7 @@ def test_random_is_random_whoever_draws() -> None:
 def test_one_cell_has_its_table_though_no_picture(criterion: str, tmp_path: Path) -> None:
     facts = study_facts(stored(study_of(criterion), tmp_path / "s"))[0]
     (section,) = facts.sections
-    assert not section.plots
+    assert (section.costs, section.differences) == ((), ())
     assert [entry.text for _, entries in section.tables[-1].rows for entry in entries] == ["80.00"]
     assert "80.00" in render_study(facts)
 
@@ -198,12 +228,12 @@ def test_kept_channels_are_pictured_of_the_budget_nearest_to_half_of_the_macs(tm
 
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_pictures_say_whose_images_they_are_of(split: str, tmp_path: Path) -> None:
-    store = stored(replace(study_of("l1", "l2"), split=split), tmp_path / "s")
+    store = stored(replace(study_of("l1", "l2", budgets=("macs=0.5", "macs=0.6")), split=split), tmp_path / "s")
     write_json(store.path / LATENCY, {latency_key(NETWORK, CUT_WIDTHS, "cpu"): _entry(0.5)})
     (section,) = study_facts(store)[0].sections
-    assert len({plot.y_label for plot in (*section.plots, *section.speed)}) == 1
-    assert f"{split} images" in section.plots[0].y_label
-    assert f"{split} images" in section.plots[0].caption
+    assert {plot.y_label for plot in section.costs} == {f"top-1 accuracy, % of {split} images"}
+    assert f"{split} images" in section.costs[0].caption
+    assert f"{split} accuracy" in section.differences[0].panels[0].y_label
 
 
 def test_points_of_other_images_are_not_drawn_among_a_runs(tmp_path: Path) -> None:
@@ -240,32 +270,35 @@ def _pooled(verdicts: dict[tuple[str, str], Interval]) -> Summary:
     return Summary((), tuple(rows), {})
 
 
-def test_findings_name_every_criterion_best_first_and_none_that_was_not_tried() -> None:
-    summary = _pooled(
-        {
-            ("pruned only", "nuclear"): _BETTER,
-            ("pruned only", "activation"): Interval(0.24, 0.2, 0.3),
-            ("recalibrated", "random"): _WORSE,
-            ("recalibrated", "mine"): _NOISE,
-            ("recalibrated", "nuclear"): _BETTER,
-        }
-    )
-    claim, lead, *texts = findings(summary, study_of("l1"))
+def test_findings_name_every_criterion_from_the_best_on_and_none_that_was_not_tried(tmp_path: Path) -> None:
+    by_name = {"l1": 0.7, "l2": 0.7, "nuclear": 0.75, "activation": 0.75, "random": 0.2, "": 0.9}
+    study = study_of("l1", "l2", "nuclear", "activation", "random")
+    facts, summary, _ = study_facts(stored(study, tmp_path / "s", lambda cell: by_name[cell.criterion]))
+    claim, lead, text = facts.findings
     assert claim == (
-        "In 2 of 2 combinations of network and arm, the paper's norm that was tried (nuclear) beats L1 beyond noise."
+        "In 1 of 1 combination of network and arm, the paper's norm that was tried (nuclear) beats L1 beyond noise."
     )
-    assert lead == "Differences to l1 in points of accuracy, means over budgets and schemes, best first:"
-    assert texts == [
-        "net, pruned only: activation +24.00 [+20.00, +30.00] and nuclear +2.00 [+1.00, +3.00] above l1.",
-        "net, recalibrated: nuclear +2.00 [+1.00, +3.00] above l1; "
-        "mine +0.10 [−6.00, +6.00] within noise of l1; random −4.00 [−5.00, −3.00] below l1.",
-    ]
-    other = findings(summary, replace(study_of("l2"), reference="l2"))
-    assert [text.replace(" l2", " l1") for text in other] == [
-        lead,
-        *texts,
-    ]  # the paper's claim is about l1
-    assert len(findings(_pooled({("repaired", "l2"): _BETTER}), study_of("l1"))) == 2
+    assert lead == "In brackets: the difference to l1 in points of accuracy, mean over budgets and schemes."
+    interval = next(bounds(row.difference) for row in summary.pooled if row.criterion == "nuclear")
+    assert text == (
+        f"net, pruned only: activation is best (+5.00 {interval}). Cannot be told from it: nuclear (+5.00). Behind it "
+        "beyond noise: l1 (reference), l2 (+0.00) and random (−50.00)."
+    )
+    other = findings(summary, replace(study, reference="l2"))  # the paper's claim is about l1
+    assert not any("paper" in text for text in other)
+
+
+def test_what_was_tried_in_fewer_settings_is_compared_where_it_was_tried() -> None:
+    full = study_of("l1", "nuclear", budgets=("macs=0.5", "macs=0.6"))
+    part = study_of("torch-pruning:l2", budgets=("macs=0.6",))
+    at_budget = {"macs=0.5": {"l1": 0.5, "nuclear": 0.6}, "macs=0.6": {"l1": 0.8, "nuclear": 0.7}}
+    rows = [record(cell, at_budget.get(cell.budget, {}).get(cell.criterion, 0.9)) for cell in full.cells()]
+    rows += [record(cell, 0.85) for cell in part.cells() if cell.criterion]
+    summary = summarize(rows, "l1")
+    standing = {row.criterion: row for row in summary.standings}["torch-pruning:l2"]
+    assert standing.settings == 1
+    text = findings(summary, full)[-1]
+    assert "Tried in fewer settings, and ahead of it there: torch-pruning:l2 (+5.00)." in text
 
 
 def test_the_papers_claim_is_counted() -> None:
@@ -302,17 +335,6 @@ def test_an_arm_is_told_with_its_epochs_and_seeds() -> None:
         "pruned only": "pruned weights; 1 seed, random scores 3 seeds",
         "short fine-tune": "pruned weights, trained by the protocol short for 2 epochs; 2 seeds, random scores 3 seeds",
     }
-
-
-def test_panels_of_one_budget_are_pictured_only_where_no_other_has_more(tmp_path: Path) -> None:
-    for budgets, titles in (((), ["pruned only", "repaired"]), (("macs=0.6",), ["pruned only"])):
-        grids = (
-            Grid(("net",), ("l1", "l2"), ("macs=0.5", *budgets), arms=("pruned only",)),
-            Grid(("net",), ("l1", "l2"), ("macs=0.5",), arms=("repaired",)),
-        )
-        store = stored(replace(study_of("l1"), grids=grids), tmp_path / str(len(budgets)))
-        plots = study_facts(store)[0].sections[0].plots
-        assert [plot.title.split(";")[0] for plot in plots] == titles
 
 
 def test_every_line_stands_beside_the_control_of_its_own_setting(tmp_path: Path) -> None:
@@ -378,3 +400,17 @@ def test_a_claim_is_pictured_arm_by_arm_with_the_table_s_numbers(tmp_path: Path)
         assert [row.name for row in picture.rows] == [name for name, _ in claim.table.rows] == ["nuclear", "l2"]
         assert [row.value for row in picture.rows] == pytest.approx([5, -5])
         assert [row.style for row in picture.rows] == [style("nuclear"), style("l2")]
+
+
+def test_a_report_is_made_again_from_what_is_kept_until_the_results_change(tmp_path: Path) -> None:
+    store = stored(study_of("l1", "l2", budgets=("macs=0.5", "macs=0.6")), tmp_path / "s")
+    assert kept_facts(store.path) is None
+    facts = study_facts(store)[0]
+    keep_facts(facts, store.path)
+    kept = kept_facts(store.path)
+    assert kept == facts
+    assert kept is not None
+    assert render_study(kept) == render_study(facts)
+    for cell in study_of("l2").cells():
+        store.keep(record(cell, 0.1))
+    assert kept_facts(store.path) is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from reconv.report import RunFacts, Series
+    from reconv.report import RunFacts, Series, StudyFacts
 
 EXAMPLES = (
     "reconv report runs/one",
@@ -33,6 +33,7 @@ def command(
     from reconv.files import write_atomically
     from reconv.report import numbers, render, render_study
     from reconv.runs import is_run, load_facts
+    from reconv.study.kept_facts import kept_facts
 
     path = Path(folder)
     target = path / "report.html" if output is None else Path(output)
@@ -42,17 +43,23 @@ def command(
         if study is not None and not series:
             console.Progress().note(f"{study}: has no points of this run's network; the report shows the run alone.")
         page = render(facts, series)
-    else:  # which loads PyTorch
-        from reconv.study import Store, study_facts
-
-        if not Store(path).is_study:
-            raise ConfigError(f"{folder}: neither a finished run nor a study; give the folder of one")
-        if study is not None:
+    else:
+        if study is not None and (path / "study.json").is_file():
             raise ConfigError("--study: is for the report of a run; this folder is a study itself")
-        page = render_study(study_facts(Store(path))[0])
+        page = render_study(kept_facts(path) or _computed(path))
     write_atomically(target, page)
     size = numbers.size(len(page.encode()))
     console.stdout().print(f"report  {target}  ({size})", markup=False, soft_wrap=True)
+
+
+def _computed(folder: Path) -> StudyFacts:
+    """What a study comes to, from its cells; loads PyTorch."""
+    from reconv.errors import ConfigError
+    from reconv.study import Store, study_facts
+
+    if not Store(folder).is_study:
+        raise ConfigError(f"{folder}: neither a finished run nor a study; give the folder of one")
+    return study_facts(Store(folder))[0]
 
 
 def _points(study: Path, facts: RunFacts) -> tuple[Series, ...]:

@@ -13,6 +13,7 @@ from reconv.report import StudyFacts, numbers, render_study
 from reconv.report.study_facts import Entry
 from reconv.study import Cell, Store, StudyLog, StudyResult, study_facts
 from reconv.study.frames import study_tables
+from reconv.study.kept_facts import keep_facts
 from reconv.study.tables import as_csv, summary_json, tidy
 
 
@@ -69,7 +70,8 @@ def write(store: Store, *, pack: Path | None) -> None:
         write_atomically(folder / "summary.csv", tables.to_csv())
         write_atomically(folder / "summary.tex", tables.to_latex())
         write_atomically(folder / "report.html", page)
-    _print(facts)
+        keep_facts(facts, folder)
+    _print(facts)  # the methods, of thirty lines, are in the report alone
     size = numbers.size(len(page.encode()))
     console.stdout().print(f"report  {store.path / 'report.html'}  ({size})", markup=False, soft_wrap=True)
 
@@ -82,8 +84,6 @@ def _print(facts: StudyFacts) -> None:
             out.print(
                 console.table(title, ("", *table.columns), [(name, *map(_entry, row)) for name, row in table.rows])
             )
-    for name, text in (*facts.arms.items(), *facts.review.items()):
-        out.print(f"[bold]{escape(name)}[/bold]: {escape(text)}", soft_wrap=True)
     out.print("* in a table: the difference is beyond noise", markup=False)
     for text in facts.findings:
         out.print(f"- {text}", markup=False, soft_wrap=True)

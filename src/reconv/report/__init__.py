@@ -15,8 +15,16 @@ from reconv.report.facts import (
     UnprunedGroup,
 )
 from reconv.report.figure import Figure, Picture
-from reconv.report.html import render, render_exploration, render_forest, render_plot, render_scores, render_study
-from reconv.report.plots import Difference, Forest, Plot, Point, Series
+from reconv.report.html import (
+    render,
+    render_exploration,
+    render_forest,
+    render_multiples,
+    render_plot,
+    render_scores,
+    render_study,
+)
+from reconv.report.plots import Difference, Forest, Multiples, Plot, Point, Series
 from reconv.report.study_facts import StudyFacts
 from reconv.report.tested import Changed, Confusion, Tested
 
@@ -32,6 +40,7 @@ __all__ = [
     "LayerFacts",
     "LayerTime",
     "Measures",
+    "Multiples",
     "NetworkAccuracy",
     "Picture",
     "Plot",
@@ -47,6 +56,7 @@ __all__ = [
     "render",
     "render_exploration",
     "render_forest",
+    "render_multiples",
     "render_plot",
     "render_scores",
     "render_study",

@@ -13,7 +13,7 @@ from reconv.report.facts import LayerFacts, RunFacts
 from reconv.report.figure import additional, drawn
 from reconv.report.headline import headline, usage
 from reconv.report.page import environment
-from reconv.report.plots import Forest, Plot, Series
+from reconv.report.plots import Forest, Multiples, Plot, Series
 from reconv.report.score_bars import score_bars, score_picture
 from reconv.report.study_facts import StudyFacts
 from reconv.report.tested import Tested
@@ -64,6 +64,18 @@ def render_forest(forest: Forest, width: float = 260) -> str:
     drawing = plots.draw_forest(forest, width)
     box = (-150, -42, width + 240, drawing.height + 100)
     return _rendered("forest.svg.jinja", title=forest.title, box=box, forest=forest, drawing=drawing)
+
+
+def render_multiples(multiples: Multiples, columns: int = 4) -> str:
+    """Small plots as an SVG file of its own, light and dark, with their legend."""
+    drawing = plots.draw_multiples(multiples)
+    rows = math.ceil(len(multiples.panels) / columns)
+    width, height = columns * (drawing.width + 52), rows * (drawing.height + 62)
+    box = (-44, -74, width + 10, height + 84)
+    sizes = {"columns": columns, "step": (drawing.width + 52, drawing.height + 62)}
+    return _rendered(
+        "multiples.svg.jinja", title=multiples.title, box=box, multiples=multiples, drawing=drawing, **sizes
+    )
 
 
 def _heat(images: int, tested: Tested, truth: str) -> int:

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from reconv.report import numbers, plots
+from reconv.report.study_facts import legend_of
 from reconv.text import names_shown
 
 _CODE = re.compile(r"`([^`]+)`|(?<![\w-])(--[a-z][a-z-]*)")
@@ -51,6 +52,8 @@ def environment() -> Environment:
         counted=numbers.counted,
         draw=plots.draw,
         draw_forest=plots.draw_forest,
+        draw_multiples=plots.draw_multiples,
+        legend_of=legend_of,
         css=plots.css,
         marker=plots.marker,
     )

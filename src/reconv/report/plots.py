@@ -74,6 +74,24 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Multiples:
+    """Small plots with the same axes and the same series, one beside the other.
+
+    Args:
+        panels: the plots; their own captions are not shown. caption: where the numbers come from.
+    """
+
+    title: str
+    panels: tuple[Plot, ...]
+    caption: str = ""
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """One of each name, for the legend."""
+        return tuple({series.name: series for panel in self.panels for series in panel.series}.values())
+
+
+@dataclass(frozen=True)
 class Difference:
     """One row of a forest plot.
 
@@ -154,6 +172,15 @@ def draw(plot: Plot, width: float = 420, height: float = 260) -> Drawing:
     x = _range([point.x for point in points])
     y = _range([value for point in points for value in (point.y, point.low, point.high) if value is not None])
     return Drawing(width, height, Axis(*x, 0, width), Axis(*y, height, 0))
+
+
+def draw_multiples(multiples: Multiples, width: float = 150, height: float = 110) -> Drawing:
+    """One scale for all small plots; zero is in it, and what is far away is drawn at the edge."""
+    points = [point for panel in multiples.panels for series in panel.series for point in series.drawn]
+    far = _FAR * median([abs(point.y) for point in points] or [1.0]) or 1.0
+    ends = [value for point in points for value in (point.y, point.low, point.high) if value is not None]
+    y = _range([0.0, *(value for value in ends if abs(value) <= far)])
+    return Drawing(width, height, Axis(*_range([point.x for point in points]), 0, width), Axis(*y, height, 0))
 
 
 def draw_forest(forest: Forest, width: float = 200) -> Drawing:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from reconv.report.plots import COLORS, Forest, Plot
+from reconv.report.plots import COLORS, Forest, Multiples, Plot, Series
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,24 @@ class Widths:
 
 @dataclass(frozen=True)
 class Section:
-    """One network: its pictures and tables."""
+    """One network: its pictures and tables.
+
+    Args:
+        costs: accuracy against MACs and against latency. differences: to the reference, a picture per arm.
+    """
 
     title: str
     lead: str
-    plots: tuple[Plot, ...] = ()
-    speed: tuple[Plot, ...] = ()
+    costs: tuple[Plot, ...] = ()
+    differences: tuple[Multiples, ...] = ()
     tables: tuple[Table, ...] = ()
     agreement: Matrix | None = None
     widths: tuple[Widths, ...] = ()
+
+
+def legend_of(plots: Iterable[Plot | Multiples]) -> list[Series]:
+    """One series of each name: the legend that pictures share."""
+    return list({series.name: series for plot in plots for series in plot.series}.values())
 
 
 @dataclass(frozen=True)

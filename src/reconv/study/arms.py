@@ -89,7 +89,6 @@ ARMS: dict[str, Arm] = {
 }
 
 ALIASES = {"as cut": "pruned only"}  # of earlier versions
-UNTRAINED = tuple(name for name, arm in ARMS.items() if arm.training is None)
 
 
 def arm_named(name: str, own: Mapping[str, Arm] | None = None) -> Arm:

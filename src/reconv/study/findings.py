@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconv.report import numbers
@@ -16,7 +16,7 @@ from reconv.study.peers import is_peer
 from reconv.study.review import arms_of, missing_of, review_of, versions_of
 from reconv.study.section import difference_entry, section_of, table
 from reconv.study.store import FAILED, Store
-from reconv.study.tables import Control, Pooled, Record, Setting, Summary, current, summarize
+from reconv.study.tables import Control, Pooled, Record, Setting, Standing, Summary, current, summarize
 
 NORMS = ("spectral", "nuclear", "frobenius")  # the paper's
 
@@ -44,14 +44,17 @@ def study_facts(store: Store) -> tuple[StudyFacts, Summary, list[Record]]:
 
 
 def findings(summary: Summary, study: Study) -> list[str]:
-    """Sentences, each with its interval: the paper's claim, every criterion of each network and arm, the controls."""
+    """Sentences: the paper's claim, every criterion of each network and arm from the best on, the controls."""
     by_arm = _by_arm(summary.pooled)
+    standings = {(row.network, row.arm, row.criterion): row for row in summary.standings}
     texts = _about_the_paper(by_arm.values()) if study.reference == "l1" else []
     if by_arm:
         texts.append(
-            f"Differences to {study.reference} in points of accuracy, means over budgets and schemes, best first:"
+            f"In brackets: the difference to {study.reference} in points of accuracy, mean over budgets and schemes."
         )
-    texts += [_about(network, arm, rows, study.reference) for (network, arm), rows in by_arm.items()]
+    for (network, arm), rows in by_arm.items():
+        of_arm = {name: row for (*where, name), row in standings.items() if where == [network, arm]}
+        texts.append(f"{network}, {arm}: {_about(rows, of_arm, study.reference)}")
     return [*texts, *_about_controls(summary)]
 
 
@@ -72,19 +75,24 @@ def _about_the_paper(settings: Iterable[Sequence[Pooled]]) -> list[str]:
     return [f"In {all_of} of {combinations} of network and arm, {which} beats L1 beyond noise{rest}."]
 
 
-def _about(network: str, arm: str, rows: Sequence[Pooled], reference: str) -> str:
-    """Where every criterion is against the reference, best first."""
-    best_first = sorted(rows, key=lambda row: (-row.difference.value, rank(row.criterion)))
-    parts = []
-    for kind, position in (("better", "above"), ("noise", "within noise of"), ("worse", "below")):
-        members = [
-            f"{row.criterion} {in_points(row.difference.value)} {bounds(row.difference)}"
-            for row in best_first
-            if verdict(row.difference) == kind
-        ]
-        if members:
-            parts.append(f"{_listed(members)} {position} {reference}")
-    return f"{network}, {arm}: {'; '.join(parts)}."
+def _about(rows: Sequence[Pooled], standings: Mapping[str, Standing], reference: str) -> str:
+    """The best criterion, those that cannot be told from it, and those behind it."""
+    differences = {reference: 0.0} | {row.criterion: row.difference.value for row in rows}
+    ordered = sorted(differences, key=lambda name: (-differences[name], rank(name)))
+    best = next(name for name in ordered if name not in standings)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in ordered:
+        text = f"{name} (reference)" if name == reference else f"{name} ({in_points(differences[name])})"
+        if name in standings:
+            groups[verdict(standings[name].difference)].append(text)
+    interval = next((f" {bounds(row.difference)}" for row in rows if row.criterion == best), "")
+    amount = "the reference" if best == reference else in_points(differences[best]) + interval
+    sentences = [f"{best} is best ({amount})."]
+    sentences += [f"Cannot be told from it: {_listed(groups['noise'])}."] if groups["noise"] else []
+    sentences += [f"Behind it beyond noise: {_listed(groups['worse'])}."] if groups["worse"] else []
+    if groups["better"]:  # tried in fewer settings, and ahead of it there
+        sentences.append(f"Tried in fewer settings, and ahead of it there: {_listed(groups['better'])}.")
+    return " ".join(sentences)
 
 
 def _about_controls(summary: Summary) -> Iterator[str]:

@@ -15,6 +15,7 @@ from reconv.study.tables import Line, Setting
 
 _ORDER = ("spectral", "nuclear", "frobenius", "l1", "l2", "fpgm", "bn_scale", "random", "reconstruction", "activation")
 _STYLES = tuple(style for style in range(COLORS) if style != UNPRUNED)
+RECIPES = "cfg"  # what the paper's are called, with a number
 _WIDTHS = {"uniform": "the same share of every layer", "allocated": "widths by predicted error"}
 
 
@@ -40,20 +41,32 @@ def nth_style(number: int) -> int:
 
 
 def by_panel(lines: Iterable[Line]) -> dict[Setting, list[Line]]:
-    """Lines by what one picture or table shows: all of a setting but its network and budget, in order."""
+    """Lines by what one picture or table shows: all of a setting but network and budget, in order; recipes apart."""
     panels: dict[Setting, list[Line]] = defaultdict(list)
     for line in lines:
-        panels[replace(line.setting, network="", budget="")].append(line)
+        panels[replace(line.setting, network="", budget=RECIPES * is_recipe(line.setting.budget))].append(line)
     return dict(sorted(panels.items(), key=lambda item: (arm_rank(item[0].arm), _scheme_rank(item[0]))))
 
 
 def _scheme_rank(setting: Setting) -> tuple[bool, str, str]:
-    return setting.scheme != "uniform", setting.scheme, setting.note
+    return is_recipe(setting.budget) or setting.scheme != "uniform", setting.scheme, setting.note
 
 
 def panel_title(panel: Setting) -> str:
     """What was done after the pruning, and how the widths were chosen."""
-    return f"{panel.arm}; {_WIDTHS.get(panel.scheme, panel.scheme)}{panel.note}"
+    return f"{panel.arm}; {widths_title(panel)}"
+
+
+def is_recipe(budget: str) -> bool:
+    """Whether a budget is one of the paper's recipes, which are no steps of one budget."""
+    return budget.startswith(RECIPES)
+
+
+def widths_title(setting: Setting) -> str:
+    """How the widths were chosen."""
+    if is_recipe(setting.budget):
+        return f"the paper's recipes{setting.note}"
+    return f"{_WIDTHS.get(setting.scheme, setting.scheme)}{setting.note}"
 
 
 def setting_title(setting: Setting) -> str:
@@ -87,11 +100,6 @@ def budget_rank(budget: str) -> tuple[int, str, float]:
         return 0, limit[0], -limit[1]
     number = budget.removeprefix("cfg")
     return (2, "cfg", float(number)) if number.isdigit() else (1, budget, 0.0)
-
-
-def setting_rank(setting: Setting) -> tuple[bool, tuple[int, str, float], Setting]:
-    """Sort key of settings within one table."""
-    return setting.scheme != "uniform", budget_rank(setting.budget), setting
 
 
 def bounds(difference: Interval) -> str:

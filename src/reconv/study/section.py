@@ -11,7 +11,6 @@ from reconv.report import numbers
 from reconv.report.numbers import in_points
 from reconv.report.study_facts import Entry, Matrix, Section, Table
 from reconv.significance import Interval
-from reconv.study.arms import UNTRAINED
 from reconv.study.cell import Network
 from reconv.study.design import Study
 from reconv.study.labels import (
@@ -22,12 +21,11 @@ from reconv.study.labels import (
     by_panel,
     panel_title,
     rank,
-    setting_rank,
     setting_title,
     verdict,
 )
 from reconv.study.measures import criteria_of
-from reconv.study.pictures import accuracy_plots, kept_widths, speed_plots
+from reconv.study.pictures import accuracy_plot, difference_plots, kept_widths, speed_plots
 from reconv.study.store import LATENCY, NETWORKS, Store
 from reconv.study.tables import Control, Line, Setting, Summary
 
@@ -38,15 +36,17 @@ def section_of(network: Network, study: Study, store: Store, summary: Summary) -
     lines = [line for line in summary.lines if line.setting.network == network.name]
     controls = [row for row in summary.controls if row.setting.network == network.name]
     panels, described = by_panel(lines), store.read(NETWORKS).get(network.fingerprint, {})
+    plot = accuracy_plot(lines, base, study.split, study.reference) if lines else None
+    speed = speed_plots(lines, base, store.read(LATENCY), network, study.split, study.reference) if lines else ()
     tables = (_accuracies(panel, rows, study) for panel, rows in panels.items())
     return Section(
         title=network.name,
         lead=f"{network.model} on {network.data_set}: "
         f"{numbers.percent(base['accuracy'])} of {base['images']:,} {study.split} images unpruned, "
         f"{numbers.count(base['macs'][0])} MACs per image, {numbers.count(base['parameters'][0])} parameters.",
-        plots=accuracy_plots(panels, base, study.split),
-        speed=speed_plots(panels, base, store.read(LATENCY), network, study.split),
-        tables=(*_untrained(lines, study), *_controlled(controls, study), *tables),
+        costs=(*(() if plot is None else (plot,)), *speed),
+        differences=difference_plots(lines, study.split, study.reference),
+        tables=(*_controlled(controls, study), *tables),
         agreement=_agreement(described, criteria_of(study, network)),
         widths=kept_widths(lines, base, described),
     )
@@ -64,23 +64,6 @@ def _agreement(described: Mapping[str, Any], criteria: Collection[str]) -> Matri
         tuple(names[i] for i in order),
         tuple(tuple(described["tau"][i][j] for j in order) for i in order),
     )
-
-
-def _untrained(lines: Sequence[Line], study: Study) -> Iterator[Table]:
-    """All that was done without training, in one table."""
-    cells: dict[tuple[Setting, str], dict[str, str]] = defaultdict(dict)
-    for line in lines:
-        if line.setting.arm in UNTRAINED:
-            cells[replace(line.setting, arm=""), line.criterion][line.setting.arm] = f"{100 * line.accuracy.value:.1f}"
-    arms = [arm for arm in UNTRAINED if any(arm in row for row in cells.values())]
-    if len(arms) > 1:
-        yield table(
-            "without training, at a glance",
-            f"Top-1 accuracy in % of the {study.split} images: {' / '.join(arms)}; mean over seeds.",
-            {key: Entry(" / ".join(row.get(arm, "–") for arm in arms)) for key, row in cells.items()},
-            rows=(setting_rank, setting_title),
-            columns=(rank, str),
-        )
 
 
 def _controlled(controls: Sequence[Control], study: Study) -> Iterator[Table]:

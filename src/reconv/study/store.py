@@ -8,6 +8,7 @@ latency.json       measured latencies, by network and widths
 failed.json        why cells could not be computed, by hash
 training/          checkpoints of unfinished trainings
 results.csv, results.json, summary.json, summary.csv, summary.tex, report.html
+facts.json         what the report shows
 """
 
 from __future__ import annotations

@@ -73,6 +73,23 @@ class Pooled:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """One criterion against the best of its network and arm, the mean over the settings that both have.
+
+    Args:
+        network, arm, criterion: which. best: the criterion with the highest mean among those tried in most settings.
+        difference: to the best one, in fractions of images. settings: how many it is the mean of.
+    """
+
+    network: str
+    arm: str
+    criterion: str
+    best: str
+    difference: Interval
+    settings: int
+
+
+@dataclass(frozen=True)
 class Control:
     """One line against the control in its setting: the same budget and scheme, trained from random weights.
 
@@ -95,6 +112,7 @@ class Summary:
     pooled: tuple[Pooled, ...]
     base: Mapping[str, Record]
     controls: tuple[Control, ...] = ()
+    standings: tuple[Standing, ...] = ()
 
 
 def current(records: Mapping[str, Record], cells: Iterable[Cell]) -> list[Record]:
@@ -201,7 +219,30 @@ def summarize(records: Sequence[Record], reference: str) -> Summary:
         intervals = [interval(*difference) for difference in differences]
         wins, losses = sum(one.low > 0 for one in intervals), sum(one.high < 0 for one in intervals)
         pooled.append(Pooled(*of_line, mean_interval(differences), len(intervals), wins, losses))
-    return Summary(tuple(lines), tuple(pooled), base, tuple(_controls(groups, replicates)))
+    standings = tuple(_standings(groups, replicates, pooled, reference))
+    return Summary(tuple(lines), tuple(pooled), base, tuple(_controls(groups, replicates)), standings)
+
+
+def _standings(
+    groups: Groups, replicates: Mapping[str, Replicates], pooled: Sequence[Pooled], reference: str
+) -> Iterator[Standing]:
+    """Every criterion against the best of its network and arm; nothing where there is no reference to rank them by."""
+    members: dict[tuple[str, str], dict[str, dict[Setting, Sequence[Record]]]] = defaultdict(lambda: defaultdict(dict))
+    for (setting, criterion), records in groups.items():
+        members[setting.network, setting.arm][criterion][setting] = records
+    for (network, arm), by_criterion in members.items():
+        means = {row.criterion: row.difference.value for row in pooled if (row.network, row.arm) == (network, arm)}
+        if not means:
+            continue
+        means[reference] = 0.0
+        most = max(len(by_criterion[name]) for name in means)
+        best = max((name for name in means if len(by_criterion[name]) == most), key=means.__getitem__)
+        for name in sorted(means.keys() - {best}):
+            common = sorted(by_criterion[name].keys() & by_criterion[best].keys())
+            pairs = ((by_criterion[name][setting], by_criterion[best][setting]) for setting in common)
+            parts = [_difference(replicates[network], *pair) for pair in pairs]
+            if parts:
+                yield Standing(network, arm, name, best, mean_interval(parts), len(parts))
 
 
 def _controls(groups: Groups, replicates: Mapping[str, Replicates]) -> Iterator[Control]:
@@ -259,4 +300,5 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "lines": lines,
         "pooled": [asdict(row) for row in summary.pooled],
         "controls": [asdict(row) for row in summary.controls],
+        "standings": [asdict(row) for row in summary.standings],
     }
