@@ -47,7 +47,8 @@ def page(facts: StudyFacts, claims: list[Pictures], figures: list[Pictures], cel
     parts = [
         f"# {facts.title}",
         "Written by `python benchmarks/studies/publish.py` from the results in "
-        f"[`{where}`]({_TREE}/{where}) ({cells:,} cells); not edited by hand. The same as a page: `reconv report {where}`.",
+        f"[`{where}`]({_TREE}/{where}) ({cells:,} cells); not edited by hand. "
+        f"The same as a page: `reconv report {where}`.",
         facts.description,
         "## What the data says",
         "\n".join(f"- {text}" for text in facts.findings),
