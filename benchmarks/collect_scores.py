@@ -29,11 +29,12 @@ CRITERIA = ("spectral", "nuclear", "frobenius")  # the paper's
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", metavar="MODEL=WEIGHTS", help="none: those that come with reconv")
+    parser.add_argument("networks", nargs="*", metavar="MODEL=WEIGHTS", help="none: all that come with reconv")
     parser.add_argument("--data-set", help="whose images the networks take; none: what they were made for, or CIFAR10")
     parser.add_argument("--out", type=Path, default=Path("reconv-scores.zip"))
     options = parser.parse_args(arguments)
-    given = [(*name.rsplit("=", 1), options.data_set) for name in options.networks]
+    pairs = (name.partition("=") for name in options.networks)
+    given = [(model, weights or None, options.data_set) for model, _, weights in pairs]
     networks = given or [(net.model, str(net.weights), net.data_set) for net in trained_nets()]
     index = []
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(options.out, "w", zipfile.ZIP_DEFLATED) as archive:

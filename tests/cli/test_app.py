@@ -15,6 +15,7 @@ from cli_call import Call
 
 from reconv import __version__, register, registry
 from reconv.cli.app import SUBCOMMANDS, build_app
+from reconv.cli.first_line import about_how_long
 from reconv.cli.listed import OTHERS, listed
 from reconv.cli.spelling import NAMES
 from reconv.registry import KINDS
@@ -246,5 +247,20 @@ try: main({words!r})
 except Said: pass
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    line = "my_net.py:MyNet on digits: train if it must be, prune to macs=40% by l1 -> P"
-    assert done.stderr.splitlines()[0] == line
+    first = " ".join(done.stderr.split("\n\n")[0].split())
+    assert first == "my_net.py:MyNet on digits: train if it must be, prune to macs=40% by l1 -> P; about a minute"
+    assert max(map(len, done.stderr.splitlines())) <= 80
+
+
+def test_the_first_line_says_how_long_the_last_such_run_took(tmp_path: Path) -> None:
+    assert about_how_long("resnet20", "CIFAR10", trains=False, runs=tmp_path) == "some minutes"
+    assert "each epoch" in about_how_long("resnet20", "CIFAR10", trains=True, runs=tmp_path)
+    for name, text in (
+        ("damaged", "{"),
+        ("other", "[]"),
+        ("r", '{"title": "resnet20 on CIFAR10", "stages": [{"seconds": 90}, {"seconds": 31}]}'),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(text)
+    assert about_how_long("resnet20", "CIFAR10", trains=True, runs=tmp_path) == "the last such run took 2 min"
+    assert about_how_long("resnet56", "digits", trains=True, runs=tmp_path) == "about a minute"

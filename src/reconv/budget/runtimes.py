@@ -12,7 +12,7 @@ class LatencyConfig:
     """Where latency is measured.
 
     Args:
-        runtime: what latency is measured in: onnxruntime, openvino, torch, torch-compile, or command:PROGRAM for a
+        runtime: what latency is measured in: onnxruntime, openvino, torch or torch-compile; or command:PROGRAM for a
             program of yours; repeatable: a budget refers to the first, the report shows all.
         threads: threads that compute while latency is measured; None: as many as PyTorch has.
         batch: images per pass while latency is measured in a runtime; None: 1.

@@ -46,22 +46,22 @@ from reconv.cli.stopped import Stopped
 from reconv.errors import ReconvError
 from reconv.memory_pool import keep_freed_memory
 
-SUBCOMMANDS = {
-    "list": listing,
+SUBCOMMANDS = {  # in the order of work
     "run": run,
     "explore": explore,
-    "train": train,
-    "evaluate": evaluate,
-    "profile": profile,
     "inspect": inspect,
+    "profile": profile,
     "saliency": saliency,
+    "train": train,
     "prune": prune,
     "finetune": finetune,
+    "evaluate": evaluate,
     "compare": compare,
-    "report": report,
     "export": export,
     "benchmark": benchmark,
+    "report": report,
     "study": study,
+    "list": listing,
 }
 
 # The base of every usage error, whether typer stands on click or brings its own copy of it.

@@ -92,8 +92,10 @@ def summary(facts: RunFacts, folder: Path, next_command: str) -> None:
     """The end of a run and of a pruning: the table, where everything lies, and what may be done next."""
     out = stdout()
     out.print(before_and_after(facts))
+    if facts.tested is not None and facts.tested.is_noise:
+        out.print("accuracy within noise: the 95 % interval of the difference holds zero", markup=False, soft_wrap=True)
     if any(old.overlaps(new) for old, new in zip(facts.before.latency, facts.after.latency)):
-        out.print("within noise: the ranges between the quartiles of both overlap", markup=False, soft_wrap=True)
+        out.print("latency within noise: the ranges between the quartiles overlap", markup=False, soft_wrap=True)
     for row in facts.runtimes:
         of_budget = ", which the budget refers to" if row.is_budget else ""
         out.print(f"in {row.text}{of_budget}", markup=False, soft_wrap=True)
@@ -107,11 +109,12 @@ def summary(facts: RunFacts, folder: Path, next_command: str) -> None:
 def _quality(facts: RunFacts) -> tuple[str, str, str, str]:
     """The row of accuracy, or of what stands in its place."""
     images = "" if facts.tested is None else f", {facts.tested.split}"
-    if facts.before.metric is None:
-        values = numbers.percent(facts.before.accuracy), numbers.percent(facts.after.accuracy)
-    else:
-        values = f"{facts.before.metric:.4g}", f"{facts.after.metric:.4g}"
-    return (f"{facts.quality}{images}", *values, "")
+    before, after = facts.before, facts.after
+    if before.metric is not None:
+        return f"{facts.quality}{images}", f"{before.metric:.4g}", f"{after.metric:.4g}", ""
+    is_noise = facts.tested is not None and facts.tested.is_noise
+    change = "within noise" if is_noise else numbers.points(before.accuracy, after.accuracy)
+    return f"{facts.quality}{images}", numbers.percent(before.accuracy), numbers.percent(after.accuracy), change
 
 
 def _speed(old: Latency, new: Latency) -> str:
@@ -142,7 +145,7 @@ def before_and_after(facts: RunFacts) -> Table:
             for old, new in zip(before.latency, after.latency)
         ),
     ]
-    return table("", ("", "before", "after", "ratio"), rows)
+    return table("", ("", "before", "after", "change"), rows)
 
 
 @contextmanager

@@ -17,13 +17,13 @@ class Network:
     """The network that a command starts from.
 
     Args:
-        model: a name of `reconv list models`, my_net.py:MyNet, or the folder of a saved network or a run; torchvision's
-            and timm's names too, package.module:factory, and what `reconv list sources` shows.
+        model: a name (`reconv list models`), my_net.py:MyNet, or a saved network or run; torchvision's and timm's
+            names too, package.module:factory, and what `reconv list sources` shows.
         weights: file of trained weights (.safetensors, .pth, .th, .tar), "pretrained", or "none"; pretrained: those
             that are published, downloaded, or that a function of your own loads; none: random ones, where reconv has
             trained ones.
         model_arg: an argument of the model, such as width=32 or 'kernel_sizes=[3, 5]'; repeatable.
-        code: the Python file that defines the class of a saved network, which is imported only if named here.
+        code: the Python file that defines the class of a saved network; it is imported only if named here.
         shortcut: shortcut of a CIFAR ResNet whose weights do not say it: average, stride or conv.
     """
 
@@ -44,11 +44,11 @@ class Data:
     """The images.
 
     Args:
-        data_set: the images: digits, CIFAR10, CIFAR100, imagenet, a folder with a folder of images per class, or a CSV
-            of files and labels; what else: `reconv list data`.
+        data_set: digits, CIFAR10, CIFAR100, imagenet, or a folder with one folder per class; or a CSV of
+            files and labels; what else: `reconv list data`.
         data_root: the folder that holds the data set.
-        task: my_task.py, a Python file that defines any of train_loader, val_loader, test_loader, calibration_loader,
-            loss, metric and example, in place of a data set.
+        task: a Python file with loaders, loss and metric of your own, in place of a data set; any of train_loader,
+            val_loader, test_loader, calibration_loader, loss, metric and example.
         example: an input of the network, where data do not say it: a shape such as 1x3x224x224, a .pt or .npz file, or
             my_net.py:function.
     """
