@@ -19,7 +19,7 @@ PARITY_IMAGES = 64  # that a file and the network are compared on
 
 @dataclass(frozen=True)
 class Export(Step):
-    """Write the network to a file that runs without reconv, and compare both on images of the run.
+    """Write a file that runs without reconv, and compare it on images of the run.
 
     Args:
         path: of the file; a relative one is in the run's folder.

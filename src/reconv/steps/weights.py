@@ -34,7 +34,7 @@ class CalibratedStep(Step):
 
 @dataclass(frozen=True)
 class Repair(CalibratedStep):
-    """Solve the layers around what was pruned anew by least squares, on images without labels.
+    """Solve the remaining layers by least squares, on images without labels.
 
     Args:
         images: number of calibration images of its own; None: as many as for criteria.
