@@ -53,6 +53,14 @@ def test_a_runtime_of_ones_own_decides_a_budget_and_the_plan_names_it() -> None:
     assert "latency measured interleaved by scales, 3 threads, batch of 5" in str(plan)
 
 
+def test_a_fast_network_is_timed_for_as_long_as_a_slow_one() -> None:
+    """What disturbs passes lasts longer than 200 short ones; 3 seconds hold more."""
+    passes = []
+    reconv.register(Runtime("sprinter", "", lambda _: lambda: passes.append(0) or 1e-3))
+    runtime_timer("sprinter").pair(NET, NET, EXAMPLE)
+    assert len(passes) > 2 * 1000
+
+
 def test_a_compression_with_a_runtime_is_read_back_from_a_file() -> None:
     asked = Compression(timing=LatencyConfig(("onnxruntime", "openvino"), threads=1))
     assert Compression.from_mapping(asked.to_mapping()) == asked

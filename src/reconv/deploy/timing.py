@@ -18,7 +18,7 @@ from reconv.modes import evaluating
 from reconv.optional import optional
 
 PAIR_SECONDS = 3.0  # spent on timing two networks for a budget, about
-_RUNS, _LEAST = 201, 15
+_RUNS, _LEAST = 2001, 15
 _PASSES, _SECONDS = 5, 0.1  # of a whole network, where the runtime does not tell its layers
 
 
