@@ -4,7 +4,7 @@
     python benchmarks/deploy/onnx_import.py recognizer ch_PP-OCRv4_rec_infer.onnx --macs 0.7
     python benchmarks/deploy/onnx_import.py detector ch_PP-OCRv4_det_infer.onnx --macs 0.7
     python benchmarks/deploy/onnx_import.py classifier ch_ppocr_mobile_v2.0_cls_infer.onnx --macs 0.7
-    python benchmarks/deploy/onnx_import.py fastestdet fastestdet-coco.onnx --images photographs/ --macs 0.8
+    python benchmarks/deploy/onnx_import.py fastestdet fastestdet-coco.onnx --images photographs/ --macs 0.8 --epochs 8
 
 The first reads each file, prunes half of its parameters by the L2 norm, and writes it back. The others prune, repair on
 one set of images, and compare the written file with the original one in onnxruntime on images that nothing has seen:
@@ -27,6 +27,7 @@ import onnxruntime
 import torch
 from rendered_text import fonts, line_tensor, page, page_tensor, text_line, words
 from torch import Tensor
+from torch.utils.data import TensorDataset
 from torchvision.ops import batched_nms, box_iou
 
 import reconv
@@ -34,6 +35,7 @@ from reconv.deploy.onnx import OnnxNetwork
 from reconv.deploy.onnx.file import read_file
 from reconv.deploy.onnx.runtime import compare_with_runtime
 from reconv.machine import versions
+from reconv.training import Protocol, Session
 
 FONTS = Path("/usr/share/fonts/truetype")
 
@@ -82,10 +84,11 @@ def parity(options: argparse.Namespace) -> None:
 # ------------------------------------------------------------------ prune and repair
 
 
-def smaller(path: Path, images: Tensor, options: argparse.Namespace, output: Path) -> tuple[float, float]:
-    """Prune a file, repair it on images, and write it; MACs and parameters that are left, as shares."""
+def shrink(options: argparse.Namespace, images: Tensor, judge: Callable[[Path], str]) -> None:
+    """Prune a file, repair it on images, and judge what is written; once more after epochs of learning, if any."""
     start = time.perf_counter()
-    network = reconv.load_onnx(path, shapes=[[1, *images.shape[1:]]])
+    output = options.output or Path(tempfile.mkdtemp()) / "smaller.onnx"
+    network = reconv.load_onnx(options.file, shapes=[[1, *images.shape[1:]]])
     compression = reconv.Compression(
         criterion=options.criterion,
         scheme=options.scheme,
@@ -96,13 +99,43 @@ def smaller(path: Path, images: Tensor, options: argparse.Namespace, output: Pat
     )
     result = reconv.compress(network, images, compression, example=network.example())
     small: OnnxNetwork = result.model  # type: ignore[assignment]
-    print(reconv.export(small, output, example=network.example()))
-    whole, left = reconv.profile(network, network.example()), reconv.profile(small, network.example())
-    shares = left.macs / whole.macs, left.parameters / whole.parameters
-    print(f"{shares[0]:.1%} of MACs, {shares[1]:.1%} of parameters left, {time.perf_counter() - start:.0f} s")
     if options.report:
         print(result.plan)
-    return shares
+    whole, left = reconv.profile(network, network.example()), reconv.profile(small, network.example())
+    print(f"{left.macs / whole.macs:.1%} of MACs, {left.parameters / whole.parameters:.1%} of parameters left")
+    print(reconv.export(small, output, example=network.example()))
+    print(f"repaired on {len(images)} images: {judge(output)}; {time.perf_counter() - start:.0f} s", flush=True)
+    if options.epochs:
+        small = taught(small, network, images, options)
+        print(reconv.export(small, output, example=network.example()))
+        print(f"after {options.epochs} epochs on them: {judge(output)}; {time.perf_counter() - start:.0f} s")
+
+
+def taught(small: OnnxNetwork, network: OnnxNetwork, images: Tensor, options: argparse.Namespace) -> OnnxNetwork:
+    """The pruned network after some epochs in which it learns the original's outputs on the images of its repair."""
+    with torch.no_grad():
+        targets = torch.cat([network(part) for part in images.split(16)])
+    protocol = Protocol(
+        options.epochs,
+        options.learning_rate,
+        batch_size=8,
+        optimizer="adamw",
+        weight_decay=0.0,
+        schedule="cosine",
+        warmup_epochs=0.5,
+    )
+    session = Session(progress=False, device="cpu")
+    data = TensorDataset(images, targets)
+    trained = reconv.train(small, data, protocol, loss=options.loss, seed=options.seed, session=session)
+    print(", ".join(f"epoch {row.epoch}: loss {row.loss:.4f}" for row in trained.history))
+    return trained.model  # type: ignore[return-value]
+
+
+def relative_error(outputs: Tensor, targets: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Squared error as a share of the targets' variation about their mean, at positions of these weights."""
+    dims = [0, *range(2, targets.dim())]
+    variation = (targets - targets.mean(dims, keepdim=True)).square() * weight
+    return ((outputs - targets).square() * weight).sum() / variation.sum().clamp(min=1e-12)
 
 
 def lines(options: argparse.Namespace, size: tuple[int, int], held_out: bool, turn: bool) -> Tensor:
@@ -115,15 +148,16 @@ def lines(options: argparse.Namespace, size: tuple[int, int], held_out: bool, tu
 
 def recognizer(options: argparse.Namespace) -> None:
     """The share of held-out lines that both files read alike."""
-    output = options.output or Path(tempfile.mkdtemp()) / "recognizer.onnx"
-    smaller(options.file, lines(options, (48, options.width), False, False), options, output)
     images = lines(options, (48, 320), True, False)
-    first, second = (readings(session(path)(images)) for path in (options.file, output))
-    same = np.mean([a == b for a, b in zip(first, second, strict=True)])
-    letters = sum(len(a) for a in first)
-    wrong = sum(distance(a, b) for a, b in zip(first, second, strict=True))
-    print(f"recognizer: {same:.1%} of {len(images)} held-out lines read as by the original")
-    print(f"{wrong / letters:.2%} of letters differ")
+    first = readings(session(options.file)(images))
+
+    def judge(path: Path) -> str:
+        second = readings(session(path)(images))
+        same = np.mean([a == b for a, b in zip(first, second, strict=True)])
+        wrong = sum(distance(a, b) for a, b in zip(first, second, strict=True)) / sum(map(len, first))
+        return f"{same:.1%} of {len(images)} held-out lines read as by the original, {wrong:.2%} of letters differ"
+
+    shrink(options, lines(options, (48, options.width), False, False), judge)
 
 
 def readings(scores: Tensor) -> list[tuple[int, ...]]:
@@ -146,32 +180,38 @@ def distance(a: tuple[int, ...], b: tuple[int, ...]) -> int:
 
 def classifier(options: argparse.Namespace) -> None:
     """The share of held-out lines, half of them upside down, to which both files give the same class."""
-    output = options.output or Path(tempfile.mkdtemp()) / "classifier.onnx"
-    smaller(options.file, lines(options, (48, 192), False, True), options, output)
     images = lines(options, (48, 192), True, True)
-    first, second = (session(path)(images).argmax(1) for path in (options.file, output))
-    truth = torch.arange(len(images)) % 2
-    same, before, after = (
-        float((a == b).double().mean()) for a, b in ((first, second), (first, truth), (second, truth))
-    )
-    print(f"classifier: {same:.1%} of {len(images)} held-out lines in the same class")
-    print(f"right: {before:.1%} before, {after:.1%} after")
+    first, truth = session(options.file)(images).argmax(1), torch.arange(len(images)) % 2
+
+    def judge(path: Path) -> str:
+        second = session(path)(images).argmax(1)
+        same, before, after = (
+            float((a == b).double().mean()) for a, b in ((first, second), (first, truth), (second, truth))
+        )
+        return (
+            f"{same:.1%} of {len(images)} held-out lines in the same class; right: {before:.1%} before, "
+            f"{after:.1%} after"
+        )
+
+    shrink(options, lines(options, (48, 192), False, True), judge)
 
 
 def detector(options: argparse.Namespace) -> None:
     """The overlap of the maps of text of both files, above 0.3, over held-out pages."""
-    output = options.output or Path(tempfile.mkdtemp()) / "detector.onnx"
-    paths, side = fonts(options.fonts), options.side
-    sets = []
+    paths, sets = fonts(options.fonts), []
     for held_out in (False, True):
         rng, chosen = random.Random(f"{options.seed} {held_out}"), words(held_out)
         number = options.test if held_out else options.number
-        sets.append(torch.stack([page_tensor(page(rng, chosen, paths, side)) for _ in range(number)]))
-    smaller(options.file, sets[0], options, output)
-    first, second = (session(path)(sets[1]) > 0.3 for path in (options.file, output))
-    over = float((first & second).sum() / (first | second).sum())
-    each = (first & second).flatten(1).sum(1) / (first | second).flatten(1).sum(1).clamp(min=1)
-    print(f"detector: IoU {over:.3f} over {len(sets[1])} held-out pages (mean of pages {float(each.mean()):.3f})")
+        sets.append(torch.stack([page_tensor(page(rng, chosen, paths, options.side)) for _ in range(number)]))
+    first = session(options.file)(sets[1]) > 0.3
+
+    def judge(path: Path) -> str:
+        second = session(path)(sets[1]) > 0.3
+        over = float((first & second).sum() / (first | second).sum())
+        each = (first & second).flatten(1).sum(1) / (first | second).flatten(1).sum(1).clamp(min=1)
+        return f"IoU {over:.3f} over {len(first)} held-out pages (mean of pages {float(each.mean()):.3f})"
+
+    shrink(options, sets[0], judge)
 
 
 # ------------------------------------------------------------------ FastestDet
@@ -182,22 +222,34 @@ def fastestdet(options: argparse.Namespace) -> None:
     from torchvision.io import ImageReadMode, decode_image
     from torchvision.transforms.functional import resize
 
-    output = options.output or Path(tempfile.mkdtemp()) / "fastestdet.onnx"
     files = sorted(options.images.rglob("*.jpg"))
 
     def read(chosen: list[Path]) -> Tensor:
         pictures = (decode_image(str(path), ImageReadMode.RGB) for path in chosen)
         return torch.stack([resize(x, [352, 352], antialias=True).flip(0).float() / 255 for x in pictures])
 
-    smaller(options.file, read(files[::2][: options.number]), options, output)
     images = read(files[1::2][: options.test])
-    hits, found, wanted = 0, 0, 0
-    for first, second in zip(*(session(path)(images) for path in (options.file, output)), strict=True):
-        a, b = detections(first), detections(second)
-        hits += matches(a, b)
-        found, wanted = found + len(b), wanted + len(a)
-    f1 = 2 * hits / max(found + wanted, 1)
-    print(f"fastestdet: F1 {f1:.3f} on {len(images)} photographs ({wanted} detections before, {found} after)")
+    wanted = [detections(output) for output in session(options.file)(images)]
+
+    def judge(path: Path) -> str:
+        found = [detections(output) for output in session(path)(images)]
+        hits = sum(matches(a, b) for a, b in zip(wanted, found, strict=True))
+        before, after = (sum(map(len, each)) for each in (wanted, found))
+        f1 = 2 * hits / max(before + after, 1)
+        return f"F1 {f1:.3f} on {len(images)} photographs ({before} detections before, {after} after)"
+
+    shrink(options, read(files[::2][: options.number]), judge)
+
+
+def detector_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Of the objectness, and of boxes and classes where there is an object; outputs are `[n, 85, 22, 22]`."""
+    objectness, boxes, classes = slice(0, 1), slice(1, 5), slice(5, None)
+    weight = targets[:, objectness]
+    return (
+        relative_error(outputs[:, objectness], targets[:, objectness])
+        + relative_error(outputs[:, boxes], targets[:, boxes], weight)
+        + relative_error(outputs[:, classes], targets[:, classes], weight)
+    )
 
 
 def detections(output: Tensor, least: float = 0.65) -> Tensor:
@@ -247,6 +299,10 @@ def main() -> None:
         command.add_argument("--coupled", action="store_true")
         command.add_argument("--number", type=int, default=256, help="images to repair on")
         command.add_argument("--test", type=int, default=500, help="images to test on")
+        command.add_argument(
+            "--epochs", type=int, default=0, help="of learning the original's outputs, after the repair"
+        )
+        command.add_argument("--learning-rate", type=float, default=1e-3)
         command.add_argument("--fonts", type=Path, nargs="+", default=[FONTS])
         command.add_argument("--width", type=int, default=320, help="of the lines that the recognizer is repaired on")
         command.add_argument("--side", type=int, default=320, help="of the pages")
@@ -254,7 +310,8 @@ def main() -> None:
         command.add_argument("--output", type=Path)
         command.add_argument("--report", action="store_true", help="print the plan")
         command.add_argument("--seed", type=int, default=0)
-        command.set_defaults(run=function)
+        loss = detector_loss if function is fastestdet else relative_error
+        command.set_defaults(run=function, loss=loss)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(", ".join(f"{name} {value}" for name, value in versions().items()))

@@ -169,6 +169,30 @@ def test_a_sensitivity_is_what_the_changed_network_loses() -> None:
     assert found["a"] == pytest.approx(expected / 0.5, rel=1e-6)
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_small_outputs_beside_large_ones_count(joined: bool) -> None:
+    """Boxes in pixels beside probabilities of classes: what the classes lose is not lost among the boxes."""
+
+    class Detector(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.boxes, self.classes = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 5, 1)
+
+        def forward(self, x):
+            outputs = 100 * self.boxes(x), self.classes(x)
+            return torch.cat(outputs, 1) if joined else outputs
+
+    model = Detector().double().eval()
+    x = images(20)
+    change = torch.cat([model.classes.weight.flatten(1).T, torch.zeros(1, 5)])[None].detach()  # twice the weights
+    graph = trace(model, x[:1])
+    found = measure_sensitivities(graph, {"x": Trial(1, 0.5, {"classes": change})}, x)
+    with torch.no_grad():
+        classes = model.classes(x)
+        lost = divergence(classes + model.classes(x) - model.classes.bias[:, None, None], classes)
+    assert found["x"] == pytest.approx(lost / 2 / 0.5)
+
+
 def test_curves_with_sensitivities_keep_their_order() -> None:
     model = settled(Residual())
     graph, x = trace(model, EXAMPLE), images(80)

@@ -11,13 +11,15 @@ second call of the layer's function, whose result is added.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from reconv.graph.channels import ChannelGraph
 from reconv.modes import evaluating
@@ -27,6 +29,8 @@ from reconv.refit.layer_use import Follower, LayerUse, batches, laid_out, layer_
 from reconv.refit.phases import batch_size
 from reconv.refit.rows import from_matrix
 from reconv.threads import map_parts, thread_pool
+
+Key = TypeVar("Key")
 
 _LARGEST_BATCH = 250
 
@@ -45,11 +49,11 @@ class Trial:
     changes: Mapping[str, Tensor]
 
 
-def measure_sensitivities(graph: ChannelGraph, trials: Mapping[str, Trial], images: Tensor) -> dict[str, float]:
-    """Divergence of the outputs over predicted error, for every group that is tried.
+def measure_sensitivities(graph: ChannelGraph, trials: Mapping[Key, Trial], images: Tensor) -> dict[Key, float]:
+    """Divergence of the outputs over predicted error, for every trial.
 
     Args:
-        graph: of the network. trials: by group. images: that the trials' curves were not made from.
+        graph: of the network. trials: by any key. images: that the trials' curves were not made from.
     """
     model = graph.model
     with evaluating(model), torch.no_grad():
@@ -58,8 +62,8 @@ def measure_sensitivities(graph: ChannelGraph, trials: Mapping[str, Trial], imag
         names, modules = layer_names(graph, model), dict(model.named_modules())
         parts = list(batches(len(images), batch_size(graph, chains, _LARGEST_BATCH)))
 
-        def outputs(changes: Mapping[str, Tensor]) -> list[Tensor]:
-            def run(part: slice) -> Tensor:
+        def outputs(changes: Mapping[str, Tensor]) -> list[tuple[Tensor, ...]]:
+            def run(part: slice) -> tuple[Tensor, ...]:
                 follower = _Changed(names, {n: chains[n] for n in changes}, changes, modules)
                 return follower.outputs_of(model, laid_out(images[part], device))
 
@@ -68,11 +72,13 @@ def measure_sensitivities(graph: ChannelGraph, trials: Mapping[str, Trial], imag
         with thread_pool(device):
             original = outputs({})
             found = {}
-            for name, trial in trials.items():
-                changed = outputs(trial.changes)
-                lost = sum(divergence(a, b) * len(b) for a, b in zip(changed, original, strict=True)) / len(images)
+            for key, trial in trials.items():
+                lost = sum(
+                    statistics.fmean(map(divergence, a, b)) * (part.stop - part.start)
+                    for a, b, part in zip(outputs(trial.changes), original, parts, strict=True)
+                ) / len(images)
                 if trial.predicted > 0 and lost > 0:
-                    found[name] = lost / trial.predicted
+                    found[key] = lost / trial.predicted
         return found
 
 
@@ -101,13 +107,26 @@ class _Changed(Follower):
     ):
         super().__init__(names, chains)
         self.changes, self.modules = changes, modules
+        self._joined: Any = WeakTensorKeyDictionary()  # concatenations: the axis, and the sizes of what was joined
 
-    def outputs_of(self, model: Any, images: Tensor) -> Tensor:
-        """The first tensor that the network gives."""
+    def outputs_of(self, model: Any, images: Tensor) -> tuple[Tensor, ...]:
+        """The tensors that the network gives; one that was made of several by a concatenation, as those.
+
+        They may be of different sizes and kinds, such as the boxes and the classes of a detector, and each counts.
+        """
         self.images = len(images)
         with self:
-            result = model(images)
-        return next(t for t in pytree.tree_leaves(result) if isinstance(t, Tensor))
+            leaves = pytree.tree_leaves(model(images))
+        outputs = [t for t in leaves if isinstance(t, Tensor) and t.is_floating_point()]
+        return tuple(part for t in outputs for part in (t.split(*self._joined[t]) if t in self._joined else (t,)))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = super().__torch_function__(func, types, args, kwargs)
+        if func in (torch.cat, torch.concat, torch.concatenate):
+            given = dict(zip(("tensors", "dim"), args)) | (kwargs or {})
+            axis = given.get("dim", 0)
+            self._joined[result] = [t.shape[axis] for t in given["tensors"]], axis
+        return result
 
     def on_layer(self, chain: Chain, use: LayerUse, run: Callable[[], Tensor]) -> Tensor:
         norm = None if chain.norm is None else self.modules[chain.norm]
