@@ -10,7 +10,8 @@ import torch
 
 import reconv
 from reconv.cost import total_macs
-from reconv.cost.latency_table import Features, fit_table
+from reconv.cost.features import BYTES, KINDS, MACS, Features
+from reconv.cost.latency_table import fit_table
 from reconv.errors import BudgetError, ConfigError
 from reconv.graph.branches import with_branches
 from reconv.plan.queues import queue_of
@@ -143,8 +144,9 @@ def table_of(graph):
         keeps.append(keep)
     times = []
     for keep in keeps:
-        macs, written = features.of(keep)
-        times.append({name: 1 + macs[i] / 1e3 + written[i] / 1e4 for i, name in enumerate(features.modules)})
+        values = features.values(keep).reshape(KINDS, -1)
+        own = 1 + values[MACS] / 1e3 + values[BYTES] / 1e4
+        times.append(dict(zip(features.modules, own.tolist(), strict=True)))
     return fit_table(features, keeps, times, keeps[0])
 
 

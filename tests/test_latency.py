@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from reconv.cost.timing import Timer, time_modules
 from reconv.errors import BudgetError
 from reconv.graph import trace
 from reconv.plan import Budget, Limits, check_budget, choice, choose, measure_layers
-from reconv.plan.latency import SHARES, candidates
+from reconv.plan.latency import LEVELS, candidates
 from reconv.saliency import score
 from reconv.surgery import prune
 
@@ -34,20 +36,25 @@ GRAPH = trace(Chain(), torch.randn(1, 3, 10, 10))
 SCORES = score(GRAPH, "l2")
 
 
+def law(module: nn.Conv2d) -> float:
+    """What a made-up machine takes for a convolution, in microseconds."""
+    return 5 + 0.01 * module.weight.numel()
+
+
 def time_of(model: nn.Module) -> float:
-    """A law that a made-up machine follows: microseconds of its convolutions."""
-    return sum(5 + 0.01 * m.weight.numel() for m in model.modules() if isinstance(m, nn.Conv2d))
+    """What it takes for all of a network's."""
+    return sum(law(m) for m in model.modules() if isinstance(m, nn.Conv2d))
 
 
 class Clock:
     """Runs on by what the convolutions that were called would take."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, law: Callable[[nn.Conv2d], float] = law) -> None:
         self.now = 0.0
         forward = nn.Conv2d.forward
 
         def timed(module: nn.Conv2d, x: Tensor) -> Tensor:
-            self.now += 1e-6 * (5 + 0.01 * module.weight.numel())
+            self.now += 1e-6 * law(module)
             return forward(module, x)
 
         monkeypatch.setattr(nn.Conv2d, "forward", timed)
@@ -65,13 +72,48 @@ def by_law(first: nn.Module, second: nn.Module, example: Any) -> tuple[float, fl
     return time_of(first), time_of(second)
 
 
-def test_every_pair_of_shares_is_timed_once() -> None:
+def test_networks_that_are_timed_take_every_width_once_and_every_pair_of_fifths_once() -> None:
     groups = [group for group in GRAPH.groups if not group.reason]
     assert len(groups) == 2
-    widths = [tuple(int(keep[group.units].sum()) for group in groups) for keep in candidates(GRAPH)]
-    each = sorted({width for width, _ in widths})
-    assert len(each) == len(SHARES)
-    assert sorted(widths) == sorted(itertools.product(each, each))
+    widths = [[int(keep[group.units].sum()) for keep in candidates(GRAPH)] for group in groups]
+    for own in widths:
+        assert len(set(own)) == LEVELS**2
+        assert (min(own), max(own)) == (1, 40)
+    fifths = [[sorted(own).index(width) // LEVELS for width in own] for own in widths]
+    assert len(set(zip(*fifths, strict=True))) == LEVELS**2
+
+
+def test_streams_that_are_not_cut_are_timed_whole() -> None:
+    class Added(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 8, 1)
+            self.last = nn.Conv2d(8, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            return self.last(x + self.c(F.relu(self.b(x))))
+
+    graph = trace(Added(), torch.randn(1, 3, 4, 4))
+    (stream,) = [group for group in graph.groups if group.stream]
+    (inside,) = [group for group in graph.groups if not group.stream and not group.reason]
+    for coupled in (True, False):
+        keeps = candidates(graph, coupled=coupled)
+        assert (len({int(keep[stream.units].sum()) for keep in keeps}) == 1) is not coupled
+        assert len({int(keep[inside.units].sum()) for keep in keeps}) == 6
+
+
+def test_a_staircase_of_widths_is_what_the_table_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, lambda m: 5 + 0.02 * m.in_channels * -(-m.out_channels // 8) * 8)
+    table = measure_layers(GRAPH, timer=Timer(by_law, lambda model, example: time_modules(model, example, clock)))
+    (first,) = [group for group in GRAPH.groups if "a" in group.producers]
+    times = []
+    for width in range(40, 0, -1):
+        keep = np.ones(GRAPH.classes, dtype=bool)
+        keep[first.units[width:]] = False
+        times.append(table.microseconds(keep))
+    expected = [-0.02 * (40 + 3 * 8 * (width % 8 == 0)) for width in range(39, 0, -1)]  # of b, and a block of a
+    assert np.diff(times) == pytest.approx(expected, abs=0.1)
 
 
 def test_the_table_gives_back_the_law_that_the_clock_follows(monkeypatch: pytest.MonkeyPatch) -> None:

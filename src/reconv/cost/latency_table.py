@@ -1,14 +1,15 @@
 """From timings of layers at some widths to the time of the network at any.
 
-The time of a module is taken to be a constant, plus a rising broken line over its MACs, plus a multiple of the bytes
-that its operators write; for a module without a layer, a rising broken line over those bytes. The corners are at the
-quartiles of what was timed, and the slopes, none of them negative, are fitted by least squares.
+The time of a module is taken to be a constant, plus a rising broken line over its MACs, plus multiples of the MACs that
+whole blocks of channels have, plus a multiple of the bytes that its operators write; for a module without a layer, a
+rising broken line over those bytes. The corners are at the quartiles of what was timed, and the slopes, none of them
+negative, are fitted by least squares: time never falls as a layer widens. Modules that run the same operators on the
+same shapes share one fit.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -18,97 +19,12 @@ import numpy.typing as npt
 from scipy.optimize import nnls
 from scipy.sparse import csr_array
 
-from reconv.budget import Product
-from reconv.cost.terms import CostModel, Values, macs_products
-from reconv.graph.branches import with_branches
-from reconv.graph.bypass import is_within, vanishing
-from reconv.graph.channels import ChannelGraph, Mask
+from reconv.cost.features import BYTES, KINDS, MACS, Features
+from reconv.cost.terms import Values
+from reconv.graph.channels import Mask
 from reconv.graph.labels import Plane
 
 _CORNERS = 5
-
-
-class Features:
-    """What a module does when only some channels stay: its MACs, and the bytes that its operators write; and whether it
-    still runs when only some residual branches stay."""
-
-    def __init__(self, graph: ChannelGraph, modules: Sequence[str]):
-        graph = with_branches(graph)
-        self.classes = graph.classes
-        self.modules = tuple(modules)
-        self._costs = CostModel(graph)
-        self._macs = self._costs.terms(macs_products(graph))
-        numbers = {name: i for i, name in enumerate(self.modules)}
-
-        def owner(name: str) -> int:
-            while name and name not in numbers:
-                name = name.rpartition(".")[0]
-            return numbers.get(name, 0)
-
-        self._layer_owner = np.array([owner(layer.name) for layer in graph.layers], dtype=np.int64)
-        self._outputs = self._costs.terms(
-            [
-                Product(output.bytes_apart(), [*planes, *graph.factors(needs, planes)], owner(operation.module))
-                for operation, needs in zip(graph.forward, map(graph.needs_of, itertools.count()), strict=False)
-                for output in operation.outputs
-                for planes in [[graph.labels[p] for p in output.planes]]
-            ]
-        )
-        owners = np.array([owner(operation.module) for operation in graph.forward], dtype=np.int64)
-        own = np.bincount(owners, minlength=len(self.modules))
-        self._stopped: list[tuple[int, Values]] = []  # a branch, and which share of each module's operators it holds
-        for branch in graph.branches or ():
-            if not branch.reason:
-                inside = np.bincount(owners[sorted(branch.operations)], minlength=len(self.modules)) / np.maximum(
-                    own, 1
-                )
-                paths = vanishing(branch.replacements)
-                empty = np.array([any(is_within(name, path) for path in paths) for name in self.modules])
-                self._stopped.append((branch.presence, np.where(own == 0, empty, inside)))
-
-    def of(self, keep: Mask) -> tuple[Values, Values]:
-        """MACs and bytes of every module."""
-        counts = self._costs.counts(self._whole_mask(keep))
-        macs, written = np.zeros(len(self.modules)), np.zeros(len(self.modules))
-        layers = self._macs.each(counts)
-        np.add.at(macs, self._layer_owner[: len(layers)], layers)
-        each = self._outputs.each(counts)
-        written[: len(each)] = each
-        return macs, written
-
-    def counts(self, keep: Mask) -> Values:
-        """Every count that a feature is a product of, [K + 1]."""
-        return self._costs.counts(self._whole_mask(keep))
-
-    def counts_of(self, units: Sequence[Plane]) -> Values:
-        """What each of these sets of classes adds to every count, [K + 1, sets]."""
-        return self._costs.counts_of(units)
-
-    @cached_property
-    def products(self) -> tuple[Values, Plane, Plane]:
-        """Coefficients [T] and counts [T, F] of the products that features are sums of, and the feature of each [T]:
-        the MACs of all modules come first, then the bytes of all modules."""
-        width = max(self._macs.factors.shape[1], self._outputs.factors.shape[1])
-        factors = [
-            np.pad(terms.factors, ((0, 0), (0, width - terms.factors.shape[1])), constant_values=-1)
-            for terms in (self._macs, self._outputs)
-        ]
-        features = [self._layer_owner[self._macs.owner], len(self.modules) + self._outputs.owner]
-        coefficients = np.concatenate([self._macs.coefficients, self._outputs.coefficients])
-        return coefficients, np.concatenate(factors), np.concatenate(features)
-
-    def stopped_by(self, classes: Plane) -> Values:
-        """Which share of each module's operators no longer runs when these classes go."""
-        shares = sum((share for presence, share in self._stopped if presence in classes), np.zeros(len(self.modules)))
-        return np.minimum(shares, 1.0)
-
-    def running(self, keep: Mask) -> Values:
-        """Which share of each module's operators runs: less than 1 for those that removed branches hold."""
-        return 1.0 - self.stopped_by(np.flatnonzero(~self._whole_mask(keep)))
-
-    def _whole_mask(self, keep: Mask) -> Mask:
-        """A mask over all classes; one that knows of no branches keeps them all."""
-        return np.append(keep, np.ones(self.classes - len(keep), dtype=np.bool_))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -118,8 +34,7 @@ class LatencyTable:
     Args:
         features: of the modules.
         constants: microseconds of each module while all of its operators run, whatever stays of their channels.
-        ramps: pieces of the broken lines: column of the feature (MACs of all modules, then bytes of all modules), from,
-            to, microseconds for each unit. Shape [pieces, 4].
+        ramps: pieces of the broken lines: number of the feature, from, to, microseconds for each unit. [pieces, 4].
         whole: mask of the whole network.
         measured: networks that were timed as a whole: (sum of the modules, what it really was), in microseconds; in
             between, it is a straight line.
@@ -151,7 +66,7 @@ class LatencyTable:
 
     def sum_of_modules(self, keep: Mask) -> float:
         """Microseconds of all modules together, before what was measured of whole networks corrects it."""
-        values = np.concatenate(self.features.of(keep))
+        values = self.features.values(keep)
         feature, low, high, slope = self.ramps.T
         climbed = np.clip(values[feature.astype(np.int64)], low, high) - low
         return float(self.features.running(keep) @ self.constants) + float((slope * climbed).sum())
@@ -196,8 +111,10 @@ class StepTimes:
         for own in steps:
             less = features.counts_of(own)
             rows = np.flatnonzero(less.any(1))
-            touched = np.unique(of_feature[np.isin(factors, rows).any(1)])
+            touched = np.unique(of_feature[np.isin(features.count_of(factors), rows).any(1)])
+            touched = touched[np.isin(touched, slopes)]
             terms = np.flatnonzero(np.isin(of_feature, touched))
+            rounded = np.unique(factors[terms])
             place = np.searchsorted(touched, of_feature[terms])
             sums = csr_array((coefficients[terms], (place, np.arange(len(terms)))), shape=(len(touched), len(terms)))
             ramps = np.flatnonzero(np.isin(slopes, touched))
@@ -206,7 +123,8 @@ class StepTimes:
             ]
             less = np.concatenate([np.zeros((len(rows), 1)), less[rows].cumsum(1)], axis=1)
             which = np.searchsorted(touched, slopes[ramps])
-            self._groups.append((rows, less, factors[terms], sums, table.ramps[ramps], which, np.array(stopped)))
+            products = np.searchsorted(rounded, factors[terms])
+            self._groups.append((rows, less, rounded, products, sums, table.ramps[ramps], which, np.array(stopped)))
 
     @property
     def apart(self) -> bool:
@@ -219,10 +137,12 @@ class StepTimes:
         counts = self._full.copy()
         for (rows, less, *_), n in zip(self._groups, taken, strict=True):
             counts[rows] -= less[:, n]
-        rows, less, factors, sums, ramps, which, stopped = self._groups[i]
+        rows, less, rounded, products, sums, ramps, which, stopped = self._groups[i]
         values = np.repeat(counts[:, None], less.shape[1], axis=1)
         values[rows] += less[:, [taken[i]]] - less
-        features = (sums @ values[factors].prod(1))[which]
+        own = self._table.features
+        values = own.round(rounded, values[own.count_of(rounded)])
+        features = (sums @ values[products].prod(1))[which]
         _, low, high, slope = ramps.T
         climbed = np.clip(features, low[:, None], high[:, None]) - low[:, None]
         times: Values = slope @ climbed - stopped
@@ -238,26 +158,42 @@ def fit_table(
         features: of the modules. keeps: what was left of each network that was timed.
         times: microseconds of every module in each of them. whole: mask of the whole network.
     """
-    values = np.array([np.concatenate(features.of(keep)) for keep in keeps])  # [networks, 2 modules]
-    count = len(features.modules)
-    constants, ramps = np.zeros(count), []
-    for i, name in enumerate(features.modules):
-        measured = np.array([row.get(name, 0.0) for row in times])
-        columns = [(i, _CORNERS), (count + i, 2)] if values[:, i].any() else [(count + i, _CORNERS)]
-        pieces = [piece for column, corners in columns for piece in _pieces(column, values[:, column], corners)]
-        basis = [np.clip(values[:, c], a, b) - a for c, a, b in pieces]
-        matrix = np.stack([np.ones(len(measured)), *basis], axis=1)
+    values = np.array([features.values(keep) for keep in keeps]).reshape(len(keeps), KINDS, -1)
+    measured = np.array([[row.get(name, 0.0) for name in features.modules] for row in times])
+    running = np.array([features.running(keep) for keep in keeps])
+    constants, ramps = np.zeros(len(features.modules)), []
+    kinds: dict[Hashable, list[int]] = {}
+    for i, kind in enumerate(features.alike):
+        kinds.setdefault(kind, []).append(i)
+    for modules in kinds.values():
+        own = values[:, :, modules].transpose(0, 2, 1).reshape(-1, KINDS)
+        pieces = _pieces(own)
+        basis = [np.clip(own[:, kind], low, high) - low for kind, low, high in pieces]
+        matrix = np.stack([running[:, modules].ravel(), *basis], axis=1)
         size = np.maximum(np.abs(matrix).max(0), 1e-30)
-        solution = nnls(matrix / size, measured)[0] / size
-        constants[i] = float(solution[0])
-        ramps += [(c, a, b, slope) for (c, a, b), slope in zip(pieces, solution[1:], strict=True) if slope > 0]
+        constant, *slopes = nnls(matrix / size, measured[:, modules].ravel())[0] / size
+        constants[modules] = constant
+        fitted = [(*piece, slope) for piece, slope in zip(pieces, slopes, strict=True) if slope > 0]
+        ramps += [(k * len(features.modules) + i, a, b, slope) for i in modules for k, a, b, slope in fitted]
     return LatencyTable(features, constants, np.array(ramps, dtype=np.float64).reshape(-1, 4), whole)
 
 
-def _pieces(column: int, values: Values, corners: int) -> list[tuple[int, float, float]]:
+def _pieces(values: Values) -> list[tuple[int, float, float]]:
+    """Pieces of the broken lines: kind of feature, from, to.
+
+    Args:
+        values: features of modules of one kind, [times, KINDS].
+    """
+    if not values[:, MACS].any():
+        return _between_quantiles(BYTES, values, _CORNERS)
+    macs = [piece for kind in range(MACS, KINDS) for piece in _between_quantiles(kind, values, _CORNERS)]
+    return [*macs, *_between_quantiles(BYTES, values, 2)]
+
+
+def _between_quantiles(kind: int, values: Values, corners: int) -> list[tuple[int, float, float]]:
     """A feature's range cut at its quantiles; the outer pieces go on beyond what was timed."""
-    ends = np.unique(np.quantile(values, np.linspace(0, 1, corners)))
+    ends = np.unique(np.quantile(values[:, kind], np.linspace(0, 1, corners)))
     if len(ends) < 2:
         return []
     ends[0], ends[-1] = 0.0, np.inf
-    return [(column, float(a), float(b)) for a, b in pairwise(ends)]
+    return [(kind, float(a), float(b)) for a, b in pairwise(ends)]

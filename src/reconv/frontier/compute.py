@@ -140,7 +140,7 @@ def _timings(graph: ChannelGraph, compression: Compression, log: RunLog) -> Late
             if where.is_default
             else {"timer": runtime_timer(where.of_budget, threads=where.threads, batch=where.batch)}
         )
-        table = measure_layers(graph, multiple=compression.limits.multiple, **timer)
+        table = measure_layers(graph, multiple=compression.limits.multiple, coupled=compression.coupled, **timer)
         stage.note = str(where) or "PyTorch"
     return table
 

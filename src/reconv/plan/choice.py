@@ -96,7 +96,8 @@ def choose(
     own_timer = as_timer(timer)
     table = latency
     if budget.measured and table is None:
-        table = measure_layers(problem.graph, multiple=problem.limits.multiple, timer=own_timer)
+        multiple = problem.limits.multiple
+        table = measure_layers(problem.graph, multiple=multiple, coupled=problem.coupled, timer=own_timer)
     try:
         return _plan_of(problem, budget, table, own_timer)
     except BudgetError as error:
@@ -182,7 +183,7 @@ def check_budget(
     with_depth = may_remove_branches(depth, "knapsack" if solved else scheme or "uniform", budget)
     graph = with_branches(graph) if with_depth else graph
     if budget.measured and latency is None:
-        latency = measure_layers(graph, multiple=limits.multiple, timer=timer)
+        latency = measure_layers(graph, multiple=limits.multiple, coupled=coupled, timer=timer)
     any_order = {group.name: Ranking(np.arange(group.size), np.zeros(group.size)) for group in graph.groups}
     rankings = Rankings(any_order, "", "", "", {}, False)
     queues = queues_of(graph, rankings, limits, coupled=coupled, equal_shares=True)

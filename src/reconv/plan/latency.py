@@ -1,8 +1,10 @@
-"""Timings of a network's modules at a few widths each, for budgets of time.
+"""Timings of a network's modules at 25 widths each, for budgets of time.
 
-The widths are drawn up as an orthogonal array: 25 pruned networks in which any two groups of channels that a layer
-joins take every pair of five shares once. The networks are interleaved, on random input, and each module's time is
-the lower quartile of its passes.
+The widths are drawn up as a Latin hypercube on an orthogonal array: 25 pruned networks, no two of which leave a group
+of channels equally wide, and in which any two groups that a layer joins take every pair of fifths once. The networks
+are interleaved, on random input, and each module's time is the lower quartile of its passes.
+
+Source: Tang, *Orthogonal array-based Latin hypercubes*, Journal of the American Statistical Association 88, 1993.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from reconv.budget import Limits
-from reconv.cost.latency_table import Features, LatencyTable, fit_table
+from reconv.cost.features import Features
+from reconv.cost.latency_table import LatencyTable, fit_table
 from reconv.cost.timing import PYTORCH, WHOLE, Timer, random_like
 from reconv.errors import check_kind
 from reconv.graph.channels import ChannelGraph, Mask
@@ -22,15 +25,18 @@ from reconv.plan.queues import queue_of
 from reconv.plan.rankings import Ranking
 from reconv.surgery import prune
 
-SHARES = (1.0, 0.75, 0.5, 0.3, 0.12)  # of a group's channels
+LEVELS = 5  # of widths, a prime number; as many networks as it has pairs
 
 
-def measure_layers(graph: ChannelGraph, *, multiple: int = 1, timer: Timer = PYTORCH) -> LatencyTable:
+def measure_layers(
+    graph: ChannelGraph, *, multiple: int = 1, coupled: bool = True, timer: Timer = PYTORCH
+) -> LatencyTable:
     """Time a network's modules at candidate widths. Trained weights are not needed.
 
     Args:
         graph: of the network, whose example gives the input's shape; the values are random.
         multiple: widths are multiples of this where they can be.
+        coupled: time residual streams at less than their whole width too; needed where they are cut.
         timer: of modules; PyTorch's, or that of another runtime.
 
     Returns:
@@ -49,7 +55,7 @@ def measure_layers(graph: ChannelGraph, *, multiple: int = 1, timer: Timer = PYT
         True
     """
     check_kind("measure_layers: graph", graph, ChannelGraph)
-    keeps = [np.ones(graph.classes, dtype=np.bool_), *candidates(graph, multiple)]
+    keeps = [np.ones(graph.classes, dtype=np.bool_), *candidates(graph, multiple, coupled=coupled)]
     example = random_like(graph.inputs)
     seconds: list[dict[str, list[float]]] = [{} for _ in keeps]
     for _ in range(timer.rounds):
@@ -68,27 +74,25 @@ def _lower_quartile(passes: Sequence[float]) -> float:
     return statistics.quantiles(passes, n=4)[0] if len(passes) > 1 else passes[0]
 
 
-def candidates(graph: ChannelGraph, multiple: int = 1) -> list[Mask]:
+def candidates(graph: ChannelGraph, multiple: int = 1, *, coupled: bool = True) -> list[Mask]:
     """What stays in each of the networks that are timed."""
     generator = np.random.default_rng(0)
     limits = Limits(multiple=multiple)
     queues = [
-        queue_of(graph, group, _shuffle(group.size, generator), limits, coupled=True, equal_shares=True)
+        queue_of(graph, group, _shuffle(group.size, generator), limits, coupled=coupled, equal_shares=True)
         for group in graph.groups
     ]
-    columns = _columns(graph)
-    keeps = []
-    for k in range(len(SHARES)):
-        for m in range(len(SHARES)):
-            keep = np.ones(graph.classes, dtype=np.bool_)
-            for queue, column in zip(queues, columns, strict=True):
-                gone = (1 - SHARES[(k + column * m) % len(SHARES)]) * queue.group.size
-                for step in queue.steps:
-                    gone -= len(step)
-                    if gone < 0:
-                        break
-                    keep[step] = False
-            keeps.append(keep)
+    networks = np.arange(LEVELS**2)
+    keeps = [np.ones(graph.classes, dtype=np.bool_) for _ in networks]
+    for queue, column in zip(queues, _columns(graph), strict=True):
+        levels = (networks // LEVELS + column * (networks % LEVELS)) % LEVELS
+        for place, network in enumerate(np.lexsort((generator.random(len(networks)), levels)).tolist()):
+            gone = place / (len(networks) - 1) * queue.group.size
+            for step in queue.steps:
+                gone -= len(step)
+                if gone < 0:
+                    break
+                keeps[network][step] = False
     return keeps
 
 
@@ -111,6 +115,6 @@ def _columns(graph: ChannelGraph) -> list[int]:
                 joined[b].add(a)
     columns: list[int] = []
     for i, others in enumerate(joined):
-        uses = [sum(columns[j] == c for j in others if j < i) for c in range(len(SHARES))]
-        columns.append(int(np.argmin(np.array(uses) * len(graph.groups) + (np.arange(len(SHARES)) - i) % len(SHARES))))
+        uses = [sum(columns[j] == c for j in others if j < i) for c in range(LEVELS)]
+        columns.append(int(np.argmin(np.array(uses) * len(graph.groups) + (np.arange(LEVELS) - i) % LEVELS)))
     return columns
