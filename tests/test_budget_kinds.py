@@ -88,7 +88,7 @@ def test_rounds_are_steps_of_the_whole_cost(energy: Cost) -> None:
     for number in (1, 2, 3):
         limits = (budget_of_round(Budget(**{name: 0.3}), GRAPH, number, 3).limits[name] for name in ("energy", "macs"))
         assert len(set(limits)) == 1
-    assert budget_of_round(Budget(energy=0.3), GRAPH, 3, 3).limits["energy"] == int(0.3 * total_macs(GRAPH.layers))
+    assert budget_of_round(Budget(energy=0.3), GRAPH, 3, 3).limits["energy"] == int(0.3 * total_macs(GRAPH))
 
 
 def test_its_budgets_are_read_and_described(energy: Cost) -> None:
@@ -105,7 +105,7 @@ def test_its_budgets_are_read_and_described(energy: Cost) -> None:
 @pytest.mark.usefixtures("own_registries")
 def test_a_function_of_what_stays_is_met_too() -> None:
     def square(graph: ChannelGraph, keep: Mask) -> float:
-        return float(total_macs(graph.layers, keep)) ** 2
+        return float(total_macs(graph, keep)) ** 2
 
     reconv.register(Cost("squared", amount=square, unit=BYTES))
     plan = choose(GRAPH, SCORES, Budget(squared=0.25), scheme="knapsack")

@@ -25,7 +25,7 @@ from reconv.cost import (
     total_macs,
     total_parameters,
 )
-from reconv.cost.terms import CostModel
+from reconv.cost.terms import CostModel, macs_products
 from reconv.graph import trace
 from reconv.graph.dry_run import generic_cut
 from reconv.plan import Budget, choose
@@ -76,18 +76,35 @@ def test_a_layer_used_twice_counts_twice_and_its_parameters_once() -> None:
     assert found.parameters == 4 * 36 + 4
 
 
-def test_products_of_two_signals_are_named_not_counted() -> None:
-    class Attention(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.q, self.k, self.end = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(5, 2)
+class Attention(nn.Module):
+    """Of 4 heads of 8 channels; written out, or fused, where heads go as a whole."""
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.end(self.q(x) @ self.k(x).transpose(1, 2))
+    def __init__(self, fused: bool) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.end = nn.Linear(8, 32), nn.Linear(8, 32), nn.Linear(8, 32), nn.Linear(32, 2)
+        self.fused = fused
 
-    found = profile(trace(Attention(), torch.randn(1, 5, 8)))
-    assert dict(found.uncounted) == {"aten.bmm": 1}
-    assert found.macs == 2 * 5 * 64 + 5 * 5 * 2
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (part(x).unflatten(-1, (-1, 8)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        if self.fused:
+            y = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        else:
+            y = (q @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v
+        return self.end(y.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_products_of_two_signals_are_counted_and_shrink_with_their_channels(fused: bool) -> None:
+    network, example = Attention(fused), torch.randn(2, 5, 8)
+    graph = trace(network, example)
+    assert profile(graph).macs == 5 * (3 * 8 * 32 + 32 * 2) + 2 * 5 * 5 * 32
+    plan = choose(graph, score(graph, "l2"), Budget(macs=0.6))
+    small = prune(network, plan)
+    heads = small.q.out_features // 8
+    assert heads < 4
+    assert plan.macs[1] == profile(small, example).macs == 5 * heads * (3 * 8 * 8 + 8 * 2) + 2 * 5 * 5 * 8 * heads
+    model = CostModel(graph)
+    assert model.terms(macs_products(graph)).total(model.counts(plan.keep)) == plan.macs[1]
 
 
 def test_what_is_predicted_of_a_cut_is_measured_after_it() -> None:
@@ -98,7 +115,7 @@ def test_what_is_predicted_of_a_cut_is_measured_after_it() -> None:
     predicted, measured = profile(graph, keep=plan.keep), profile(trace(prune(model, plan), example))
     assert predicted == measured
     assert (predicted.macs, predicted.parameters) == (plan.macs[1], plan.params[1])
-    assert total_macs(graph.layers, plan.keep) == predicted.macs
+    assert total_macs(graph, plan.keep) == predicted.macs
     assert total_parameters(graph, plan.keep) == predicted.parameters
 
 
@@ -123,7 +140,7 @@ def test_memory_and_file_are_predicted_to_the_byte(name: str, tmp_path: Path) ->
     for seed in range(3):
         keep = generic_cut(graph, seed)
         left = {name: found.total(model.counts(keep)) for name, found in terms.items()}
-        assert left["macs"] == total_macs(graph.layers, keep)
+        assert left["macs"] == total_macs(graph, keep)
         assert left["params"] == total_parameters(graph, keep)
         assert left["memory"] == peak_memory(graph, keep)
         assert 0 < file_size(graph, keep) - left["size"] < 200_000  # the header

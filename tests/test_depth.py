@@ -67,10 +67,8 @@ def test_no_plan_loses_less_and_the_bound_is_below_all(case, share):
     make, costs = CASES[case]
     graph = with_branches(reconv.trace(make(), X))
     curves = curves_for(graph, costs)
-    whole = total_macs(graph.layers)
-    within = [
-        (lost, keep) for lost, keep in all_plans(graph, curves) if total_macs(graph.layers, keep) <= share * whole
-    ]
+    whole = total_macs(graph)
+    within = [(lost, keep) for lost, keep in all_plans(graph, curves) if total_macs(graph, keep) <= share * whole]
     least = min(lost for lost, _ in within)
     plan = reconv.choose(graph, curves, reconv.Budget(macs=share), depth=True)
     predicted, bound = (float(text.split()[0].strip(";")) for text in _numbers(plan.notes[0]))

@@ -71,7 +71,7 @@ def every_plan(name: str) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]
         keep = np.ones(graph.classes, dtype=np.bool_)
         for group, n in zip(groups, gone, strict=True):
             keep[group.units[:n]] = False
-        left["macs"].append(total_macs(graph.layers, keep))
+        left["macs"].append(total_macs(graph, keep))
         left["params"].append(total_parameters(graph, keep))
     return [group.name for group in groups], np.array(plans), {k: np.array(v) / v[0] for k, v in left.items()}
 

@@ -122,9 +122,9 @@ class Bench:
         small, about, whole = self.model, {}, 0
         for turn in range(variant.rounds):
             graph = trace(small, images[:BATCH] if variant.for_latency else images[:1])
-            whole = whole or total_macs(graph.layers)
+            whole = whole or total_macs(graph)
             curves = error_curves(graph, gather_moments(graph, images, settings), coupled=variant.coupled)
-            share = keep ** ((turn + 1) / variant.rounds) * whole / total_macs(graph.layers)
+            share = keep ** ((turn + 1) / variant.rounds) * whole / total_macs(graph)
             plan = choose(graph, curves, Budget(macs=share), coupled=variant.coupled)
             if variant.for_latency:
                 both = measure_latency([small, prune(small, plan)], images[:BATCH], runs=41)

@@ -90,7 +90,7 @@ def reach(graph: ChannelGraph) -> float:
     for group in graph.groups:
         for step in group.steps(np.arange(group.size))[:-1]:
             keep[group.units[step]] = False
-    return 1 - total_macs(graph.layers, keep) / max(total_macs(graph.layers), 1)
+    return 1 - total_macs(graph, keep) / max(total_macs(graph), 1)
 
 
 def examine(name: str, size: int | None) -> dict[str, Any]:

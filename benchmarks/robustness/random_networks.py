@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "robustness"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "robustness")]
 
 from network_grammar import Program, build, draw_program  # noqa: E402
 from network_oracle import judge, smaller  # noqa: E402

@@ -34,6 +34,7 @@ from reconv.files import (
 )
 from reconv.folders import folder_at_once, recover
 from reconv.graph.bypass import bypass
+from reconv.graph.sizes import set_size, size_at
 from reconv.plan import Plan
 from reconv.provenance import Edit, ModelSpec, Provenance, attach, provenance_of
 from reconv.registry import register
@@ -260,10 +261,10 @@ def _apply(model: nn.Module, path: str, edits: Mapping[str, Edit], file: Path) -
     except AttributeError:
         raise ArtifactError(f"{file}: it edits {path}, which this architecture lacks; save the model again.") from None
     for name, value in edits.items():
-        old = vars(module).get(name)
+        old = size_at(module, name)
         if type(old) is not type(value) or (isinstance(old, tuple) and not all(type(n) is int for n in old)):
             raise ArtifactError(f"{file}: it edits {path}.{name}, which is no size of a layer; save the model again.")
-        setattr(module, name, value)
+        set_size(module, name, value)
 
 
 def _shrink(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

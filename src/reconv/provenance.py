@@ -83,7 +83,8 @@ class Provenance:
 
     Attributes:
         spec: how to build the original; None for a class of the user's own.
-        edits: module path -> attribute -> new value, such as `{"layer1.0.conv1": {"out_channels": 9}}`.
+        edits: module path -> attribute -> new value, such as `{"layer1.0.conv1": {"out_channels": 9}}`; an entry of
+            lists and mappings by its path, such as `feature_info.2.num_chs`.
         removed: path of a module of a removed branch -> what stands in for it, such as `{"layer1.0": 0}`: 0 for an
             identity, -1 for a guard around the module, else the number of outputs of a module that gives nothing.
         normalization: what the input is to be normalized with; None: as the data set says.

@@ -19,7 +19,7 @@ class Budget:
     """What may be left, at most. A share of the original (0 < x < 1), or an absolute number (x >= 1).
 
     Args:
-        macs: multiply-adds of convolutions and linear layers for one image.
+        macs: multiply-adds of layers and of products of signals for one image.
         params: parameters of the model.
         channels: channels, of those that may be removed at all.
         size: bytes of the saved weights, header included.

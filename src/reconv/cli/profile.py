@@ -37,6 +37,10 @@ def command(
     memory, file = peak_memory(graph), file_size(graph)
     out.print(f"memory      {memory:,} bytes ({numbers.size(memory)}) of activations at the peak, for one image")
     out.print(f"file        {file:,} bytes ({numbers.size(file)}) of weights, saved")
+    if cost.products:
+        macs = sum(product.macs for product in cost.products)
+        names = ", ".join(sorted({product.operator for product in cost.products}))
+        out.print(f"of which    {macs:,} MACs outside of convolutions and linear layers ({names})", markup=False)
     for name, times in cost.uncounted.items():
         out.print(f"not counted {name}, {times} times", markup=False)
     if latency:

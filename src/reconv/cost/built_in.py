@@ -17,7 +17,9 @@ def _memory(graph: ChannelGraph, keep: Mask) -> float:
 
 
 register(
-    Cost("macs", "multiply-adds of convolutions and linear layers for one image", label="MACs", products=macs_products)
+    Cost(
+        "macs", "multiply-adds of layers and of products of signals for one image", label="MACs", products=macs_products
+    )
 )
 register(Cost("params", "parameters of the model", label="parameters", products=params_products))
 register(

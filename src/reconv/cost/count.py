@@ -1,13 +1,15 @@
 """Multiply-adds and parameters, counted.
 
-We count one fused multiply-add as one. MACs are those of convolutions and linear layers, for one image; operators
-that multiply elsewhere (attention's products) are named, not counted. Parameters are all of the model's.
+We count one fused multiply-add as one. MACs are those of convolutions (deformable ones among them), linear and
+recurrent layers, and products of two signals such as an attention's, for one image. What multiplies matrices and is
+not known is named, not counted; so is no arithmetic element by element (norms, activations, additions, resampling).
+Parameters are all of the model's.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import nn
 
 from reconv.errors import ConfigError, check_kind
 from reconv.graph import trace
-from reconv.graph.channels import ChannelGraph, Layer, Mask
+from reconv.graph.channels import ChannelGraph, Mask, SignalProduct
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,32 @@ class LayerCost:
     out_channels: int
 
 
+@dataclass(frozen=True)
+class ProductCost:
+    """MACs for one image of an operator that belongs to no layer, in one module."""
+
+    operator: str
+    module: str
+    macs: int
+
+
 @dataclass(frozen=True, repr=False)
 class Profile:
     """The cost of a network.
 
     Args:
         layers: layer by layer.
-        macs: multiply-adds of convolutions and linear layers for one image.
+        macs: multiply-adds of layers and products for one image.
         parameters: of the whole model.
-        uncounted: operators that multiply but belong to no layer, with how often they run.
+        uncounted: operators that multiply matrices, nobody knows how often, and how often they run.
+        products: operators that belong to no layer, such as an attention's products.
     """
 
     layers: tuple[LayerCost, ...]
     macs: int
     parameters: int
     uncounted: Mapping[str, int]
+    products: tuple[ProductCost, ...] = ()
 
     def __repr__(self) -> str:
         layers = f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)}"
@@ -92,16 +105,27 @@ def _profile(graph: ChannelGraph, keep: Mask | None) -> Profile:
         else:
             widths = int(keep[layer.inputs].sum()), int(keep[layer.outputs].sum())
         rows.append(LayerCost(layer.name, layer.macs(keep), own, *widths))
-    return Profile(tuple(rows), sum(row.macs for row in rows), sum(sizes.values()), graph.uncounted)
+    products = tuple(ProductCost(p.operator, p.module, _macs_of(graph, p, keep)) for p in graph.products)
+    macs = sum(row.macs for row in rows) + sum(product.macs for product in products)
+    return Profile(tuple(rows), macs, sum(sizes.values()), graph.uncounted, products)
 
 
 def _size(graph: ChannelGraph, parameter: str, keep: Mask | None) -> int:
     return math.prod(graph.shape(parameter, keep))
 
 
-def total_macs(layers: Sequence[Layer], keep: Mask | None = None) -> int:
-    """MACs of these layers for one image."""
-    return sum(layer.macs(keep) for layer in layers)
+def total_macs(graph: ChannelGraph, keep: Mask | None = None) -> int:
+    """MACs of the network for one image when only the channel classes in `keep` stay."""
+    layers = sum(layer.macs(keep) for layer in graph.layers)
+    return layers + sum(_macs_of(graph, product, keep) for product in graph.products)
+
+
+def _macs_of(graph: ChannelGraph, product: SignalProduct, keep: Mask | None) -> int:
+    if keep is None:
+        return round(product.entry * math.prod(plane.size for plane in product.planes))
+    if not keep[graph.needs_of(product.operation)].all():
+        return 0
+    return round(product.entry * math.prod(int(keep[plane].sum()) for plane in product.planes))
 
 
 def total_parameters(graph: ChannelGraph, keep: Mask | None = None) -> int:

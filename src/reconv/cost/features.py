@@ -13,7 +13,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from reconv.budget import Product
-from reconv.cost.terms import CostModel, Values, macs_products
+from reconv.cost.terms import CostModel, Values, macs_products, owners_of_macs
 from reconv.graph.branches import with_branches
 from reconv.graph.bypass import is_within, vanishing
 from reconv.graph.channels import ChannelGraph, Mask
@@ -50,6 +50,7 @@ class Features:
             return numbers.get(name, 0)
 
         layers = np.array([owner(layer.name) for layer in graph.layers], dtype=np.int64)
+        multiplying = np.array([owner(name) for name in owners_of_macs(graph)], dtype=np.int64)
         owners = np.array([owner(operation.module) for operation in graph.forward], dtype=np.int64)
         self._costs = CostModel(graph)
         macs = self._costs.terms(macs_products(graph))
@@ -66,7 +67,7 @@ class Features:
         self._full = self._costs.counts(np.ones(self.classes, dtype=np.bool_))
         sums = [(written.coefficients, self._rounded(written.factors), written.owner)]
         sums += [
-            (macs.coefficients, self._rounded(macs.factors, blocks), layers[macs.owner])
+            (macs.coefficients, self._rounded(macs.factors, blocks), multiplying[macs.owner])
             for blocks in ((0, 0), *_ROUNDED)
         ]
         width = max(factors.shape[1] for _, factors, _ in sums)

@@ -147,8 +147,17 @@ def whole_cost(graph: ChannelGraph, cost: Cost) -> float | None:
 
 
 def macs_products(graph: ChannelGraph) -> list[Product]:
-    """Multiply-adds of every layer."""
-    return [product for i, layer in enumerate(graph.layers) for product in _layer_products(graph, i, layer)]
+    """Multiply-adds of every layer, then of every operator that belongs to none."""
+    layers = [product for i, layer in enumerate(graph.layers) for product in _layer_products(graph, i, layer)]
+    return layers + [
+        Product(work.entry, [*work.planes, *graph.factors(graph.needs_of(work.operation), work.planes)], i)
+        for i, work in enumerate(graph.products, len(graph.layers))
+    ]
+
+
+def owners_of_macs(graph: ChannelGraph) -> list[str]:
+    """The modules that the owners of `macs_products` are in."""
+    return [*(layer.name for layer in graph.layers), *(work.module for work in graph.products)]
 
 
 def params_products(graph: ChannelGraph) -> list[Product]:

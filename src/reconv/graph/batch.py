@@ -18,7 +18,8 @@ from reconv.graph.copies import copy_without_data, without_data
 from reconv.graph.record import Record
 from reconv.graph.tracing import call_arguments
 
-_CONVOLUTION, _RECURRENT = "aten.convolution", "aten.mkldnn_rnn_layer"
+_CONVOLUTION = "aten.convolution"
+_RECURRENT = {"aten.mkldnn_rnn_layer": "hx_", "aten._cudnn_rnn": "hx", "aten.miopen_rnn": "hx"}  # and its first state
 
 
 def images_in(model: nn.Module, example: Any, record: Record) -> int:
@@ -30,14 +31,14 @@ def images_in(model: nn.Module, example: Any, record: Record) -> int:
     args, kwargs = call_arguments(example)
     values = [*args, *kwargs.values()]
     lengths = list(_lengths(values))
-    seen, uses, convolved = _seen_first(record)
-    if seen in lengths:
+    seen, uses, reader = _seen_first(record)
+    if seen in lengths or (reader == "recurrent" and seen in _second_axes(values)):
         images = seen
     elif any(len(images) == seen * uses for images in _lists(values)):
         images = seen * uses  # one after the other
     else:
         images = next((length for length in lengths if length and seen % length == 0), 1)
-    return images if images == 1 or convolved or _doubles(model, example, images) else 1
+    return images if images == 1 or reader or _doubles(model, example, images) else 1
 
 
 def _lengths(values: Any) -> Iterator[int]:
@@ -54,6 +55,11 @@ def _lengths(values: Any) -> Iterator[int]:
             yield from _lengths(value)
 
 
+def _second_axes(values: Any) -> list[int]:
+    """Of every tensor of at least three axes: a recurrent layer takes `[steps, sequences, features]`."""
+    return [t.shape[1] for t in pytree.tree_leaves(values) if isinstance(t, Tensor) and t.dim() > 2]
+
+
 def _lists(values: Any) -> Iterator[list[Any]]:
     for value in values:
         if isinstance(value, (list, tuple)):
@@ -61,19 +67,28 @@ def _lists(values: Any) -> Iterator[list[Any]]:
             yield from _lists(value)
 
 
-def _seen_first(record: Record) -> tuple[int, int, bool]:
-    """What the first convolution or recurrent layer takes for its batch, how often it runs, and whether there is one.
+def _seen_first(record: Record) -> tuple[int, int, str]:
+    """What the first convolution or recurrent layer takes for its batch, how often it runs, and which of them it is.
 
     Without any: how many rows the first layer multiplies.
     """
     for call in record.operations:
-        if call.operator == _RECURRENT:
-            return int(call["input"].shape[0 if call["batch_first"] else 1]), 1, True
+        if isinstance(record.modules.get(call.module), nn.RNNBase | nn.RNNCellBase):
+            return _rows_of_state(record, call.module), 1, "recurrent"
         if call.operator == _CONVOLUTION and not call.value(call["input"]).static:
             weight = call.value(call["weight"]).parameter
             uses = sum(other.parameter == weight for other in record.calls) if weight else 1
-            return int(call["input"].shape[0]), uses, True
-    return (record.calls[0].positions if record.calls else 1), 1, False
+            return int(call["input"].shape[0]), uses, "convolution"
+    return (record.calls[0].positions if record.calls else 1), 1, ""
+
+
+def _rows_of_state(record: Record, module: str) -> int:
+    """How many sequences a recurrent layer takes at once: rows of what it passes from step to step."""
+    fused = [call for call in record.operations if call.operator in _RECURRENT and call.module == module]
+    rows = [int(call[_RECURRENT[call.operator]].shape[-2]) for call in fused]  # [..., sequences, features]
+    states = (f"{module}.weight_hh", f"{module}.weight_hh_l0") if module else ("weight_hh", "weight_hh_l0")
+    rows += [call.positions for call in record.calls if call.parameter in states]
+    return max(rows, default=1)
 
 
 def _doubles(model: nn.Module, example: Any, images: int) -> bool:

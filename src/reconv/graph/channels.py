@@ -90,6 +90,23 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
+class SignalProduct:
+    """Multiply-adds of an operator that belongs to no layer: products of two signals, recurrent layers, and the like.
+
+    Args:
+        operator: its name. module: in which it runs. operation: its index among those of the forward pass.
+        entry: multiply-adds for one image and for each combination of the planes' channels.
+        planes: channel classes along the axes that it runs over; () where what it computes is of fixed size.
+    """
+
+    operator: str
+    module: str
+    operation: int
+    entry: float
+    planes: tuple[Plane, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class ChannelGroup:
     """Channels that can only be removed together, layer by layer, index by index.
 
@@ -171,7 +188,8 @@ class ChannelGraph:
         parameters: for every parameter and buffer its planes of channel classes.
         classes: number of channel classes.
         sizes: module -> attribute -> the classes that it counts.
-        uncounted: operators that multiply but belong to no layer, with the number of their calls.
+        products: multiply-adds of operators that belong to no layer.
+        uncounted: operators that multiply, nobody knows how often, with the number of their calls.
         notes: remarks for the user. labels: class of every label of the trace.
         forward: the operators of a forward pass, with the labels of what they give.
         statistics: of every mean or the like of a forward pass, in order, the classes that it runs over, axis by axis.
@@ -197,6 +215,7 @@ class ChannelGraph:
     classes: int
     sizes: Mapping[str, Mapping[str, Counted]]
     uncounted: Mapping[str, int]
+    products: tuple[SignalProduct, ...] = ()
     inputs: Any = None
     images: int = 1
     notes: tuple[str, ...] = ()

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from reconv.conv.geometry import ConvGeometry
-from reconv.graph.channels import ChannelGraph, ChannelGroup, Counted, Layer
+from reconv.graph.channels import ChannelGraph, ChannelGroup, Counted, Layer, SignalProduct
 from reconv.graph.labels import Fold, Plane, axes_of, components
-from reconv.graph.record import LayerCall, Record
+from reconv.graph.record import DETACH, LayerCall, Record
 
 SEVERAL_GROUPS = "a grouped operator reads one channel in several groups"
 OTHER_CHANNELS = "a grouped operator reads it together with other channels"
@@ -85,6 +85,7 @@ def solve_constraints(model: nn.Module, record: Record, example: Any, constraint
         classes=count,
         sizes={path: {a: _classes_of(p, classes) for a, p in values.items()} for path, values in sizes.items()},
         uncounted=dict(record.uncounted),
+        products=_products(record, classes, record.images),
         notes=tuple(record.notes),
         labels=classes,
         forward=record.forward,
@@ -221,6 +222,23 @@ def _layers(record: Record, classes: Plane, batch: int) -> tuple[Layer, ...]:
         )
         for name, uses in by_name.items()
     )
+
+
+def _products(record: Record, classes: Plane, batch: int) -> tuple[SignalProduct, ...]:
+    skipped = np.cumsum([call.operator == DETACH for call in record.operations])
+    result = []
+    for call in record.products:
+        entry, planes = call.entry / (1 if call.static else batch), []
+        for labels in call.planes:
+            members, counts = np.unique(classes[labels], return_counts=True)
+            if (counts == counts[0]).all():  # each as often: once, and as many times the work
+                entry *= int(counts[0])
+                planes.append(members)
+            else:
+                planes.append(classes[labels].ravel())
+        index = call.index - int(skipped[call.index])
+        result.append(SignalProduct(call.operator, call.module, index, entry, tuple(planes)))
+    return tuple(result)
 
 
 def _geometry(call: LayerCall) -> ConvGeometry | None:

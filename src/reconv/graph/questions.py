@@ -7,6 +7,7 @@ number from a layer. Where all of a pass is made of calls that take none, a smal
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
@@ -72,11 +73,14 @@ class FunctionCalls(NoFastPath):
 
 def reads_sizes_of_layers(model: nn.Module) -> bool:
     """Whether the forward of one of the model's own classes, or a method that it names, reads how wide a layer is."""
-    return any(_reads(kind) for kind in {type(module) for module in model.modules()})
+    kinds: set[Any] = {type(module) for module in model.modules()}
+    return any(not _WIDTHS_OF_LAYERS.isdisjoint(names_read(kind)) for kind in kinds)
 
 
-def _reads(kind: type[nn.Module]) -> bool:
-    waiting, done = ["forward"], set()
+@lru_cache(maxsize=1024)
+def names_read(kind: Any) -> frozenset[str]:
+    """Every name in the forward of a class of modules, and in the methods that it names, but for PyTorch's own."""
+    waiting, done, result = ["forward"], set(), set()
     while waiting:
         name = waiting.pop()
         method = getattr(kind, name, None)
@@ -84,8 +88,7 @@ def _reads(kind: type[nn.Module]) -> bool:
         code = getattr(method, "__code__", None)
         if name in done or code is None or str(method.__module__).split(".")[0] == "torch":
             continue
-        if not _WIDTHS_OF_LAYERS.isdisjoint(code.co_names):
-            return True
         done.add(name)
+        result.update(code.co_names)
         waiting += code.co_names
-    return False
+    return frozenset(result)

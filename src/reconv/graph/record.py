@@ -63,6 +63,25 @@ class LayerCall:
     inputs_first: bool = False
 
 
+@dataclass(frozen=True)
+class ProductCall:
+    """Multiply-adds of an operator that belongs to no layer, such as the products of an attention.
+
+    Args:
+        operator: its name. module: in which it ran. index: of its call.
+        entry: multiply-adds for each combination of the planes' channels, of the whole example batch.
+        planes: labels along the axes that it runs over; () where what it computes is of fixed size.
+        static: it depends on parameters alone, so that it runs once and not for every image.
+    """
+
+    operator: str
+    module: str
+    index: int
+    entry: float
+    planes: tuple[Plane, ...] = ()
+    static: bool = False
+
+
 class Call:
     """One operator call, as a rule sees it."""
 
@@ -112,6 +131,12 @@ class Call:
     def doubt(self, planes: Sequence[Plane], why: str) -> None:
         for plane in planes:
             self.space.doubt(plane, f"{why} ({self.where})")
+
+    def multiplies(self, times: int, planes: Sequence[Plane] = ()) -> None:
+        """It does so many multiply-adds outside of layers, of which the channels along these planes take part."""
+        entry = times / max(math.prod(plane.size for plane in planes), 1)
+        static = all(value.static for value in self.before)
+        self.record.products.append(ProductCall(self.operator, self.module, self.index, entry, tuple(planes), static))
 
     def fold(self, plane: Plane) -> None:
         """The plane's channels were laid out over several axes by this operator."""
@@ -253,7 +278,8 @@ class Record:
         space: the labels. parameters: the planes of every parameter and buffer. trained: names without the buffers.
         calls: uses of weights. norms: labels that a BatchNorm reads, and the name of its scale.
         sizes: module -> attribute -> labels that it counts (a tuple of them for a tuple of sizes).
-        uncounted: operators that multiply but belong to no layer. used: parameters that were read.
+        products: multiply-adds of operators that belong to no layer.
+        uncounted: operators that multiply, nobody knows how often. used: parameters that were read.
         operations: every operator that ran. notes: what the user should know.
         forward: the operators of the pass in evaluation mode, but for `DETACH`.
         noticed: what in the model's code could notice a cut; "" where nothing could.
@@ -267,6 +293,7 @@ class Record:
     calls: list[LayerCall] = field(default_factory=list)
     norms: list[tuple[Plane, str]] = field(default_factory=list)
     sizes: dict[str, dict[str, Plane | tuple[Plane | int, ...]]] = field(default_factory=dict)
+    products: list[ProductCall] = field(default_factory=list)
     uncounted: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     path: list[str] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,29 @@ def register_adapter(kind: type[nn.Module], sizes_of: Callable[[Any], Edits]) ->
         >>> reconv.register_adapter(Scale, lambda module: {"width": len(module.weight)})
     """
     SIZES.insert(0, (kind, sizes_of))
+
+
+def size_at(module: nn.Module, name: str) -> Any:
+    """What an attribute holds, or an entry of the lists and mappings in it: `feature_info.2.num_chs`; None: nothing."""
+    first, *path = name.split(".")
+    value = vars(module).get(first)
+    for part in path:
+        if isinstance(value, list):
+            value = value[int(part)] if part in map(str, range(len(value))) else None
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def set_size(module: nn.Module, name: str, value: Edit) -> None:
+    """Set an attribute, or an entry in a copy of its lists and mappings, which other modules may hold too."""
+    first, *path = name.split(".")
+    if path:
+        entry = holder = copy.deepcopy(vars(module)[first])
+        for part in path[:-1]:
+            entry = entry[int(part)] if isinstance(entry, list) else entry[part]
+        entry[int(path[-1]) if isinstance(entry, list) else path[-1]] = value
+    setattr(module, first, holder if path else value)
 
 
 def follow_sizes(module: nn.Module, path: str, graph: ChannelGraph, keep: Mask) -> Edits:

@@ -223,13 +223,13 @@ def _record(
     training = not record.used.issuperset(parameters)
     if training:
         # Parameters that only training uses (auxiliary classifiers) are cut with the channels they read.
-        counted = list(record.calls), dict(record.uncounted)
+        counted = list(record.calls), list(record.products), dict(record.uncounted)
         try:
             run(copy.train(), batch_of_two(example), record, rule_of, fake, filled=filled)
         except Exception as error:  # of the user's code, in a mode that the caller did not choose
             record.notes.append(f"layers that only training uses were not followed: {in_one_line(error)}")
             training = False
-        record.calls, record.uncounted = counted
+        record.calls, record.products, record.uncounted = counted
     return Recording(record, model, fake, training, filled, given)
 
 

@@ -246,7 +246,7 @@ def finish_plan(
     """A plan of these rows, with its MACs and parameters, and these other costs."""
     draft = Plan(graph, tuple(rows), request, criterion, scheme, {}, notes, removed)
     keep = draft.keep
-    macs = total_macs(graph.layers), total_macs(graph.layers, keep)
+    macs = total_macs(graph), total_macs(graph, keep)
     params = total_parameters(graph), total_parameters(graph, keep)
     return replace(draft, costs={**(costs or {}), "macs": macs, "params": params})
 

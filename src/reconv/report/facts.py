@@ -22,7 +22,7 @@ class Measures:
 
     Args:
         accuracy: fraction of test images whose top-1 prediction is right.
-        macs: multiply-accumulates per image through convolutions and linear layers.
+        macs: multiply-accumulates per image through layers and products of signals.
         parameters: number of learned values.
         file_bytes: size of the saved network.
         latency: one entry per batch size.

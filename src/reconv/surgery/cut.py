@@ -15,6 +15,7 @@ from reconv.errors import GraphError, check_kind, wrong_kind
 from reconv.graph.bypass import bypass
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.copies import copy_model, named_modules, parameters_and_buffers
+from reconv.graph.feature_sizes import follow_features
 from reconv.graph.sizes import follow_sizes
 from reconv.graph.slices import cut_tensor as cut_tensor
 from reconv.provenance import attach, provenance_of
@@ -86,6 +87,8 @@ def prune(model: nn.Module, plan: Removal) -> nn.Module:
         changed = follow_sizes(module, path, plan.graph, keep)
         if changed:
             edits[path] = changed
+    for path, changed in follow_features(small, plan.graph, keep).items():
+        edits[path] = {**edits.get(path, {}), **changed}
     if isinstance(small, nn.DataParallel):  # what is inside may be saved by itself
         inside = {path.removeprefix("module."): changed for path, changed in edits.items()}
         gone = {path.removeprefix("module."): outputs for path, outputs in removed.items()}

@@ -51,6 +51,7 @@ _ROWS: tuple[tuple[str, Operator], ...] = (
         "_scaled_dot_product_fused_attention_overrideable _scaled_dot_product_attention_math_for_mps",
         Operator(layers.attention),
     ),
+    ("mkldnn_rnn_layer _cudnn_rnn miopen_rnn", Operator(layers.recurrent)),
     # Normalization
     (
         "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "
@@ -182,7 +183,8 @@ _ROWS: tuple[tuple[str, Operator], ...] = (
     ("empty", Operator(elementwise, shape=shortcuts.reserved)),
 )
 
-OPERATORS: dict[str, Operator] = {f"aten.{name}": row for names, row in _ROWS for name in names.split()}
+OPERATORS: dict[str, Operator] = {"torchvision.deform_conv2d": Operator(layers.deformable)}
+OPERATORS |= {f"aten.{name}": row for names, row in _ROWS for name in names.split()}
 SIZELESS_FUNCTIONS = frozenset(name for _, row in _ROWS for name in row.functions.split())
 _ELEMENTWISE, _UNKNOWN = Operator(elementwise), Operator(unknown)
 

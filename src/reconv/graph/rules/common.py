@@ -130,6 +130,11 @@ def unknown(call: Call) -> Value:
     name = call.operator.split(".")[-1]
     if name in MULTIPLY or any(t.dim() > 1 and call.value(t).static for t in call.tensors):
         call.record.uncounted[call.operator] = call.record.uncounted.get(call.operator, 0) + 1
+    return fixed(call)
+
+
+def fixed(call: Call) -> Value:
+    """All that enters stays."""
     for tensor in call.tensors:
         call.freeze(call.value(tensor).planes, f"{call.operator} is not followed")
     return NOTHING

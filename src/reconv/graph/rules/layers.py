@@ -9,7 +9,16 @@ from torch import Tensor
 
 from reconv.graph.labels import Plane, along, axes_of, lift_plane
 from reconv.graph.record import NOTHING, Call, LayerCall, Value
-from reconv.graph.rules.common import contract, frozen_labels, joined, labels_along, laid_together, merged
+from reconv.graph.rules.common import (
+    contract,
+    fixed,
+    frozen_labels,
+    joined,
+    labels_along,
+    laid_together,
+    merged,
+    met,
+)
 
 NO_CHANNELS = "fed by an axis that holds no channels"
 
@@ -131,7 +140,7 @@ def matrix_product(call: Call) -> Value:
     if call.value(b).static and (a.dim() == 2 or _is_one_for_all(call, b)):
         _note_linear(call, a, b)
     else:
-        call.record.uncounted[call.operator] = call.record.uncounted.get(call.operator, 0) + 1
+        call.multiplies(a.numel() * b.shape[-1], _laid_out(call, a, b))
     result = Value(planes, static=call.value(a).static and call.value(b).static)
     if added is not None:
         call.record.remember(call.outputs[0], result)
@@ -166,6 +175,22 @@ def _product(call: Call, rank: int, left: Sequence[Plane], right: Sequence[Plane
     return tuple(laid_together(call, kept))
 
 
+def _laid_out(call: Call, a: Tensor, b: Tensor) -> list[Plane]:
+    """The channels of a product's factors along the axes that it runs over: batch, rows, what is summed, columns.
+
+    Where planes share an axis, their labels are tied by then (see `product`), and the last one's stand for all.
+    """
+    left = [np.expand_dims(plane, plane.ndim) for plane in call.value(a).planes]
+    right = [np.expand_dims(plane, plane.ndim - 2) for plane in call.value(b).planes]
+    result: list[Plane] = []
+    for plane in (*left, *right):
+        places = met(result, plane)
+        for i in places:
+            plane = np.broadcast_to(plane, np.broadcast_shapes(plane.shape, result[i].shape))
+        result = [*(p for i, p in enumerate(result) if i not in places), plane]
+    return result
+
+
 def vector_product(call: Call) -> Value:
     """mv, dot, vdot: a product of matrices, one or both of which are a single column or row."""
     a, b = call.tensors
@@ -173,8 +198,7 @@ def vector_product(call: Call) -> Value:
     right = [plane[:, None] for plane in call.value(b).planes]
     planes = _product(call, 2, left, right)
     static = call.value(a).static and call.value(b).static
-    if not static:
-        call.record.uncounted[call.operator] = call.record.uncounted.get(call.operator, 0) + 1
+    call.multiplies(a.numel(), call.value(a).planes or call.value(b).planes)
     return Value(tuple(plane[:, 0] for plane in planes) if a.dim() == 2 else (), static=static)
 
 
@@ -227,7 +251,6 @@ def attention(call: Call) -> list[Value]:
     """softmax(q k^T) v, fused: heads go as a whole; channels inside a head stay, the scale depends on their number."""
     q, k, v = call["query"], call["key"], call["value"]
     mask = call.arguments.get("attn_mask", call.arguments.get("attn_bias"))
-    call.record.uncounted[call.operator] = call.record.uncounted.get(call.operator, 0) + 1
     row, column = q.dim() - 2, q.dim() - 1
     scaled = "the scale of an attention depends on its channels"
     tokens = "an attention looks at all of its tokens"
@@ -245,4 +268,21 @@ def attention(call: Call) -> list[Value]:
     if q.shape[1] != k.shape[1]:
         for tensor in (q, k, v):
             call.freeze(call.value(tensor).planes, "an attention that repeats its keys")
-    return [Value(tuple(laid_together(call, planes)))] + [NOTHING] * (len(call.outputs) - 1)
+    planes = laid_together(call, planes)
+    call.multiplies(q.shape[:-1].numel() * k.shape[-2] * (q.shape[-1] + v.shape[-1]), planes)
+    return [Value(tuple(planes))] + [NOTHING] * (len(call.outputs) - 1)
+
+
+def recurrent(call: Call) -> list[Value]:
+    """A recurrent layer in one operator: every weight once for every row of the sequence, packed or not."""
+    signal = call["input"]
+    weights = [t for t in call.tensors if t.dim() == 2 and call.value(t).parameter in call.record.trained]
+    call.multiplies(signal.numel() // signal.shape[-1] * sum(weight.numel() for weight in weights))
+    return [fixed(call)] * len(call.outputs)
+
+
+def deformable(call: Call) -> Value:
+    """A deformable convolution: like a convolution, at places that its input moves; its channels stay."""
+    weight, out = call["weight"], call.outputs[0]
+    call.multiplies(out.numel() * weight[0].numel())
+    return fixed(call)
