@@ -31,6 +31,7 @@ from reconv.errors import GraphError, check_kind
 from reconv.graph.channels import ChannelGraph, Mask
 from reconv.graph.copies import copy_without_data, without_data
 from reconv.graph.labels import Plane
+from reconv.graph.leftovers import leftovers_removed
 from reconv.graph.meta_cut import cut_without_data
 from reconv.graph.questions import NoFastPath
 from reconv.graph.record import DETACH
@@ -98,7 +99,7 @@ def predicted_memory(graph: ChannelGraph, keep: Mask | None = None) -> int | Non
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     try:
         twin = cut_without_data(graph, keep, fake).eval()
-        with torch.random.fork_rng(devices=[]), fake:
+        with torch.random.fork_rng(devices=[]), leftovers_removed(graph.model), fake:
             return _widest(_observe(twin, without_data(graph.inputs, fake)).storages)
     except _NEEDS_DATA:
         pass
@@ -224,7 +225,7 @@ def _second_pass(graph: ChannelGraph) -> _Liveness:
     for fake in (FakeTensorMode(allow_non_fake_inputs=True), None):
         try:
             twin = copy_without_data(graph.model, fake).eval()
-            with torch.random.fork_rng(devices=[]), fake or nullcontext(), NoFastPath():
+            with torch.random.fork_rng(devices=[]), leftovers_removed(twin), fake or nullcontext(), NoFastPath():
                 return _observe(twin, without_data(graph.inputs, fake))
         except _NEEDS_DATA as error:  # as when it was traced
             reason = in_one_line(error)

@@ -29,6 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from reconv.graph.bypass import GUARD, IDENTITY, Nothing, bypass, is_within, outermost, vanishing
 from reconv.graph.copies import copy_without_data, named_modules, parameters_and_buffers, without_data
 from reconv.graph.labels import Plane
+from reconv.graph.leftovers import leftovers_removed
 from reconv.graph.questions import NoFastPath
 from reconv.graph.record import DETACH, Operand, Operation
 from reconv.graph.rules import operator_named
@@ -488,7 +489,8 @@ class _Trials:
             operators = _Operators()
             args, kwargs = call_arguments(without_data(self.graph.inputs, fake))
             try:
-                with torch.random.fork_rng(devices=[]), torch.no_grad(), fake or nullcontext(), NoFastPath(), operators:
+                apart = torch.random.fork_rng(devices=[]), leftovers_removed(copy)
+                with apart[0], apart[1], torch.no_grad(), fake or nullcontext(), NoFastPath(), operators:
                     outputs = copy(*args, **kwargs)
                 return operators.names, pytree.tree_leaves(outputs)
             except WITHOUT_DATA:  # it needs data, as when it was traced

@@ -16,6 +16,7 @@ from reconv.graph.batch import images_in
 from reconv.graph.channels import ChannelGraph, ChannelGroup
 from reconv.graph.constraints import Constraints, solve_constraints
 from reconv.graph.dry_run import Failure, cut_alone, generic_cuts, run_cut_copy
+from reconv.graph.leftovers import leftovers_removed
 from reconv.graph.questions import reads_sizes_of_layers
 from reconv.graph.record import Record
 from reconv.graph.refine import Refiner, culprits
@@ -77,7 +78,7 @@ def trace(
         )
     if isinstance(freeze, str):
         raise ConfigError(f"freeze: {freeze!r} is one text; give a list of patterns, such as [{freeze!r}]")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), leftovers_removed(model):
         recording = record_forward(model, example, rule_of)
         if not recording.record.calls:
             raise GraphError(
