@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -69,7 +71,16 @@ def test_rows_times_matrix_is_the_layer(layer: nn.Module, shape: tuple[int, ...]
         found = torch.einsum("ngi,gio->ngo", rows, torch.cat([matrix, bias], 1)).flatten(1)
         torch.testing.assert_close(found, signal_rows(y, use.kind, positions), rtol=1e-10, atol=1e-12)
     assert torch.equal(from_matrix(matrix, use.weight, use.kind), use.weight)
-    assert needed_rows(use.weight, use.kind) >= 4 * matrix.shape[1]
+    assert needed_rows(use.weight, use.kind, use.groups)[0] >= 4 * matrix.shape[1]
+
+
+def test_a_depthwise_layer_is_solved_on_few_rows_of_every_image() -> None:
+    layer = nn.Conv2d(64, 64, 3, groups=64)
+    bounds = needed_rows(layer.weight, "conv", 64)
+    assert len(Sampler(500, 16, 0).positions("a", 500, 900, bounds).flatten()) == 2000
+    assert len(Sampler(4000, 16, 0).positions("a", 4000, 900, bounds).flatten()) == 4000
+    assert len(Sampler(50, 16, 0).positions("a", 50, 900, bounds).flatten()) == 800
+    assert needed_rows(layer.weight, "conv", 1)[1] == math.inf
 
 
 def test_positions_are_a_function_of_seed_layer_and_shape() -> None:
@@ -87,5 +98,5 @@ def test_positions_are_a_function_of_seed_layer_and_shape() -> None:
 
 
 def test_a_layer_with_many_inputs_gets_more_rows() -> None:
-    assert Sampler(10, 5, 0).positions("a", 10, 100, least=200).shape == (10, 20)
+    assert Sampler(10, 5, 0).positions("a", 10, 100, (200, math.inf)).shape == (10, 20)
     assert Sampler(10, 5, 0).positions("a", 40, 100).shape == (40, 2), "windows share an image's points"

@@ -209,7 +209,9 @@ def _factor(member: Member, x: Tensor, ridge: float) -> Tensor:
     shape = use.output_size()
     spatial = output_positions(shape, use.kind)
     sampler = Sampler(shape[0], max(_METRIC_ROWS // shape[0], 1), 0)
-    positions = sampler.positions("metric", shape[0], spatial.numel(), 2 * member.matrix.shape[1]).to(x.device)
+    positions = sampler.positions("metric", shape[0], spatial.numel(), (2 * member.matrix.shape[1], math.inf)).to(
+        x.device
+    )
     table = None if use.kind == "linear" else tap_table(use, spatial).to(x.device)
     rows = input_rows(use, table, positions, member.constant)
     gram = by_group(rows, rows)

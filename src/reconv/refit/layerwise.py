@@ -190,9 +190,9 @@ class LayerwiseRepair:
         keep = torch.from_numpy(np.flatnonzero(self.plan.keep[self.plan.graph.layer(chain.layer).outputs]))
         keep = keep.to(use.input.device)
         spatial = output_positions(signals[0], use.kind)
-        least = needed_rows(self.plan.graph.weight(self.plan.graph.layer(chain.layer)), use.kind)
+        bounds = needed_rows(self.plan.graph.weight(self.plan.graph.layer(chain.layer)), use.kind, use.groups)
         repeats = len(signals[0]) // images[0]
-        positions = sampler.positions(chain.layer, repeats * sampler.images, spatial.numel(), least)
+        positions = sampler.positions(chain.layer, repeats * sampler.images, spatial.numel(), bounds)
         starts = np.cumsum([0, *images])[:-1] * repeats
         table = None if use.kind == "linear" else tap_table(use, spatial).to(keep.device)
         constant = affine_map.has_constant(use.arguments.get("bias"), self._norm(chain))

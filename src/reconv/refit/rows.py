@@ -76,14 +76,16 @@ class Sampler:
     seed: int
     _drawn: dict[tuple[str, int, int, int], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def positions(self, layer: str, items: int, count: int, least: int = 0) -> Tensor:
+    def positions(self, layer: str, items: int, count: int, bounds: tuple[int, float] = (0, math.inf)) -> Tensor:
         """Positions of every item of a layer, [items, points], ascending.
 
         Args:
             items: leading size of the layer's output for all images. count: positions of one item.
-            least: rows that the layer needs at least, in all, if it has as many.
+            bounds: rows that the layer needs, in all, if it has as many, and at most.
         """
+        least, most = bounds
         points = max(math.ceil(self.points * self.images / items), math.ceil(least / items))
+        points = math.ceil(min(points * items, most) / items)
         if points >= count:
             return torch.arange(count).expand(items, count)
         key = (layer, items, count, points)
@@ -156,9 +158,14 @@ def split_outputs(values: Tensor, groups: int) -> Tensor:
     return values.reshape(len(values), groups, -1)
 
 
-def needed_rows(weight: Tensor, kind: str) -> int:
-    """Rows for which least squares is well posed: four for each input of one output."""
-    return 4 * (weight[:, 0] if kind == "conv_transposed" else weight[0]).numel()
+def needed_rows(weight: Tensor, kind: str, groups: int) -> tuple[int, float]:
+    """Rows for which least squares is well posed, and those beyond which more tell nothing.
+
+    Four for each input of one output. A layer of many groups has as many rows as others and few inputs in each group,
+    so that a depthwise one would take more memory than the rest of the network: two hundred an input are enough.
+    """
+    inputs = (weight[:, 0] if kind == "conv_transposed" else weight[0]).numel()
+    return 4 * inputs, math.inf if groups == 1 else 200 * inputs
 
 
 def output_positions(signal: Tensor | Sequence[int], kind: str) -> torch.Size:

@@ -158,7 +158,7 @@ class _Gatherer(Follower):
         signal = run()
         repeats, spatial = len(signal) // self.images, output_positions(signal, use.kind)
         positions = self.sampler.positions(
-            chain.layer, repeats * self.sampler.images, spatial.numel(), needed_rows(use.weight, use.kind)
+            chain.layer, repeats * self.sampler.images, spatial.numel(), needed_rows(use.weight, use.kind, use.groups)
         )[repeats * self.start :][: len(signal)].to(signal.device)
         table = None if use.kind == "linear" else tap_table(use, spatial).to(signal.device)
         constant = affine_map.has_constant(use.arguments.get("bias"), self.sums.norm(chain))
