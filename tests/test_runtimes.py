@@ -88,6 +88,21 @@ def test_a_program_gets_the_file_and_the_batch_and_its_last_line_counts(tmp_path
     assert latency.batch == 4
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+def test_the_program_of_the_docs_reads_what_its_tool_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "deployment.md").read_text(encoding="utf-8")
+    body = page[page.index("#!/bin/sh") :].split("```")[0]
+    printed = "First inference time cost: 20 ms\\nAverage inference time cost: 12.5 ms\\nRuns:20\\n"
+    adb = f"#!/bin/sh\n[ $1 = push ] && [ -f $2 ] || {{ echo $@ > {tmp_path}/asked; printf '{printed}'; }}\n"
+    for name, text in (("adb", adb), ("phone", body)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (latency,) = latencies_in(f"command:{tmp_path / 'phone'}", [with_file()], seconds=0)
+    assert latency.median == pytest.approx(0.0125)
+    assert "batch:4" in (tmp_path / "asked").read_text()
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
