@@ -176,3 +176,14 @@ def test_inputs_by_name(tmp_path: Path) -> None:
     assert torch.equal(network(a, b), network(b=b, a=a))
     with pytest.raises(ConfigError, match="give a, b"):
         network(a)
+
+
+def test_small_probabilities_are_compared_as_probabilities(tmp_path: Path) -> None:
+    """onnxruntime rounds a sigmoid to about 1e-7, however small it is."""
+    nodes = [node("Add", "x c", "logits"), node("Sigmoid", "logits")]
+    model = model_of(nodes, {"c": np.array([-13], np.float32)}, outputs={"y": [2, 4, 8, 8]})
+    network = reconv.load_onnx(saved(model, tmp_path / "net.onnx"))
+    written = reconv.export(network, tmp_path / "again.onnx", example=network.example())
+    assert 1e-12 < written.error < 1e-6
+    with pytest.raises(ArtifactError, match="it differs from onnxruntime"):
+        reconv.load_onnx(tmp_path / "net.onnx", tolerance=1e-12)

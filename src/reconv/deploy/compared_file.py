@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from reconv.cost.timing import random_like
 from reconv.deploy.exporter import AXES, Call, Exporter
+from reconv.deploy.onnx.network import OnnxNetwork
 from reconv.errors import ConfigError, ExportError, ReconvError, check_kind, first_line, unknown_name
 from reconv.files import PathLike, write_atomically
 from reconv.graph.tracing import call_arguments
@@ -218,18 +219,20 @@ def _compare(
         )
         if [leaf.shape for leaf in expected] != [leaf.shape for leaf in outputs]:
             return float("inf"), None
-        errors += [_difference(a, b) for a, b in zip(expected, outputs, strict=True) if a.numel()]
+        ranges = model.ranges if isinstance(model, OnnxNetwork) else [0.0] * len(expected)
+        errors += [_difference(a, b, r) for a, b, r in zip(expected, outputs, ranges, strict=True) if a.numel()]
         if expected and expected[0].dim() == 2:
             same.append(expected[0].argmax(1) == outputs[0].argmax(1))
     return _largest(errors), float(torch.cat(same).double().mean()) if same else None
 
 
-def _difference(expected: Tensor, output: Tensor) -> float:
-    """The largest one, relative to the largest value; of numbers that are not rounded, whether there is one at all."""
+def _difference(expected: Tensor, output: Tensor, least: float = 0.0) -> float:
+    """The largest one, relative to the largest value, taken to be `least` at least; of numbers that are not rounded,
+    whether there is one at all."""
     if not (expected.is_floating_point() or expected.is_complex()):
         return 0.0 if torch.equal(expected, output) else float("inf")
     expected, output = expected.to(torch.complex128), output.to(torch.complex128)
-    return float((expected - output).abs().max()) / (float(expected.abs().max()) or 1.0)
+    return float((expected - output).abs().max()) / (max(float(expected.abs().max()), least) or 1.0)
 
 
 def _largest(errors: Iterable[float]) -> float:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from reconv.deploy.onnx.host import Array
 from reconv.errors import ConfigError
 
+_UP_TO_ONE = frozenset({"Sigmoid", "HardSigmoid", "Softmax"})
+
 
 @dataclass(frozen=True)
 class Step:
@@ -119,6 +121,15 @@ class OnnxNetwork(nn.Module):
         if len(args) > len(names) or set(given) != set(names):
             raise ConfigError(f"an ONNX network: got {len(args)} inputs and {sorted(kwargs)}; give {', '.join(names)}")
         return given
+
+    @property
+    def ranges(self) -> tuple[float, ...]:
+        """What differences of each output are relative to, at least: 1 for probabilities, 0 for others.
+
+        They are rounded as numbers up to one: where an input happens to have small ones alone, that is no error.
+        """
+        operators = {name: node.op_type for node in self.program.model.graph.node for name in node.output}
+        return tuple(float(operators.get(name) in _UP_TO_ONE) for name in self.program.outputs)
 
     def example(self) -> Any:
         """Inputs of the shapes that it was read with, zeros: a tensor, or a tuple of them."""

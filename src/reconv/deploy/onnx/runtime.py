@@ -15,12 +15,12 @@ from reconv.deploy.onnx.network import OnnxNetwork
 from reconv.errors import ArtifactError, first_line
 from reconv.optional import optional
 
-_ROUNDINGS = 10  # two ways to round may differ by this many times what one of them differs from exact numbers
+_ROUNDINGS = 3  # two ways to round may differ by this many times what one of them differs from exact numbers
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a network is from onnxruntime on the same inputs, relative to the largest value of an output.
+    """How far a network is from onnxruntime on the same inputs, relative to an output's largest value (see `ranges`).
 
     Args:
         difference: between the two. rounding: between the network in float32 and itself in float64.
@@ -54,7 +54,9 @@ def compare_with_runtime(network: OnnxNetwork, model: Any, where: str, seed: int
         exact = copy.deepcopy(network).double()(*(x.double() if x.is_floating_point() else x for x in inputs))
     expected = outputs_of(model, {v.name: x for v, x in zip(program.inputs, inputs, strict=True)}, where)
     mine, precise = (y if isinstance(y, tuple) else (y,) for y in (found, exact))
-    return Parity(largest_difference(mine, expected), largest_difference(mine, [y.numpy() for y in precise]))
+    ranges = network.ranges
+    rounding = largest_difference(mine, [y.numpy() for y in precise], ranges)
+    return Parity(largest_difference(mine, expected, ranges), rounding)
 
 
 def outputs_of(model: Any, inputs: dict[str, Tensor], where: str) -> list[np.ndarray[Any, Any]]:
@@ -72,15 +74,21 @@ def outputs_of(model: Any, inputs: dict[str, Tensor], where: str) -> list[np.nda
     return outputs
 
 
-def largest_difference(found: Sequence[Tensor], expected: Sequence[np.ndarray[Any, Any]]) -> float:
-    """The largest difference relative to the largest value, output by output; infinite where shapes differ."""
+def largest_difference(
+    found: Sequence[Tensor], expected: Sequence[np.ndarray[Any, Any]], ranges: Sequence[float] = ()
+) -> float:
+    """The largest difference relative to the largest value, output by output; infinite where shapes differ.
+
+    Args:
+        ranges: by output, what is taken for its largest value at least.
+    """
     worst = 0.0
-    for mine, other in zip(found, expected, strict=True):
+    for mine, other, least in zip(found, expected, ranges or [0.0] * len(expected), strict=True):
         theirs = torch.from_numpy(np.ascontiguousarray(other))
         if mine.shape != theirs.shape:
             return float("inf")
         gap = float((mine.double() - theirs.double()).abs().max()) if mine.numel() else 0.0
-        scale = (float(theirs.double().abs().max()) if mine.numel() else 0.0) or 1.0
+        scale = max(float(theirs.double().abs().max()) if mine.numel() else 0.0, least) or 1.0
         worst = max(worst, gap / scale) if gap == gap else float("nan")
         if worst != worst:
             return worst
