@@ -35,7 +35,7 @@ from reconv.deploy.onnx import OnnxNetwork
 from reconv.deploy.onnx.file import read_file
 from reconv.deploy.onnx.runtime import compare_with_runtime
 from reconv.machine import versions
-from reconv.training import Protocol, Session
+from reconv.training import Protocol, Session, train
 
 FONTS = Path("/usr/share/fonts/truetype")
 
@@ -126,7 +126,7 @@ def taught(small: OnnxNetwork, network: OnnxNetwork, images: Tensor, options: ar
     )
     session = Session(progress=False, device="cpu")
     data = TensorDataset(images, targets)
-    trained = reconv.train(small, data, protocol, loss=options.loss, seed=options.seed, session=session)
+    trained = train(small, data, protocol, loss=options.loss, seed=options.seed, session=session)
     print(", ".join(f"epoch {row.epoch}: loss {row.loss:.4f}" for row in trained.history))
     return trained.model  # type: ignore[return-value]
 
