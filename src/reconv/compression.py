@@ -122,6 +122,16 @@ class Compression:
         return criterion_named(self.criterion) if isinstance(self.criterion, str) else self.criterion
 
     @property
+    def held_share(self) -> float | None:
+        """Which share of images without labels is kept to measure on; None: as usual."""
+        return 0.5 if self.limits_drop else None
+
+    @property
+    def limits_drop(self) -> bool:
+        """Whether the budget says what may be lost, and not how much may be left."""
+        return self.budget is not None and self.budget.max_drop is not None
+
+    @property
     def has_latency_budget(self) -> bool:
         """Whether the budget limits what is measured."""
         return self.budget is not None and bool(self.budget.measured)
@@ -198,6 +208,8 @@ def _check_rounds(compression: Compression) -> None:
         raise ConfigError(f"rounds: {compression.rounds}; give a whole number of at least 1")
     if compression.rounds == 1 or compression.budget is None:
         return
+    if compression.limits_drop:
+        raise ConfigError(f"rounds: {compression.budget} tries networks of one round each; leave rounds out")
     unknown = next((name for name in ("channels", "latency") if compression.budget.limits.get(name, 0.0) >= 1), None)
     if unknown:
         raise ConfigError(

@@ -18,6 +18,7 @@ from reconv.calibration import calibration_for
 from reconv.compression import AFTER, Compression
 from reconv.data import DataSet, as_data_set, load_data
 from reconv.deploy import check_runtime
+from reconv.drop import certify, find_smallest, set_aside
 from reconv.errors import ConfigError, check_kind
 from reconv.files import tensors_fingerprint
 from reconv.graph import trace
@@ -89,7 +90,9 @@ def compress(
         "options such as reconv.Compression(budget=reconv.Budget(macs=0.5))",
     )
     log = log or RunLog()
-    images = as_images(data, example, compression.seed, data_root)
+    images = as_images(data, example, compression.seed, data_root, held=compression.held_share)
+    images, aside = set_aside(images, compression)
+    cache = Cache() if cache is None and aside is not None else cache
     network = as_network(model, images, device)
     where = device_of(network)
     store = store or Store(str(where))
@@ -105,10 +108,12 @@ def compress(
         )
         if compression.calibration is not None:
             calibration.images()  # that there are such images, before any work
-        quality = quality_for(network, images, as_metric(metric), loss) if log.measures else Quality(None)
+        measures = log.measures or aside is not None
+        quality = quality_for(network, images, as_metric(metric), loss) if measures else Quality(None)
         context = Context(network, images, calibration, quality, loss, compression.seed, log, store)
         before = _measured_first(quality, network, log)
-        rounds = prune_in_rounds(graph, compression, after, context, cache)
+        found = None if aside is None else find_smallest(graph, compression, after, context, aside, cache)
+        rounds = prune_in_rounds(graph, compression if found is None else found.compression, after, context, cache)
         whole, pruned = rounds.whole, rounds.last
         store.save("scores", whole.scores)
         store.save("plan", whole.plan)
@@ -126,6 +131,7 @@ def compress(
                 "fine-tune it, or remove less."
             )
         store.save("model", small, whole.plan)
+        certificate = None if found is None else certify(found, small, log)
     return Result(
         base=network,
         model=small,
@@ -141,6 +147,7 @@ def compress(
         quality=quality,
         pruned_only=tensors_fingerprint(pruned.model.state_dict()),
         exported=tuple(store.exported),
+        certificate=certificate,
     )
 
 

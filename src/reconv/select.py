@@ -29,6 +29,7 @@ from reconv.training.evaluation import device_of
 from reconv.zoo import load_recipe
 
 VERIFY_SECONDS = 10.0  # a proof that takes longer waits to be asked for
+_LARGEST = 0.99  # share that is left of a cost, so that anything is saved at all
 _FLOAT64_MACS_PER_SECOND = 3e9
 
 _LATER = ("after", "between", "verify")  # what does not decide which channels go
@@ -202,7 +203,8 @@ def check_feasible(graph: ChannelGraph, compression: Compression) -> None:
     if compression.budget is None:
         choose_channels(graph, score(graph, "random"), compression)
     else:
-        check_budget(graph, compression.budget, **compression.options_of(check_budget), **_timing(compression))
+        budget = compression.budget.at(_LARGEST) if compression.limits_drop else compression.budget
+        check_budget(graph, budget, **compression.options_of(check_budget), **_timing(compression))
 
 
 def _timing(compression: Compression) -> dict[str, Any]:

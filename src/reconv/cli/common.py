@@ -13,9 +13,9 @@ from reconv import runs
 from reconv.cli import console
 from reconv.cli.fields import Given
 from reconv.cli.options import Data, Network, Output, RunOutput
-from reconv.compression import Compression
+from reconv.compression import ALLOCATED, Compression
 from reconv.data.sources import data_root, find_source
-from reconv.errors import ConfigError
+from reconv.errors import BudgetError, ConfigError
 from reconv.files import read_json, read_toml
 from reconv.networks import RANDOM, SHIPPED
 from reconv.report import numbers
@@ -55,7 +55,9 @@ def compression_of(
         wanted = {"repair": repair and "--recalibrate" not in given, "finetune": finetune}
         start["after"] = [{"step": name} for name, is_wanted in wanted.items() if is_wanted]
         start["after"] += [] if export is None else [{"step": "export", "path": export}]
-    if "--recipe" in given or "--budget" in given:
+    if "--max-drop" in given and config is None and "--recipe" not in given:
+        start |= {"criterion": "reconstruction", "scheme": ALLOCATED}  # the smallest networks that there are
+    if not {"--recipe", "--budget", "--max-drop"}.isdisjoint(given.flags):
         start = {key: value for key, value in start.items() if key not in ("recipe", "budget")}
     chosen = given.build(start)
     if "--teacher" in given and "--round-teacher" not in given:  # one teacher for all trainings after pruning
@@ -133,6 +135,20 @@ def run(config: RunConfig, output: RunOutput, *, measure: bool) -> RunResult:
     folder = output_path(output, config.model, config.data_set, str(config.compression.criterion))
     with console.resumable(folder):
         return runs.run(config, folder, run_options(output, console.Progress(), measure=measure))
+
+
+def check_certified(result: RunResult) -> None:
+    """Refuse to call a network the smallest that loses little enough, where that could not be shown.
+
+    Raises:
+        BudgetError: says what it may lose, and what to do.
+    """
+    certificate = result.facts.certificate
+    if certificate is not None and not certificate.holds:
+        raise BudgetError(
+            f"max-drop: {certificate}. The network is in {result.folder / 'model'} as it is; give a larger --max-drop, "
+            "or more held-out images: those that certified it cannot be used for that again"
+        )
 
 
 def train(config: RunConfig, output: RunOutput, title: str, *words: str) -> None:

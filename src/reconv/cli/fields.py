@@ -127,7 +127,20 @@ def options_of(
             names = get_args(hint) if get_origin(hint) is Literal else NAMES.get(name, ())
             shown = without or _shown(value)
             options.append(Option(where, _kind(hint), text, shown, _is_mapping(hint), names, about, prefix))
+            options += _own_options(hint, where, about)
     return options
+
+
+def _own_options(kind: Any, path: tuple[str, ...], panel: str) -> list[Option]:
+    """Of what is written as text: fields that it says are options beside that text."""
+    helps, own = helps_of(kind), getattr(kind, "own_options", ())
+    hints = get_type_hints(kind) if own else {}
+    made = []
+    for name in own:
+        text, _, without = helps[name].rstrip(".").partition("; None: ")
+        names = NAMES.get(name, ())
+        made.append(Option((*path, name), _kind(_without_none(hints[name])), text, without, names=names, panel=panel))
+    return made
 
 
 def _step_options(step: Any, path: tuple[str, ...], panel: str) -> list[Option]:
@@ -221,6 +234,8 @@ def _put(mapping: dict[str, Any], path: tuple[str, ...], option: Option, value: 
     name, *rest = path
     if not rest:
         mapping[name] = value
+    elif isinstance(mapping.get(name), list) and name != "after":
+        raise ConfigError(f"--{name} and {option.flag}: each says how much goes; give one of them")
     elif isinstance(mapping.get(name), list):
         mapping[name] = _steps(mapping[name], tuple(rest), option, value)
     else:

@@ -25,6 +25,7 @@ def say_what_comes(model: str, data: Data, compression: Given[Compression], outp
         return
     asked: Mapping[str, Any] = {option.flag: value for option, value in compression.values.items()}
     amount = f"recipe {asked['--recipe']}" if "--recipe" in asked else " ".join(asked.get("--budget", ("macs=50%",)))
+    amount = f"a loss of {asked['--max-drop']:g} points at most" if "--max-drop" in asked else amount
     criterion = asked.get("--criterion", compression.default.criterion)
     images = data.task or data.data_set.removeprefix("images:")
     where = output.save_path or "a new folder in runs/"

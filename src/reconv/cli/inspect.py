@@ -38,7 +38,7 @@ def command(
 
     graph = traced(network, shape)
     out = console.stdout()
-    if "--budget" in choice:
+    if not {"--budget", "--max-drop"}.isdisjoint(choice.flags):
         how = choice.build({})
         if how.scheme not in SCHEMES:
             raise ConfigError(f"--scheme {how.scheme}: it needs images; give one of {', '.join(SCHEMES)}")

@@ -33,10 +33,13 @@ def command(
     from reconv.zoo import find_model
 
     common.check_one_process("prune")
-    if "--budget" not in compression and "--recipe" not in compression:
-        raise ConfigError("reconv prune: how much? Give --budget macs=0.5, or --recipe 1")
+    if {"--budget", "--max-drop", "--recipe"}.isdisjoint(compression.flags):
+        raise ConfigError("reconv prune: how much? Give --budget macs=0.5, --max-drop 1, or --recipe 1")
     from_onnx = find_model(network.model)[0].name == "onnx"  # a network without training code, and with a file
-    repair, export = "--calibration" in compression, "model.onnx" if from_onnx else None
+    repair, export = (
+        not {"--calibration", "--max-drop"}.isdisjoint(compression.flags),
+        "model.onnx" if from_onnx else None,
+    )
     if from_onnx:  # its input need not be a square; calibration images are fitted to any shape
         images = data.build()
     else:
@@ -53,3 +56,4 @@ def command(
     out = console.stdout()
     out.print(str(result.plan), markup=False, soft_wrap=True)
     console.summary(result.facts, result.folder, common.next_command(result, network))
+    common.check_certified(result)

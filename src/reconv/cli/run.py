@@ -15,6 +15,7 @@ EXAMPLES = (
     "reconv run my_net.py:MyNet --weights W.pth --data-set IMAGES --budget macs=50%",
     "reconv run my_net.py:MyNet --task my_task.py --budget latency=0.5",
     "reconv run resnet20 --budget latency=0.7 --runtime onnxruntime --export",
+    "reconv run resnet56 --weights W.safetensors --data-set CIFAR10 --max-drop 1 --minimize macs",
     "reconv run timm:resnet18 --weights pretrained --calibration PHOTOGRAPHS",
     "reconv run resnet56 --weights W.safetensors --data-set CIFAR10 --recipe 2",
 )
@@ -47,3 +48,4 @@ def command(
     request = common.run_config(network, images, machine.device, base=base, compression=chosen)
     result = common.run(request, output, measure=True)
     console.summary(result.facts, result.folder, common.next_command(result, network))
+    common.check_certified(result)

@@ -31,7 +31,18 @@ FOLDED = ("Base training", "Between rounds")  # options like the fine-tuning's, 
 # Of a command with more options than fit on a screen or two: those that `--help` shows, in a line each.
 BASIC = (
     *("--weights", "--model-arg", "--code", "--data-set", "--task", "--image-size", "--mean", "--std", "--calibration"),
-    *("--budget", "--recipe", "--criterion", "--scheme", "--coupled", "--exclude", "--rounds", "--runtime"),
+    *(
+        "--budget",
+        "--max-drop",
+        "--minimize",
+        "--recipe",
+        "--criterion",
+        "--scheme",
+        "--coupled",
+        "--exclude",
+        "--rounds",
+        "--runtime",
+    ),
     *("--repair", "--finetune", "--protocol", "--epochs", "--export", "--quantize"),
     *("--device", "--save-path", "--overwrite", "--resume"),
 )
@@ -62,6 +73,7 @@ NAMES = {
     "model": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "vgg16_bn", "resnet34", "resnet101"),
     "data_set": ("digits", "cifar10", "cifar100", "imagenet"),
     "criterion": ("nuclear", "spectral", "frobenius", "l1", "l2", "fpgm", "bn_scale", "lamp", "random"),
+    "minimize": ("macs", "latency", "params", "size"),
     "runtime": ("onnxruntime", "openvino", "torch", "torch-compile", "command:"),
     "protocol": ("paper", "paper-base", "paper-cifar", "paper-imagenet", "modern", "fast", "short"),
 }

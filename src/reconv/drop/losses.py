@@ -107,6 +107,12 @@ class Judge:
             return _FEWEST_RESAMPLED
         return fewest_images(limit, lambda n: _counted_bound(0, 0, n, level, self.quality.compares))
 
+    def least_bound(self, level: float = LEVEL) -> float | None:
+        """The bound of a loss of nothing on all images; None where that has none, or there are no images."""
+        if not self.quality.is_share or not self.images:
+            return None
+        return _counted_bound(0, 0, self.images, level, self.quality.compares)
+
     def of(self, model: nn.Module) -> Drop:
         """What a network loses.
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from reconv.budget import ALLOCATED, Budget, Limits, Rescale, Scheme
 from reconv.cost import PYTORCH, LatencyTable, PairTimer, Timer, as_timer
-from reconv.errors import BudgetError, check_kind
+from reconv.errors import BudgetError, ConfigError, check_kind
 from reconv.graph.branches import with_branches
 from reconv.graph.channels import ChannelGraph
 from reconv.plan.curves import ErrorCurves
@@ -195,6 +195,11 @@ def check_budget(
 def _check_kinds(graph: object, budget: object, limits: object) -> None:
     check_kind("choose: graph", graph, ChannelGraph)
     check_kind("choose: budget", budget, Budget)
+    if isinstance(budget, Budget) and budget.max_drop is not None:
+        raise ConfigError(
+            f"choose: {budget}: what is lost has to be measured, which reconv.compress does; "
+            "give an amount, such as macs=0.5"
+        )
     check_kind("choose: limits", limits, (Limits, type(None)))
 
 

@@ -27,4 +27,4 @@ def budget_of_round(budget: Budget, graph: ChannelGraph, number: int, rounds: in
         else:
             share = min(1.0, value if value < 1 else value / whole)
             limits[name] = max(1, math.floor(whole * share ** (number / rounds) + 1e-9))
-    return Budget(**limits)
+    return Budget(others=limits)

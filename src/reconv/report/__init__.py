@@ -2,6 +2,7 @@
 
 from reconv.report.exploration import ExplorationFacts
 from reconv.report.facts import (
+    Certificate,
     Curve,
     ExportedFile,
     LayerFacts,
@@ -29,6 +30,7 @@ from reconv.report.study_facts import StudyFacts
 from reconv.report.tested import Changed, Confusion, Tested
 
 __all__ = [
+    "Certificate",
     "Changed",
     "Confusion",
     "Curve",

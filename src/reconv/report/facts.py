@@ -153,6 +153,46 @@ class ExportedFile:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """What the smallest network that was found loses, on images that it was not found by.
+
+    Args:
+        max_drop: points that may be lost. quality: of what.
+        minimize, share: the cost, and which share of it the budget left that was found.
+        drop: points that are lost on the certifying images. bound: what is lost at most, one-sided.
+        level: of confidence. images: that certify. method: of the bound.
+        searched: that the network was found on. tried: budgets, with their drop in points and whether that was little
+            enough.
+    """
+
+    max_drop: float
+    quality: str
+    minimize: str
+    share: float
+    drop: float
+    bound: float
+    level: float
+    images: int
+    method: str
+    searched: int
+    tried: tuple[tuple[float, float, bool], ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the network loses no more than it may, with this confidence."""
+        return self.bound <= self.max_drop
+
+    def __str__(self) -> str:
+        """One line."""
+        state = "certified" if self.holds else "not certified"
+        return (
+            f"{state}: {self.minimize}={self.share:g} loses {self.drop:.2f} points of {self.quality} on "
+            f"{counted(self.images, 'image')} that it was not found by, and at most {self.bound:.2f} with "
+            f"{100 * self.level:g} % confidence ({self.method}); {self.max_drop:g} may be lost"
+        )
+
+
+@dataclass(frozen=True)
 class NetworkAccuracy:
     """The share of test images that a network is right on, and its 95 % interval."""
 
@@ -221,6 +261,7 @@ class RunFacts:
         exported: files that the network was written to. runtimes: latency in each runtime that was asked for.
         accuracies: of original, pruned and int8 on the same images, where there is an int8 file.
         quality: what accuracies are: "top-1 accuracy", "agreement" with the original, or the name of a metric.
+        certificate: of the smallest network that loses little enough, where that was asked for.
         study: points of accuracy (%) against MACs (%), from a study of the same network; not kept in `metrics.json`.
         folder: of the run, for commands that go on from it; "" where nothing was saved; not kept in `metrics.json`.
     """
@@ -250,6 +291,7 @@ class RunFacts:
     runtimes: tuple[RuntimeLatency, ...] = ()
     folder: str = ""
     accuracies: tuple[NetworkAccuracy, ...] = ()
+    certificate: Certificate | None = None
 
     @property
     def latencies(self) -> tuple[tuple[Latency, Latency], ...]:

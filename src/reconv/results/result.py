@@ -19,7 +19,7 @@ from reconv.graph import ChannelGraph, trace
 from reconv.html_table import Bar, html_table
 from reconv.plan import Plan
 from reconv.quality import Quality
-from reconv.report import NetworkAccuracy, Round, RunFacts, render
+from reconv.report import Certificate, NetworkAccuracy, Round, RunFacts, render
 from reconv.report.numbers import percent
 from reconv.results.deployed import Deployed, accuracies_with, exported_files, int8_of, latency_in_runtimes
 from reconv.results.facts import Naming, facts_of
@@ -45,6 +45,7 @@ class Result:
         data: the images. quality: what networks are measured by.
         pruned_only: fingerprint of the weights right after pruning.
         exported: files that the smaller network was written to, compared with it.
+        certificate: what the smallest network loses, on images that it was not found by, where that was asked for.
 
     Example:
         >>> import torch, reconv
@@ -68,6 +69,7 @@ class Result:
     quality: Quality
     pruned_only: str
     exported: tuple[Exported, ...] = ()
+    certificate: Certificate | None = None
 
     @cached_property
     def figures(self) -> Pair:
@@ -100,7 +102,8 @@ class Result:
         sizes = file_bytes or (file_size(self.graph), file_size(trace(self.model, self.graph.inputs)))
         deployed = self.deployed if measure else Deployed(exported_files(self.exported))
         facts = facts_of(self, naming, self.figures if measure else None, sizes)
-        return replace(facts, exported=deployed.files, runtimes=deployed.runtimes, accuracies=deployed.accuracies)
+        facts = replace(facts, exported=deployed.files, runtimes=deployed.runtimes, accuracies=deployed.accuracies)
+        return replace(facts, certificate=self.certificate)
 
     def save(self, folder: PathLike, *, overwrite: bool = False) -> None:
         """Save the smaller network with its plan, as `reconv.load` reads it.

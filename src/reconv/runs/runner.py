@@ -120,7 +120,7 @@ def run(
         ReconvError: anything that does not fit, before anything is written where possible.
     """
     options, compression = options or RunOptions(), config.compression
-    if options.resume and compression.budget is not None and compression.budget.latency is not None:
+    if options.resume and compression.has_latency_budget:
         raise ConfigError(
             "resume: a budget of latency is measured anew each time and may give other widths; use --overwrite instead"
         )
@@ -134,17 +134,17 @@ def run(
     store.check()
     device = device_named(config.device)
     trained = model is not None or is_trained(config)
-    images = None if data is None else as_images(data, example, compression.seed)
+    images = None if data is None else as_images(data, example, compression.seed, held=compression.held_share)
     needed = images is None and _needs_images(config, trained, options.measure)
     if model is None:
-        given = load_inputs(config, options.log, images=needed)
+        given = load_inputs(config, options.log, images=needed, held=compression.held_share)
         network, images = given.network.to(device), given.data if images is None else images
         example = given.example if example is None else example
         loss, metric = loss or given.loss, metric or given.metric
     else:
         network = model
         if needed:
-            images = as_the_network_takes_them(load_images(config), model, example)
+            images = as_the_network_takes_them(load_images(config, compression.held_share), model, example)
     if example is None and images is None:
         example = own_example(network)
         example = example_of(config.data_set)[0] if example is None else example
@@ -196,7 +196,7 @@ def _needs_images(config: RunConfig, trained: bool, measure: bool) -> bool:
         or compression.rounds > 1
         or any("labels" in step.needs and not step.is_idle for step in compression.after)
     )
-    return measure or trains or (compression.calibration is None and compression.uses_images)
+    return measure or trains or compression.limits_drop or (compression.calibration is None and compression.uses_images)
 
 
 def _base_network(context: Context, example: Any, config: RunConfig, store: RunFolder) -> nn.Module:

@@ -191,6 +191,8 @@ def _budget(text: str) -> str:
     if recipe_in(text) is not None:
         return text
     budget = Budget.parse([text])
+    if budget.max_drop is not None:
+        raise ConfigError(f"budget: {text}; a study compares networks of one size: give macs=0.5 or the like")
     if budget.latency is not None:
         raise ConfigError(
             f"budget: {text}; a time depends on the machine, and a cell does not; give macs=0.5 or the like"
