@@ -27,7 +27,7 @@ from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
 from reconv.graph.meta_cut import cut_without_data
 from reconv.graph.record import Call, Record, Value
-from reconv.graph.tracing import Recording, RuleOf, batch_of_two, in_one_line, run
+from reconv.graph.tracing import Recording, RuleOf, batch_of_two, in_one_line, in_training, run
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ def run_cut_copy(
         with _unlogged():
             given = run(cut_copy.eval(), example, record, rule_of, recording.fake, check, recording.filled)
             if recording.training:
-                run(cut_copy.train(), batch_of_two(example), record, rule_of, recording.fake, check, recording.filled)
+                again = in_training(cut_copy)
+                run(again, batch_of_two(example), record, rule_of, recording.fake, check, recording.filled)
     except _DepartsError as error:
         return Failure(expected[min(position, len(expected) - 1)].index, str(error), error.shape, error.number)
     except (Exception, FilledError) as error:  # whatever the model's code makes of other sizes

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -225,12 +226,21 @@ def _record(
         # Parameters that only training uses (auxiliary classifiers) are cut with the channels they read.
         counted = list(record.calls), list(record.products), dict(record.uncounted)
         try:
-            run(copy.train(), batch_of_two(example), record, rule_of, fake, filled=filled)
+            run(in_training(copy), batch_of_two(example), record, rule_of, fake, filled=filled)
         except Exception as error:  # of the user's code, in a mode that the caller did not choose
             record.notes.append(f"layers that only training uses were not followed: {in_one_line(error)}")
             training = False
         record.calls, record.products, record.uncounted = counted
     return Recording(record, model, fake, training, filled, given)
+
+
+def in_training(copy: nn.Module) -> nn.Module:
+    """A copy in training mode, but for its dropouts: what they leave out is drawn in a tensor of fixed size."""
+    copy.train()
+    for module in copy.modules():
+        if isinstance(module, _DropoutNd):
+            module.eval()
+    return copy
 
 
 def batch_of_two(example: Any) -> Any:
