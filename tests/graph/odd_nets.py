@@ -546,6 +546,16 @@ def second_of_two_heads_in_training() -> Net:
     return Net(forward, a=conv(3, 16), b=conv(8, 4), other=conv(8, 4))
 
 
+def dropout_and_a_head_in_training() -> Net:
+    """A dropout of whole channels, before what training alone reads."""
+
+    def forward(m: Net, x: Tensor) -> object:
+        y = m.drop(m.a(x).relu())
+        return (head(m.b(y)), head(m.other(y))) if m.training else head(m.b(y))
+
+    return Net(forward, a=conv(3, 16), drop=nn.Dropout2d(0.2), b=conv(16, 4), other=conv(16, 4))
+
+
 ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     build.__name__: (build, (1, 3, 8, 8))
     for build in (
@@ -559,6 +569,6 @@ ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         weight_norm, rolled_channels, unfolded_patches, grouped_signal_of_two_layers, widths_that_must_agree,
         ProductWithAParameter, burnt_heads, factors_that_count_channels, standardized_weights, Scaled, Caching,
         numbers_that_depend_on_data,
-        second_of_two_heads_in_training,
+        second_of_two_heads_in_training, dropout_and_a_head_in_training,
     )
 }  # fmt: skip
