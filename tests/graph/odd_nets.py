@@ -556,6 +556,18 @@ def dropout_and_a_head_in_training() -> Net:
     return Net(forward, a=conv(3, 16), drop=nn.Dropout2d(0.2), b=conv(16, 4), other=conv(16, 4))
 
 
+def shuffled_for_a_layer_used_twice() -> Net:
+    """Halves shuffled into each other, read by a layer that reads its own outputs too: both orders have to agree."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        first, second = m.a(x).chunk(2, 1)
+        y = torch.cat([m.b(first), second], 1)
+        y = y.view(len(y), 2, -1, *y.shape[2:]).transpose(1, 2).flatten(1, 2)
+        return head(m.end(m.twice(m.twice(y).relu())))
+
+    return Net(forward, a=conv(3, 4), b=conv(2, 2), twice=conv(4, 4), end=conv(4, 4))
+
+
 ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     build.__name__: (build, (1, 3, 8, 8))
     for build in (
@@ -570,5 +582,6 @@ ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         ProductWithAParameter, burnt_heads, factors_that_count_channels, standardized_weights, Scaled, Caching,
         numbers_that_depend_on_data,
         second_of_two_heads_in_training, dropout_and_a_head_in_training,
+        shuffled_for_a_layer_used_twice,
     )
 }  # fmt: skip

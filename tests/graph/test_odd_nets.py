@@ -68,6 +68,7 @@ EXPECTED: dict[str, tuple[tuple[str, int, str], ...]] = {
     "Scaled": (("a", 8, FREE),),
     "Caching": (("a", 8, FREE),),
     "numbers_that_depend_on_data": (("a", 8, "cut at fixed positions (slice at odd_nets.py:"), ("b", 6, FREE)),
+    "shuffled_for_a_layer_used_twice": (("a", 2, FREE),),
     "dropout_and_a_head_in_training": (("a", 16, FREE),),
     "second_of_two_heads_in_training": (("a", 16, "in equal numbers from 2 parts"),),
 }

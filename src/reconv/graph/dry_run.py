@@ -188,7 +188,7 @@ def generic_cuts(graph: ChannelGraph, doubted: bool) -> list[Mask]:
     Args:
         doubted: the code counts positions; then every channel that may go does so in some cut.
     """
-    cuts = [generic_cut(graph)]
+    cuts = [generic_cut(graph, turn=turn) for turn in range(_turns(graph))]
     several = [(g, steps) for g, steps in zip(graph.groups, _random_steps(graph), strict=True) if len(steps) > 1]
     while doubted and any(np.all([cut[g.units[steps]] for cut in cuts], axis=0).any() for g, steps in several):
         cuts.append(generic_cut(graph, len(cuts)))
@@ -205,12 +205,13 @@ def generic_cuts(graph: ChannelGraph, doubted: bool) -> list[Mask]:
     return cuts
 
 
-def generic_cut(graph: ChannelGraph, seed: int = 0) -> Mask:
+def generic_cut(graph: ChannelGraph, seed: int = 0, turn: int = 0) -> Mask:
     """A mask over classes that takes another share of every group, as far as there are shares enough.
 
-    The next seed takes channels that those before it left.
+    The next seed takes channels that those before it left. The next turn takes other positions of cells that lose the
+    same ones in the turns before it.
     """
-    every = _random_steps(graph)
+    every = _random_steps(graph, turn)
     taken = [0] * len(every)
     for number in range(seed + 1):
         keep = np.ones(graph.classes, dtype=np.bool_)
@@ -233,17 +234,29 @@ def generic_cut(graph: ChannelGraph, seed: int = 0) -> Mask:
     return keep
 
 
-def _random_steps(graph: ChannelGraph) -> list[Plane]:
+def _turns(graph: ChannelGraph) -> int:
+    """Cuts after which any two cells of a group have lost other positions in one of them."""
+    result = 1
+    for group in graph.groups:
+        sizes = np.unique(group.cells, return_counts=True)[1]
+        while len(sizes) > max(int(sizes.max()), 2) ** result:
+            result += 1
+    return result
+
+
+def _random_steps(graph: ChannelGraph, turn: int = 0) -> list[Plane]:
     """For every group what to remove, step by step, in a random order that is always the same.
 
     A step takes other positions of every cell: code that lays channels out anew may be right where all lose the same.
+    Where there are more cells than positions, the digits of a cell's number say how far it is turned, turn by turn.
     """
     generator = np.random.default_rng(0)
     result = []
     for group in graph.groups:
         cells = [np.flatnonzero(group.cells == cell) for cell in np.unique(group.cells)]
-        order = generator.permutation(max(map(len, cells)))
-        turned = [np.roll(order, number) for number in range(len(cells))]
+        size = max(map(len, cells))
+        order = generator.permutation(size)
+        turned = [np.roll(order, number // max(size, 2) ** turn) for number in range(len(cells))]
         queues = [cell[places[places < len(cell)]] for cell, places in zip(cells, turned, strict=True)]
         result.append(group.steps(np.concatenate(queues)))
     return result
