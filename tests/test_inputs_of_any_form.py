@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import reconv
 from reconv.data import as_data_set
-from reconv.errors import ConfigError, DataError
+from reconv.errors import DataError
 from reconv.pipeline import usable_steps
 from reconv.quality import quality_for
 from reconv.runlog import RunLog
@@ -130,13 +130,14 @@ def test_a_metric_gets_the_outputs_as_they_are() -> None:
     assert figures.metric_name == "metric"
 
 
-def test_what_looks_at_images_says_that_it_takes_one_tensor() -> None:
+def test_steps_that_look_at_images_take_any_inputs() -> None:
     data = as_data_set(_loader("mapping"))
-    with pytest.raises(ConfigError, match="repair: it needs images"):
-        reconv.compress(TwoInputs().eval(), data, reconv.Compression(after=(reconv.Repair(images=8),)))
+    after = (reconv.Repair(images=8),)
+    result = reconv.compress(TwoInputs().eval(), data, reconv.Compression(after=after, scheme="allocated"))
+    assert any("solved anew on 8 training images" in row.note for row in result.log.rows)
     log = RunLog()
-    assert [type(step) for step in usable_steps(reconv.Compression(), data, log)] == [reconv.Finetune]
-    assert "repair is left out" in log.notes[0]
+    assert [type(step) for step in usable_steps(reconv.Compression(), data, log)] == [reconv.Repair, reconv.Finetune]
+    assert not log.notes
     with pytest.raises(DataError, match="without a tensor"):
         as_data_set([({"name": "x"}, 1)])
 

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -245,7 +245,9 @@ def size_for(name: str) -> int | None:
     return 224 if any(part in name for part in ("vit", "swin")) else 96
 
 
-def examined(networks: dict[str, int | None], seconds: float) -> Iterator[dict[str, Any]]:
+def examined(
+    networks: dict[str, int | None], seconds: float, examine: Callable[..., dict[str, Any]] = examine
+) -> Iterator[dict[str, Any]]:
     """Rows, each from a process of its own, so that none can spoil another."""
     for name, size in networks.items():
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

@@ -15,6 +15,7 @@ from reconv.data.splits import sample
 from reconv.data.unlabelled import unlabelled_images
 from reconv.errors import ConfigError
 from reconv.graph import ChannelGraph
+from reconv.inputs import batch_size, first_images, part_of, tensors_of
 from reconv.provenance import Normalization, provenance_of
 from reconv.refit import dead_leaves
 
@@ -48,8 +49,8 @@ class Calibration:
     number: int = 1000
     cache: Cache | None = None
 
-    def images(self, number: int | None = None) -> Tensor:
-        """Images, float32 `[n, C, H, W]`, normalized as the network expects.
+    def images(self, number: int | None = None) -> Any:
+        """Images, float32 `[n, C, H, W]`, normalized as the network expects; of several inputs their structure.
 
         Args:
             number: how many; None: as many as everything looks at.
@@ -62,7 +63,7 @@ class Calibration:
             return self._drawn(number)
         return self.cache.get("images", (self.source, self.seed, number), lambda: self._drawn(number))
 
-    def _drawn(self, number: int) -> Tensor:
+    def _drawn(self, number: int) -> Any:
         if self.source is None:
             if self.data is None:
                 raise ConfigError("calibration: no images to look at; give data, or the calibration images' folder")
@@ -110,7 +111,7 @@ def calibration_for(
     return Calibration(tuple(graph.example[0][1:]), normalization, data, source, root, seed, number, cache)
 
 
-def split_for_curves(images: Tensor) -> tuple[Tensor, Tensor | None]:
+def split_for_curves(images: Any) -> tuple[Any, Any]:
     """Images that error curves are made from, and those that groups are tried on, in the order of their draw.
 
     Groups are tried where that was measured to pay (docs/repair.md): on images larger than 64 x 64.
@@ -118,10 +119,12 @@ def split_for_curves(images: Tensor) -> tuple[Tensor, Tensor | None]:
     Returns:
         Four fifths, and at most a hundred of the others; all of them and None where no group is tried.
     """
-    held = len(images) // 5
-    if held < _FEWEST_TRIED or images.dim() != 4 or max(images.shape[2:]) <= _SMALL_SIDE:
+    number = batch_size(images)
+    held = number // 5
+    sides = [side for tensor in tensors_of(images) for side in tensor.shape[-2:] if tensor.dim() >= 3]
+    if held < _FEWEST_TRIED or max(sides, default=0) <= _SMALL_SIDE:
         return images, None
-    return images[: len(images) - held], images[len(images) - held :][:_MOST_TRIED]
+    return first_images(images, number - held), part_of(images, slice(number - held, number - held + _MOST_TRIED))
 
 
 def _refuse(channels: int) -> Normalization:

@@ -174,8 +174,7 @@ def usable_steps(compression: Compression, data: DataSet | None, log: RunLog) ->
         ConfigError: a step, a criterion or rounds that the data do not allow; steps by default are left out instead.
     """
     unlabelled = data is None or not data.labelled or not len(data.train)
-    structured = data is not None and data.sample is not None
-    alone = data is None or structured or not len(data.train if data.calibration is None else data.calibration)
+    alone = data is None or not len(data.train if data.calibration is None else data.calibration)
     without = {
         "images": alone and compression.calibration is None,
         "labels": unlabelled,

@@ -17,6 +17,7 @@ from reconv.deploy import runtime_timer
 from reconv.errors import ConfigError, GraphError, ReconvError
 from reconv.files import tensors_fingerprint
 from reconv.graph import ChannelGraph
+from reconv.inputs import batch_size
 from reconv.plan import ErrorCurves, Plan, check_budget, choose, choose_widths
 from reconv.provenance import provenance_of
 from reconv.published_scores import read_published_scores
@@ -140,12 +141,12 @@ def _moments(
         with log.stage("gather statistics") as stage:
             images = split_for_curves(calibration.images())[0] if split else calibration.images()
             moments = gather_moments(graph, images, Settings(seed=calibration.seed))
-            stage.note = f"{counted(len(moments), 'layer')}, {counted(len(images), 'image')} without labels"
+            stage.note = f"{counted(len(moments), 'layer')}, {counted(batch_size(images), 'image')} without labels"
         few = [name for name, own in moments.items() if 0 < own.count < own.gram.shape[1]]
         if few:
             log.note(
-                f"{', '.join(few)}: more inputs than {counted(len(images), 'image')} can tell apart; what these layers "
-                "read is pruned only as far as images that are left out allow. Give more images."
+                f"{', '.join(few)}: more inputs than {counted(batch_size(images), 'image')} can tell apart; what these "
+                "layers read is pruned only as far as images that are left out allow. Give more images."
             )
         return moments
 
@@ -287,7 +288,8 @@ def _images_like_the_example(graph: ChannelGraph, calibration: Calibration) -> T
     if not isinstance(graph.inputs, Tensor) or graph.inputs.dim() != 4:
         return None
     try:
-        return calibration.images()[: len(graph.inputs)].to(graph.inputs)
+        images: Tensor = calibration.images()[: len(graph.inputs)]
+        return images.to(graph.inputs)
     except ReconvError:
         return None
 

@@ -16,8 +16,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from reconv.data import DataSet, as_data_set
-from reconv.data.batches import tensors_of
 from reconv.errors import ConfigError
+from reconv.inputs import tensors_of
 from reconv.training import Metric
 from reconv.training.evaluation import as_metric
 from reconv.zoo.code import import_code

@@ -18,7 +18,7 @@ from reconv.refit.chains import find_chains
 from reconv.refit.layer_use import laid_out
 from reconv.refit.left_out import left_out
 from reconv.refit.lockstep import Walk, close_all
-from reconv.refit.phases import batch_size, phases, signal_bytes
+from reconv.refit.phases import images_at_a_time, phases, signal_bytes
 from reconv.refit.sensitivity import Trial, divergence, measure_sensitivities
 from reconv.refit.solve import RIDGES, Problem, best_ridge, by_group, damped, solve, solve_with_factor
 from reconv.saliency import score
@@ -72,8 +72,8 @@ def test_fewer_images_wait_where_maps_are_large() -> None:
     assert found[-1].images >= 1.5 * found[0].images
     assert phases(graph, chains, list(chains), 200, 1 << 40) == [replace(found[0], layers=tuple(chains), images=200)]
     assert phases(graph, chains, list(chains), 200, 1)[0].images == 32
-    assert batch_size(graph, chains, 100) == 100
-    assert 100 < batch_size(graph, chains, 10_000) < 250
+    assert images_at_a_time(graph, chains, 100) == 100
+    assert 100 < images_at_a_time(graph, chains, 10_000) < 250
 
 
 @pytest.mark.parametrize("name", NETS)

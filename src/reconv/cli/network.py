@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from reconv.cli import common, console
 from reconv.cli.options import InputShape, Network
 from reconv.data import DataSet, calibration_images, load_data
-from reconv.data.batches import on_device
 from reconv.examples import read_example
 from reconv.graph import ChannelGraph, trace
+from reconv.inputs import on_device
 from reconv.networks import SHIPPED, example_of, load_network, own_example, zeros
 from reconv.provenance import provenance_of
 from reconv.training import device_named

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from reconv.data.batches import as_example, first_images
 from reconv.data.splits import Split
+from reconv.inputs import as_example, first_images
 from reconv.provenance import Normalization, Resizing
 
 
@@ -26,7 +26,7 @@ class DataSet:
         train, validation, test: the splits; validation is held out of the training images and may be empty.
         labelled: False for images alone, which serve calibration only.
         calibration: images that criteria and repair look at; None: those of `train`.
-        sample: a batch of inputs, where they are no single tensor (see `reconv.data.batches`).
+        sample: a batch of inputs, where they are no single tensor (see `reconv.inputs`).
         assumed: nobody said that this is how the network takes images: a folder is read as ImageNet is.
     """
 

@@ -16,6 +16,7 @@ from reconv.data.own import DatasetSplit, as_data_set
 from reconv.data.randomness import derive_seed, generator
 from reconv.data.splits import CPU, Reading, Split, sample
 from reconv.errors import DataError
+from reconv.inputs import joined
 from reconv.provenance import Normalization
 
 
@@ -124,7 +125,7 @@ def worker_count(split: Split) -> int:
     return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-def calibration_images(data: Any, n: int, seed: int = 0, *, normalization: Normalization | None = None) -> Tensor:
+def calibration_images(data: Any, n: int, seed: int = 0, *, normalization: Normalization | None = None) -> Any:
     """Training images without their labels, as statistics are estimated from.
 
     Args:
@@ -134,16 +135,13 @@ def calibration_images(data: Any, n: int, seed: int = 0, *, normalization: Norma
         normalization: what the model expects, as `training.normalization_for` says; None: the data set's.
 
     Returns:
-        float32 `[n, C, H, W]`, normalized, not augmented, on the CPU.
+        float32 `[n, C, H, W]`, normalized, not augmented, on the CPU; of a network of several inputs, their structure.
+
+    Raises:
+        DataError: inputs of different shapes.
     """
     data = as_data_set(data, only="train", seed=seed)
-    if data.sample is not None:
-        raise DataError(
-            f"calibration: inputs of kind {type(data.sample).__name__}; criteria and repair that look at images take "
-            "networks of one input tensor: leave them out (--no-repair)."
-        )
     chosen = sample(data.train if data.calibration is None else data.calibration, n, seed)
     parts = torch.arange(len(chosen)).split(256)
-    images = torch.cat([part for part, _ in chosen.stream(parts, Reading(workers=worker_count(chosen)))])
-    normalized: Tensor = normalize(images, normalization or data.normalization)
-    return normalized
+    images = joined([part for part, _ in chosen.stream(parts, Reading(workers=worker_count(chosen)))])
+    return normalize(images, normalization or data.normalization)

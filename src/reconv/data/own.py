@@ -26,11 +26,11 @@ from torch.utils.data import (
     default_collate,
 )
 
-from reconv.data.batches import LABEL_KEYS, batch_size, on_device, tensors_of
 from reconv.data.dataset import DataSet
 from reconv.data.randomness import seeded
 from reconv.data.splits import PLAIN, Reading, Split, TensorSplit, hold_out
 from reconv.errors import DataError
+from reconv.inputs import batch_size, on_device, tensors_of
 from reconv.provenance import Normalization
 
 SplitName = Literal["train", "validation", "test"]
@@ -39,6 +39,7 @@ NO_LABEL = -1
 _MOST_BYTES = 4 << 30  # kept in memory, of what can only be iterated over
 _MOST_PASSES = 10  # that a sampler may make over a dataset before it counts as endless
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+LABEL_KEYS = ("labels", "label", "targets", "target")  # of batches that are mappings, as Hugging Face's are
 _READERS = (Dataset, DataLoader)
 _EXPECTED = (
     "a DataSet, a torch DataLoader or Dataset of (input, target), a pair of tensors, images alone as a float tensor "

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from reconv.bounds import LEVEL, Floats, fewest_images, upper_difference, upper_quantile, upper_share
-from reconv.data.batches import batch_size, call, on_device
 from reconv.errors import ConfigError
+from reconv.inputs import batch_size, call, on_device
 from reconv.modes import evaluating
 from reconv.quality import Quality
 from reconv.training import Metric

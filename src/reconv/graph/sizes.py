@@ -54,6 +54,11 @@ def _attention_sizes(module: Any) -> Edits:
     return sizes | {"num_heads": q.shape[1] // module.head_dim}
 
 
+def _recurrent_sizes(module: Any) -> Edits:
+    """What it reads may have shrunk; its hidden size stays."""
+    return {"input_size": module.weight_ih_l0.shape[1]}
+
+
 # Module kind -> the sizes that its parameters imply. Subclasses follow their base; the first row that fits counts.
 SIZES: list[tuple[type[nn.Module], Callable[[Any], Edits]]] = [
     (_ConvNd, _conv_sizes),
@@ -65,6 +70,7 @@ SIZES: list[tuple[type[nn.Module], Callable[[Any], Edits]]] = [
     (nn.RMSNorm, _normalized_shape),
     (nn.MultiheadAttention, _attention_sizes),
     (nn.PReLU, _first_size("num_parameters")),
+    (nn.RNNBase, _recurrent_sizes),
 ]
 
 

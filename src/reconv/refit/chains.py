@@ -26,6 +26,10 @@ from reconv.graph.rules import Bounds, operator_named
 
 # The functions whose calls a repair can replace.
 _LAYER_FUNCTIONS = {"linear", *(f"conv{kind}{axes}d" for kind in ("", "_transpose") for axes in (1, 2, 3))}
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+# Operators whose result is of places that values decide: which boxes, which entries, how many.
+_SELECTING = {f"aten.{name}" for name in ("nonzero", "masked_select", "topk", "sort", "index", "gather", "unique_dim")}
+_SELECTING |= {"torchvision.nms", "torchvision.roi_align", "torchvision.roi_pool", "torchvision.ps_roi_align"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Chain:
         follows: the layer whose signal alone this one reads, through `between` and through nothing else.
         mutated: the layer's input is overwritten later on.
         operation: index of the operator that multiplies, in the trace.
+        axis: of the layer's input and output that counts images: 0, or 1 of steps that come first.
     """
 
     layer: str
@@ -52,6 +57,15 @@ class Chain:
     between: tuple[Callable[[Tensor], Tensor], ...] = ()
     mutated: bool = False
     operation: int = 0
+    axis: int = 0
+
+    def images_first(self, signal: Tensor) -> Tensor:
+        """A view of a signal whose first axis counts images."""
+        return signal.movedim(self.axis, 0) if self.axis else signal
+
+    def images_back(self, signal: Tensor) -> Tensor:
+        """The view that `images_first` was made of."""
+        return signal.movedim(0, self.axis) if self.axis else signal
 
     def through(self, signal: Tensor) -> Tensor:
         """What the layer reads, from the signal of the layer that it follows."""
@@ -70,7 +84,7 @@ class _Use:
 
     Args:
         operation: index of the operator that multiplies. input: what the function reads.
-        output: number of what it gives. numel: elements of both for one image.
+        output: number of what it gives; -1 inside a recurrent layer. numel: elements of both for one image.
     """
 
     operation: int
@@ -115,6 +129,7 @@ class _Pass:
             for number in dict.fromkeys(operand.number for operand in operation.operands):
                 self.readers.setdefault(number, []).append(i)
         self.of_images = self._depending_on_images()
+        self.selected = self._selected()
         self.unsolvable: dict[str, str] = {}
         self.uses: dict[str, _Use] = {}
         for layer in graph.layers:
@@ -138,6 +153,16 @@ class _Pass:
                 result.update(output.number for output in operation.outputs)
         return result
 
+    def _selected(self) -> set[int]:
+        """Numbers of the tensors whose places are decided by values that depend on images, as a detector's boxes."""
+        result: set[int] = set()
+        for operation in self.operations:
+            read = [o.number for o in operation.operands if o.number in self.of_images]
+            by_values = operation.operator in _SELECTING and (len(read) > 1 or not operation.operator.endswith("index"))
+            if (by_values and read) or any(number in result for number in read):
+                result.update(output.number for output in operation.outputs)
+        return result
+
     def _only_use(self, layer: Layer) -> _Use | str:
         """The one call of a layer that can be solved, or why it cannot."""
         if layer.weight is None or layer.weight not in dict(self.model.named_parameters()):
@@ -148,14 +173,28 @@ class _Pass:
             if operator_named(operation.operator).multiplies
             and any(operand.parameter == layer.weight for operand in operation.operands)
         ]
-        if not all(self.operations[i].function[1] in _LAYER_FUNCTIONS for i in multiplying) or not multiplying:
+        functions = {self.operations[i].function[1] for i in multiplying}
+        recurrent = functions and functions <= set(RECURRENT)
+        if recurrent and not layer.weight.rpartition(".")[2].startswith("weight_ih_l0"):
+            return "it reads the state of a recurrent layer"
+        if not functions or not (recurrent or functions <= _LAYER_FUNCTIONS):
             return "it runs inside a fused function"
+        if not recurrent and not self._is_of_module(layer):
+            return "its weight is no module's own"
         if len(multiplying) > 1:
             return f"its weight is used {len(multiplying)} times in one pass"
         use = self._use(multiplying[0])
         if use.input.number not in self.of_images or len(use.input.shape) < 2:
             return "its input has no axis of images"
-        return use
+        if use.input.number in self.selected:
+            return "values decide which places it reads, as of boxes or of largest entries"
+        return replace(use, output=-1) if recurrent else use
+
+    def _is_of_module(self, layer: Layer) -> bool:
+        try:
+            return getattr(self.model.get_submodule(layer.name), "weight", None) is not None
+        except AttributeError:
+            return False
 
     def _use(self, index: int) -> _Use:
         """The function call around an operator that multiplies: what it reads from outside, and what it gives."""
@@ -180,7 +219,7 @@ class _Pass:
 
     def _follow_signals(self) -> None:
         """Follow every layer's output through norms and additions; of a sum, the last of its layers owns the result."""
-        started = {self._last_operation(use): name for name, use in self.uses.items()}
+        started = {self._last_operation(use): name for name, use in self.uses.items() if use.output >= 0}
         rank = {name: i for i, name in enumerate(self.order)}
         for i, operation in enumerate(self.operations):
             if i in started:
@@ -215,6 +254,8 @@ class _Pass:
 
     def chain(self, name: str) -> Chain:
         use = self.uses[name]
+        if use.output < 0:
+            return Chain(name, numel=use.numel, operation=use.operation)
         end = self._end(name)
         signal = self.signals[end]
         readers = self._readers(end)

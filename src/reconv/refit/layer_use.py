@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,7 +14,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from reconv.graph.channels import ChannelGraph
-from reconv.refit.chains import Chain
+from reconv.inputs import batch_size, call, on_device
+from reconv.refit.chains import RECURRENT, Chain
 
 _SMALL_SIDE = 64  # pixels; larger maps are faster with their channels last (half the time of MobileNetV2 at 224)
 _PLAIN = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
@@ -22,6 +25,7 @@ _FUNCTIONS: dict[Any, tuple[str, tuple[str, ...]]] = {
     **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), ("conv", _PLAIN)),
     **dict.fromkeys((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d), ("conv_transposed", _TRANSPOSED)),
 }
+_RECURRENT_FUNCTIONS = frozenset(getattr(torch, name) for name in RECURRENT)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,21 @@ def layer_names(graph: ChannelGraph, model: nn.Module) -> dict[int, str]:
     return {id(parameters[layer.weight]): layer.name for layer in graph.layers if layer.weight in parameters}
 
 
+def _images_first(chain: Chain, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    return chain.images_first(func(*args, **kwargs))
+
+
+def layer_modules(graph: ChannelGraph, model: nn.Module) -> dict[str, Any]:
+    """What holds weight and bias of every layer: its module; of what a recurrent layer reads, these two alone."""
+    modules: dict[str, Any] = dict(model.named_modules())
+    for layer in graph.layers:
+        if layer.name not in modules and layer.weight is not None:
+            owner, _, name = layer.weight.rpartition(".")
+            bias = getattr(modules[owner], name.replace("weight_ih", "bias_ih"), None) if "weight_ih" in name else None
+            modules[layer.name] = SimpleNamespace(weight=getattr(modules[owner], name), bias=bias)
+    return modules
+
+
 def batches(images: int, size: int) -> Iterator[slice]:
     """Slices of about `size` images, none of a single one: with one, every axis might be that of the images."""
     starts = list(range(0, images, size))
@@ -80,10 +99,10 @@ def batches(images: int, size: int) -> Iterator[slice]:
         yield slice(start, stop)
 
 
-def laid_out(images: Tensor, device: torch.device) -> Tensor:
+def laid_out(images: Any, device: torch.device) -> Any:
     """Images on a device, channels last where that is faster: what convolutions make of them is laid out alike."""
-    images = images.to(device)
-    if images.dim() != 4 or max(images.shape[2:]) <= _SMALL_SIDE:
+    images = on_device(images, device)
+    if not isinstance(images, Tensor) or images.dim() != 4 or max(images.shape[2:]) <= _SMALL_SIDE:
         return images
     return images.contiguous(memory_format=torch.channels_last)
 
@@ -104,10 +123,11 @@ class Follower(TorchFunctionMode):
         self.images = 0  # that the network runs on
         self._open: dict[int, tuple[Tensor, Chain, int]] = {}
 
-    def run_network(self, model: nn.Module, images: Tensor) -> None:
-        self.images = len(images)
+    def run_network(self, model: nn.Module, images: Any) -> Any:
+        """What the network gives for images, or other inputs (see `reconv.inputs`)."""
+        self.images = batch_size(images)
         with self:
-            model(images)
+            return call(model, images)
 
     def on_layer(self, chain: Chain, use: LayerUse, run: Callable[[], Tensor]) -> Tensor:
         """The layer's output; `run()` computes it."""
@@ -123,10 +143,15 @@ class Follower(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in _RECURRENT_FUNCTIONS:
+            self._read_by_recurrent(args)
         use = LayerUse.of(func, args, kwargs)
         chain = None if use is None else self.chains.get(self.names.get(id(use.weight), ""))
-        if use is not None and chain is not None and len(use.input) % self.images == 0:
-            return self._arrive(chain, self.on_layer(chain, use, lambda: func(*args, **kwargs)), 0)
+        if use is not None and chain is not None:
+            use = use.on(chain.images_first(use.input))
+            run = partial(_images_first, chain, func, args, kwargs)
+            signal = self.on_layer(chain, use, run)
+            return self._arrive(chain, chain.images_back(signal), 0)
         read = [id(t) for t in (*args, *kwargs.values()) if id(t) in self._open]
         if not read:
             return func(*args, **kwargs)
@@ -140,8 +165,21 @@ class Follower(TorchFunctionMode):
             result = self.on_norm(chain, signal, result)
         return self._arrive(chain, result, done + 1)
 
+    def _read_by_recurrent(self, args: tuple[Any, ...]) -> None:
+        """What a recurrent layer makes of its input, before it adds what it makes of its own state: a linear layer."""
+        signal, weights, has_biases = args[0], args[2], args[3]
+        if not isinstance(weights, list | tuple):
+            return  # a packed sequence
+        for i, weight in enumerate(weights):
+            chain = self.chains.get(self.names.get(id(weight), ""))
+            if chain is not None:
+                bias = weights[i + 2] if has_biases else None
+                read = {"input": chain.images_first(signal), "weight": weight, "bias": bias}
+                use = LayerUse("linear", F.linear, read)
+                self.on_end(chain, self.on_layer(chain, use, use))
+
     def _arrive(self, chain: Chain, signal: Tensor, done: int) -> Tensor:
         if done == len(chain.steps):
-            return self.on_end(chain, signal)
+            return chain.images_back(self.on_end(chain, chain.images_first(signal)))
         self._open[id(signal)] = (signal, chain, done)
         return signal

@@ -22,14 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reconv.inputs import batch_size, first_images, part_of
 from reconv.memory_pool import give_back_freed_memory, resident_memory
 from reconv.plan import Plan
 from reconv.refit import affine_map
 from reconv.refit.chains import Chain
 from reconv.refit.joint import Member, Pair, refine
-from reconv.refit.layer_use import Follower, LayerUse, batches, laid_out, layer_names
+from reconv.refit.layer_use import Follower, LayerUse, batches, laid_out, layer_modules, layer_names
 from reconv.refit.lockstep import Pause, Walk, close_all
-from reconv.refit.phases import Phase, batch_size, phases
+from reconv.refit.phases import Phase, images_at_a_time, phases
 from reconv.refit.report import LayerRepair
 from reconv.refit.rows import (
     Sampler,
@@ -134,24 +135,28 @@ class LayerwiseRepair:
 
     def __post_init__(self) -> None:
         self.names = layer_names(self.plan.graph, self.model)
-        self._modules: dict[str, Any] = dict(self.model.named_modules())
+        self._modules = layer_modules(self.plan.graph, self.model)
         self._resident = 0  # bytes of the process before
         self._factors: dict[str, Tensor | None] = {}  # of the Gram matrices of what layers read
         self._leads = {c.follows for c in self.chains.values() if c.follows in self.chains}
         if not self.settings.joint:
             self._leads = set()
 
-    def run(self, images: Tensor) -> None:
+    def run(self, images: Any) -> None:
         """Solve all layers that the cut concerns."""
         graph, memory = self.plan.graph, self.settings.memory
         self._resident = resident_memory()
-        for phase in phases(graph, self.chains, list(self.chains), len(images), memory):
-            points = math.ceil(self.settings.points * len(images) / phase.images)  # as many rows from fewer images
-            self._run_phase(phase, images[: phase.images], Sampler(phase.images, points, self.settings.seed))
+        number = batch_size(images)
+        for phase in phases(graph, self.chains, list(self.chains), number, memory):
+            points = math.ceil(self.settings.points * number / phase.images)  # as many rows from fewer images
+            self._run_phase(
+                phase, first_images(images, phase.images), Sampler(phase.images, points, self.settings.seed)
+            )
 
-    def _run_phase(self, phase: Phase, images: Tensor, sampler: Sampler) -> None:
-        size = batch_size(self.plan.graph, self.chains, self.settings.batch)
-        parts = [images[part] for part in batches(len(images), size)]
+    def _run_phase(self, phase: Phase, images: Any, sampler: Sampler) -> None:
+        size = images_at_a_time(self.plan.graph, self.chains, self.settings.batch)
+        parts = [part_of(images, part) for part in batches(phase.images, size)]
+        sizes = [batch_size(part) for part in parts]
         solving = frozenset(phase.layers)
         wanted = {name: self.chains[name] for name in phase.layers}
         names = layer_names(self.plan.graph, self.reference)
@@ -162,7 +167,7 @@ class LayerwiseRepair:
                 visits: list[_Visit] = list(map_parts(Walk.advance, walks))
                 layer = visits[0].chain.layer
                 signals = list(map_parts(methodcaller("signal", layer), originals))
-                self._solve_visits(visits, signals, [len(part) for part in parts], sampler)
+                self._solve_visits(visits, signals, sizes, sampler)
                 del visits, signals
                 for walk in originals:
                     walk.done_with(layer)
@@ -172,7 +177,7 @@ class LayerwiseRepair:
         finally:
             close_all((*walks, *originals))
 
-    def _walk(self, images: Tensor, solving: frozenset[str]) -> Walk:
+    def _walk(self, images: Any, solving: frozenset[str]) -> Walk:
         device = next(self.model.parameters()).device
         leads = frozenset(c.follows for n, c in self.chains.items() if n in solving and c.follows in self._leads)
 

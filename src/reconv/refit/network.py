@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from reconv.errors import GraphError, check_kind
 from reconv.modes import evaluating
 from reconv.plan import Plan
 from reconv.refit.chains import find_chains
 from reconv.refit.layerwise import LayerwiseRepair
+from reconv.refit.passes import passable
 from reconv.refit.report import RepairReport
 from reconv.refit.settings import Settings, check_images
 from reconv.threads import thread_pool
 
 
 def repair(
-    small: nn.Module, *, plan: Plan, reference: nn.Module, images: Tensor, settings: Settings | None = None
+    small: nn.Module, *, plan: Plan, reference: nn.Module, images: Any, settings: Settings | None = None
 ) -> nn.Module:
     """Solve the layers of a cut network anew, so that it computes what the original did.
 
@@ -29,7 +31,8 @@ def repair(
         small: from `prune(reference, plan)`.
         plan: what was cut.
         reference: the original network.
-        images: float [n, ...], normalized as the networks expect; from the training images.
+        images: float [n, ...], normalized as the networks expect; from the training images. Of a network of several
+            inputs a tuple of such tensors, or a mapping of them by keyword; a list is one argument.
         settings: see `Settings`.
 
     Returns:
@@ -55,7 +58,7 @@ def repair(
 
 
 def repair_with_report(
-    small: nn.Module, *, plan: Plan, reference: nn.Module, images: Tensor, settings: Settings | None = None
+    small: nn.Module, *, plan: Plan, reference: nn.Module, images: Any, settings: Settings | None = None
 ) -> tuple[nn.Module, RepairReport]:
     """As `repair`; also says what became of every layer."""
     settings = settings or Settings()
@@ -68,6 +71,8 @@ def repair_with_report(
     device = next(repaired.parameters()).device
     with evaluating(reference, repaired), torch.no_grad(), thread_pool(device):
         chains, left = find_chains(plan.graph, repaired)
+        chains, unlike = passable(plan.graph, chains, (reference, repaired), images)
+        left |= unlike
         layers = LayerwiseRepair(repaired, reference, plan, chains, settings)
         layers.run(images)
     return repaired, RepairReport(tuple(layers.done), left)

@@ -80,7 +80,7 @@ def phases(
     return result
 
 
-def batch_size(graph: ChannelGraph, chains: Mapping[str, Chain], largest: int) -> int:
+def images_at_a_time(graph: ChannelGraph, chains: Mapping[str, Chain], largest: int) -> int:
     """How many images run at a time: so few that temporary tensors stay small, so many that overhead does, too."""
     widest = max(signal_bytes(graph, chains).values(), default=1)
     return max(2, min(largest, _BATCH_BYTES // max(widest, 1)))

@@ -12,7 +12,7 @@ second call of the layer's function, whose result is added.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,11 +22,13 @@ from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from reconv.graph.channels import ChannelGraph
+from reconv.inputs import batch_size, part_of
 from reconv.modes import evaluating
 from reconv.refit import affine_map
 from reconv.refit.chains import Chain, find_chains
-from reconv.refit.layer_use import Follower, LayerUse, batches, laid_out, layer_names
-from reconv.refit.phases import batch_size
+from reconv.refit.layer_use import Follower, LayerUse, batches, laid_out, layer_modules, layer_names
+from reconv.refit.passes import passable
+from reconv.refit.phases import images_at_a_time
 from reconv.refit.rows import from_matrix
 from reconv.threads import map_parts, thread_pool
 
@@ -49,7 +51,7 @@ class Trial:
     changes: Mapping[str, Tensor]
 
 
-def measure_sensitivities(graph: ChannelGraph, trials: Mapping[Key, Trial], images: Tensor) -> dict[Key, float]:
+def measure_sensitivities(graph: ChannelGraph, trials: Mapping[Key, Trial], images: Any) -> dict[Key, float]:
     """Divergence of the outputs over predicted error, for every trial.
 
     Args:
@@ -59,13 +61,15 @@ def measure_sensitivities(graph: ChannelGraph, trials: Mapping[Key, Trial], imag
     with evaluating(model), torch.no_grad():
         device = next(model.parameters()).device
         chains, _ = find_chains(graph, model)
-        names, modules = layer_names(graph, model), dict(model.named_modules())
-        parts = list(batches(len(images), batch_size(graph, chains, _LARGEST_BATCH)))
+        chains, _ = passable(graph, chains, (model,), images)
+        names, modules = layer_names(graph, model), layer_modules(graph, model)
+        number = batch_size(images)
+        parts = list(batches(number, images_at_a_time(graph, chains, _LARGEST_BATCH)))
 
         def outputs(changes: Mapping[str, Tensor]) -> list[tuple[Tensor, ...]]:
             def run(part: slice) -> tuple[Tensor, ...]:
-                follower = _Changed(names, {n: chains[n] for n in changes}, changes, modules)
-                return follower.outputs_of(model, laid_out(images[part], device))
+                follower = _Changed(names, {n: chains[n] for n in changes if n in chains}, changes, modules)
+                return follower.outputs_of(model, laid_out(part_of(images, part), device))
 
             return list(map_parts(run, parts))
 
@@ -74,12 +78,19 @@ def measure_sensitivities(graph: ChannelGraph, trials: Mapping[Key, Trial], imag
             found = {}
             for key, trial in trials.items():
                 lost = sum(
-                    statistics.fmean(map(divergence, a, b)) * (part.stop - part.start)
+                    mean_divergence(a, b) * (part.stop - part.start)
                     for a, b, part in zip(outputs(trial.changes), original, parts, strict=True)
-                ) / len(images)
+                )
+                lost /= number
                 if trial.predicted > 0 and lost > 0:
                     found[key] = lost / trial.predicted
         return found
+
+
+def mean_divergence(outputs: Sequence[Tensor], originals: Sequence[Tensor]) -> float:
+    """The mean over a network's outputs; those of another shape, as of a detector's boxes, say nothing."""
+    pairs = [(a, b) for a, b in zip(outputs, originals, strict=False) if a.shape == b.shape and b.numel()]
+    return statistics.fmean(divergence(a, b) for a, b in pairs) if pairs else 0.0
 
 
 def divergence(output: Tensor, original: Tensor) -> float:
@@ -109,14 +120,12 @@ class _Changed(Follower):
         self.changes, self.modules = changes, modules
         self._joined: Any = WeakTensorKeyDictionary()  # concatenations: the axis, and the sizes of what was joined
 
-    def outputs_of(self, model: Any, images: Tensor) -> tuple[Tensor, ...]:
+    def outputs_of(self, model: Any, images: Any) -> tuple[Tensor, ...]:
         """The tensors that the network gives; one that was made of several by a concatenation, as those.
 
         They may be of different sizes and kinds, such as the boxes and the classes of a detector, and each counts.
         """
-        self.images = len(images)
-        with self:
-            leaves = pytree.tree_leaves(model(images))
+        leaves = pytree.tree_leaves(self.run_network(model, images))
         outputs = [t for t in leaves if isinstance(t, Tensor) and t.is_floating_point()]
         return tuple(part for t in outputs for part in (t.split(*self._joined[t]) if t in self._joined else (t,)))
 

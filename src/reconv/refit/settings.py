@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from reconv.errors import ConfigError, DataError, check_kind
+from reconv.inputs import batch_size, tensors_of
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,13 @@ class Settings:
                 raise ConfigError(f"repair: {name}={getattr(self, name)}; give 0 or more")
 
 
-def check_images(images: Tensor) -> None:
-    """Raises WrongKindError or DataError unless these are at least two finite images."""
+def check_images(images: Any) -> None:
+    """Raises WrongKindError or DataError unless these are at least two finite images, or other inputs."""
+    if isinstance(images, list | tuple | Mapping):
+        tensors = tensors_of(images)
+        if batch_size(images) < 2 or not all(bool(torch.isfinite(t).all()) for t in tensors):
+            raise DataError(f"repair: {batch_size(images)} inputs; give at least two, all of them finite numbers")
+        return
     check_kind("repair: images", images, Tensor, "normalized images, a float tensor (n, C, H, W)")
     if not images.is_floating_point() or images.dim() < 2 or len(images) < 2:
         raise DataError(

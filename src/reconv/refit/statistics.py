@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from reconv.errors import check_kind
 from reconv.graph.channels import ChannelGraph
+from reconv.inputs import batch_size, part_of
 from reconv.modes import evaluating
 from reconv.refit import affine_map
 from reconv.refit.chains import Chain, find_chains
-from reconv.refit.layer_use import Follower, LayerUse, batches, laid_out, layer_names
+from reconv.refit.layer_use import Follower, LayerUse, batches, laid_out, layer_modules, layer_names
 from reconv.refit.left_out import judged_images
-from reconv.refit.phases import batch_size
+from reconv.refit.passes import passable
+from reconv.refit.phases import images_at_a_time
 from reconv.refit.rows import Sampler, input_rows, needed_rows, output_positions, signal_rows, tap_table
 from reconv.refit.settings import Settings, check_images
 from reconv.refit.solve import by_group
@@ -33,13 +35,13 @@ _LARGEST = 10_000  # inputs of a layer; the Gram matrix of more would take a gig
 
 
 def gather_moments(
-    graph: ChannelGraph, images: Tensor, settings: Settings | None = None, layers: Iterable[str] | None = None
+    graph: ChannelGraph, images: Any, settings: Settings | None = None, layers: Iterable[str] | None = None
 ) -> dict[str, Moments]:
     """Look at the images once and sum up what each layer reads.
 
     Args:
         graph: of the network; the network is not touched.
-        images: float [n, ...], normalized; no labels.
+        images: float [n, ...], normalized; no labels. Of a network of several inputs, as for `repair`.
         settings: of the sampling.
         layers: which ones; all that read channels of a group by default.
 
@@ -68,16 +70,18 @@ def gather_moments(
             name: graph.layer(name).inputs.shape[1] * graph.weight(graph.layer(name))[0, 0].numel() for name in chains
         }
         chains = {name: c for name, c in chains.items() if name in wanted and inputs[name] <= _LARGEST}
-        sums, sampler = _Sums(graph, chains, len(images)), Sampler(len(images), settings.points, settings.seed)
-        size = batch_size(graph, chains, settings.batch)
+        chains, _ = passable(graph, chains, (model,), images)
+        number = batch_size(images)
+        sums, sampler = _Sums(graph, chains, number), Sampler(number, settings.points, settings.seed)
+        size = images_at_a_time(graph, chains, settings.batch)
 
         def gather(part: slice) -> None:
             with sums.part():
-                number = part.start // size
-                _Gatherer(sums, sampler, part.start, number).run_network(model, laid_out(images[part], device))
+                here = laid_out(part_of(images, part), device)
+                _Gatherer(sums, sampler, part.start, part.start // size).run_network(model, here)
 
         with thread_pool(device):
-            for _ in map_parts(gather, batches(len(images), size)):
+            for _ in map_parts(gather, batches(number, size)):
                 pass
         return sums.moments()
 
@@ -89,7 +93,7 @@ class _Sums:
         self.graph, self.chains, self.images = graph, chains, images
         self.judged: dict[str, dict[int, Tensor]] = {}  # rows by which errors are told, by layer and number of the part
         self.names = layer_names(graph, graph.model)
-        self.modules: dict[str, Any] = dict(graph.model.named_modules())
+        self.modules = layer_modules(graph, graph.model)
         self.uses: dict[str, tuple[LayerUse, bool]] = {}
         self._rows: dict[str, int] = {}
         self._totals: dict[tuple[str, str], Tensor | float] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class ReferenceWalk(Walk):
         chains: whose ends are wanted. images: of the batch, on any device.
     """
 
-    def __init__(self, model: nn.Module, names: Mapping[int, str], chains: Mapping[str, Chain], images: Tensor):
+    def __init__(self, model: nn.Module, names: Mapping[int, str], chains: Mapping[str, Chain], images: Any):
         device = next(model.parameters()).device
 
         def run(pause: Pause) -> None:

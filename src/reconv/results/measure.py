@@ -13,10 +13,10 @@ from reconv.cost import Latency, measure_latency, profile
 from reconv.cost.layer_times import layer_latencies
 from reconv.cost.timing import random_like
 from reconv.data import DataSet, SplitName
-from reconv.data.batches import on_device
 from reconv.files import tensors_fingerprint
 from reconv.graph import trace
 from reconv.html_table import Cell, html_table
+from reconv.inputs import on_device
 from reconv.machine import device_name, versions
 from reconv.quality import Quality
 from reconv.report import Changed, Confusion, Tested

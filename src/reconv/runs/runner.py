@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from reconv.calibration import Calibration, calibration_for
 from reconv.data import DataSet
-from reconv.data.batches import on_device
 from reconv.errors import ConfigError
 from reconv.files import tensors_fingerprint, write_atomically, write_json
 from reconv.graph import trace
+from reconv.inputs import on_device
 from reconv.networks import example_of, own_example
 from reconv.pipeline import as_images, compress, pixels_per_batch, usable_steps
 from reconv.plan import Plan

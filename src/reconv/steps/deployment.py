@@ -120,7 +120,8 @@ class Quantize(Step):
 
 
 def parity_images(context: Context) -> Tensor | None:
-    """Images of the run that a file and the network are compared on; None where there are none."""
-    if context.data is None and context.calibration.source is None:
+    """Images of the run that a file and the network are compared on; None where there are none, or other inputs."""
+    if context.calibration.source is None and (context.data is None or context.data.sample is not None):
         return None
-    return context.calibration.images(PARITY_IMAGES)
+    images: Tensor = context.calibration.images(PARITY_IMAGES)
+    return images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from reconv.errors import ConfigError
@@ -105,6 +105,8 @@ class TrainConfig:
 
         if self.labels or (context.data is not None and len(context.data.train)):
             return context.data
+        if context.data is not None and context.data.calibration is not None:
+            return held_out(replace(context.data, train=context.data.calibration), context.seed)
         return held_out(as_data_set(context.calibration.images(), only="train"), context.seed)
 
     def _teacher(self, base: nn.Module, base_teaches: bool) -> nn.Module | None:

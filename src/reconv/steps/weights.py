@@ -51,6 +51,7 @@ class Repair(CalibratedStep):
 
     def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
         """Repair the layers that the plan touched."""
+        from reconv.inputs import batch_size
         from reconv.refit import Settings, repair_with_report
         from reconv.report.numbers import counted
 
@@ -59,7 +60,7 @@ class Repair(CalibratedStep):
             settings = Settings(seed=context.seed, ridge=self.ridge)
             reference = plan.graph.model
             model, report = repair_with_report(model, plan=plan, reference=reference, images=images, settings=settings)
-            source = f"{len(images):,} {context.calibration}, labels unread"
+            source = f"{batch_size(images):,} {context.calibration}, labels unread"
             stage.note = f"{counted(len(report.layers), 'layer')} solved anew on {source}"
             context.quality.put_on(stage, model)
         for layer, why in report.unrepaired.items():
@@ -88,12 +89,13 @@ class Recalibrate(CalibratedStep):
 
     def apply(self, model: nn.Module, plan: Plan, context: Context) -> nn.Module:
         """Measure the statistics anew."""
+        from reconv.inputs import batch_size
         from reconv.training import recalibrate
 
         with context.log.stage("recalibrate BatchNorm") as stage:
             images = context.calibration.images(self.images)
             model = recalibrate(model, images)
-            stage.note = f"{len(images):,} {context.calibration}"
+            stage.note = f"{batch_size(images):,} {context.calibration}"
             context.quality.put_on(stage, model)
         return model
 

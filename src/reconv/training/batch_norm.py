@@ -8,18 +8,22 @@ the batches replaces what was there.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from reconv.errors import ConfigError, check_kind
+from reconv.inputs import batch_size as number_of
+from reconv.inputs import call, on_device, part_of, tensors_of
 from reconv.modes import evaluating
 from reconv.training.evaluation import device_of
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-def recalibrate(model: nn.Module, images: Tensor, *, batch_size: int = 200) -> nn.Module:
+def recalibrate(model: nn.Module, images: Any, *, batch_size: int = 200) -> nn.Module:
     """Re-estimate the running mean and variance of every BatchNorm layer.
 
     With m_b and v_b the mean and (unbiased) variance of a layer's input over batch b of B, the running
@@ -28,7 +32,7 @@ def recalibrate(model: nn.Module, images: Tensor, *, batch_size: int = 200) -> n
 
     Args:
         model: stays as it is. Dropout and the like are off.
-        images: float `[n, C, H, W]`, normalized as the model expects, on any device.
+        images: float `[n, C, H, W]`, normalized as the model expects, on any device; or other inputs of it.
         batch_size: images at a time, at most.
 
     Returns:
@@ -44,11 +48,11 @@ def recalibrate(model: nn.Module, images: Tensor, *, batch_size: int = 200) -> n
         True
     """
     check_kind("recalibrate: model", model, nn.Module)
-    check_kind("recalibrate: images", images, Tensor, "a float tensor [n, C, H, W], such as calibration_images gives")
-    if images.ndim != 4 or len(images) < 2 or not bool(torch.isfinite(images).all()):
-        raise ConfigError(
-            f"recalibrate: {tuple(images.shape)} images; give at least two, (n, C, H, W), all of them finite numbers."
-        )
+    kinds = (Tensor, list, tuple, Mapping)
+    check_kind("recalibrate: images", images, kinds, "a float tensor [n, C, H, W], such as calibration_images gives")
+    number = number_of(images)
+    if number < 2 or not all(bool(torch.isfinite(tensor).all()) for tensor in tensors_of(images)):
+        raise ConfigError(f"recalibrate: {number} images; give at least two, all of them finite numbers.")
     fresh = copy.deepcopy(model)
     layers = [module for module in fresh.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     momenta = [layer.momentum for layer in layers]
@@ -59,8 +63,10 @@ def recalibrate(model: nn.Module, images: Tensor, *, batch_size: int = 200) -> n
             layer.reset_running_stats()
             layer.momentum = None  # the cumulative average
             layer.train()
-        for part in images.tensor_split(-(-len(images) // batch_size)):
-            fresh(part.to(device).contiguous(memory_format=torch.channels_last))
+        for indices in torch.arange(number).tensor_split(-(-number // batch_size)):
+            part = on_device(part_of(images, slice(int(indices[0]), int(indices[-1]) + 1)), device)
+            planes = isinstance(part, Tensor) and part.dim() == 4
+            call(fresh, part.contiguous(memory_format=torch.channels_last) if planes else part)
     for layer, momentum, count in zip(layers, momenta, counts):
         layer.momentum = momentum
         layer.num_batches_tracked = count

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reconv.data.batches import call
 from reconv.errors import ConfigError
+from reconv.inputs import call
 from reconv.training.divergence import named_tensors
 from reconv.training.evaluation import are_scores, scores_of
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from reconv.data import DataSet, SplitName, evaluation_batches
-from reconv.data.batches import call
 from reconv.errors import ConfigError
+from reconv.inputs import call
 from reconv.modes import evaluating
 from reconv.training.evaluation import device_of, normalization_for
 

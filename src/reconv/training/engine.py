@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from reconv.data import DataSet, TrainingBatches
 from reconv.data.augmentation import transforms
-from reconv.data.batches import batch_size, call
 from reconv.data.randomness import derive_seed
 from reconv.errors import ConfigError, TrainingError
+from reconv.inputs import batch_size, call
 from reconv.provenance import attach, provenance_of
 from reconv.training.accelerator import Machine
 from reconv.training.checkpoint import Checkpoint

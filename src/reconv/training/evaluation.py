@@ -14,9 +14,9 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves, tree_map
 
 from reconv.data import DataSet, DataWarning, Share, Split, SplitName, as_data_set, evaluation_batches
-from reconv.data.batches import batch_size, call, first_images, on_device
 from reconv.data.own import SPLITS
 from reconv.errors import ConfigError, DataError, check_kind, first_line, unknown_name
+from reconv.inputs import batch_size, call, first_images, on_device
 from reconv.modes import evaluating
 from reconv.provenance import Normalization, provenance_of
 from reconv.threads import map_in_threads

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from reconv.data import DataSet, Share, SplitName
-from reconv.data.batches import call
 from reconv.errors import ConfigError
+from reconv.inputs import call
 from reconv.modes import evaluating
 from reconv.threads import map_in_threads
 from reconv.training.evaluation import are_scores, batches_for, channels_last, describe, device_of, scores_of

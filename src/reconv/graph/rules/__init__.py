@@ -51,7 +51,8 @@ _ROWS: tuple[tuple[str, Operator], ...] = (
         "_scaled_dot_product_fused_attention_overrideable _scaled_dot_product_attention_math_for_mps",
         Operator(layers.attention),
     ),
-    ("mkldnn_rnn_layer _cudnn_rnn miopen_rnn", Operator(layers.recurrent)),
+    ("mkldnn_rnn_layer", Operator(layers.recurrent, multiplies=True)),
+    ("_cudnn_rnn miopen_rnn", Operator(layers.recurrent_stack)),
     # Normalization
     (
         "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "

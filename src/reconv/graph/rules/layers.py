@@ -247,6 +247,33 @@ def _labels_of_rows(call: Call, a: Tensor) -> Plane | None:
     return None if of_batches is None else np.repeat(of_batches, a.shape[1])
 
 
+def recurrent(call: Call) -> list[Value]:
+    """One layer and direction of an LSTM: what it reads may shrink, its hidden size stays."""
+    signal, out = call["input"], call.outputs[0]
+    why = "a recurrent layer's hidden size stays"
+    channel, steps = signal.dim() - 1, signal.shape[:-1].numel()
+    x = labels_along(call, signal, channel)
+    for plane in call.value(signal).planes:
+        if channel not in axes_of(plane):
+            call.freeze([plane], "a recurrent layer runs along it")
+    for weight, seen in ((call["weight0"], x), (call["weight1"], None)):
+        columns = labels_along(call, weight, 1)
+        inputs = columns if seen is None else seen
+        contract(call, inputs, columns)
+        inputs = frozen_labels(call, weight.shape[1], NO_CHANNELS) if inputs is None else inputs
+        gates = labels_along(call, weight, 0)
+        outputs = frozen_labels(call, len(weight), why) if gates is None else gates
+        call.freeze([outputs], why)
+        name, parameter = _layer_name(call, weight)
+        call.record.calls.append(LayerCall(name, parameter, "linear", outputs, inputs[None], steps))
+        if seen is None:
+            call.freeze([inputs], why)
+    for tensor in call.tensors[3:]:  # biases and states
+        call.freeze(call.value(tensor).planes, why)
+    hidden = frozen_labels(call, out.shape[-1], why)
+    return [Value((along(hidden, out.dim() - 1, out.dim()),))] + [NOTHING] * (len(call.outputs) - 1)
+
+
 def attention(call: Call) -> list[Value]:
     """softmax(q k^T) v, fused: heads go as a whole; channels inside a head stay, the scale depends on their number."""
     q, k, v = call["query"], call["key"], call["value"]
@@ -273,8 +300,8 @@ def attention(call: Call) -> list[Value]:
     return [Value(tuple(planes))] + [NOTHING] * (len(call.outputs) - 1)
 
 
-def recurrent(call: Call) -> list[Value]:
-    """A recurrent layer in one operator: every weight once for every row of the sequence, packed or not."""
+def recurrent_stack(call: Call) -> list[Value]:
+    """A whole recurrent network in one operator: every weight once for every row of the sequence, packed or not."""
     signal = call["input"]
     weights = [t for t in call.tensors if t.dim() == 2 and call.value(t).parameter in call.record.trained]
     call.multiplies(signal.numel() // signal.shape[-1] * sum(weight.numel() for weight in weights))
