@@ -21,8 +21,8 @@ def review_of(study: Study, records: Sequence[Record], summary: Summary) -> dict
     cpu = sum(record["made"]["processor_seconds"] for record in records)
     return {
         "base accuracy": base,
-        "MACs": "of convolutions and linear layers, for one image, one fused multiply-add counted as one; BatchNorm, "
-        "activations and additions are not counted",
+        "MACs": "of convolutions, linear and recurrent layers, and attention, for one image, one fused multiply-add "
+        "counted as one; BatchNorm, activations and additions are not counted",
         "split": f"accuracy on the {study.split} images, every one of them; calibration and training images are "
         "from the training split without the validation images held out (weights trained elsewhere may have seen both)",
         "model selection": "none: no epoch, seed or setting was chosen by these images; a training's last epoch counts",
