@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 import reconv
 from reconv.errors import ConfigError, UnknownNameError
 from reconv.frontier import Exploration
+from reconv.frontier.compute import DEFAULT
 from reconv.frontier.exploration import BEYOND, frontier_table
 from reconv.frontier.fit import Fit
 from reconv.frontier.page import page, plot_of
@@ -93,7 +95,9 @@ def test_points_that_are_kept_are_not_measured_again(net: nn.Module, images: Ten
     kept: dict[str, Any] = {}
     reconv.explore(net, images, measure=(0.8,), kept=kept)
     log = RunLog()
-    again = reconv.explore(net, images, measure=(0.8,), kept=copy.deepcopy(kept), log=log)
+    trained = replace(DEFAULT, after=(reconv.Repair(), reconv.Finetune(epochs=1)))
+    again = reconv.explore(net, images, trained, measure=(0.8,), kept=copy.deepcopy(kept), log=log)
+    assert again.notes == ("finetune is left out: an exploration looks at calibration images alone.",)
     assert len(kept) == 1
     assert not any(row.stage.startswith("measure") for row in log.rows)
     assert again.measured[0].loss == found.measured[0].loss

@@ -179,7 +179,7 @@ class Budget:
     def describe(self) -> str:
         """In words: "at most 50 % of the MACs"."""
         if self.max_drop is not None:
-            return f"as little {Cost.registry[self.minimize or '']} as loses at most {self.max_drop:g} points"
+            return f"the smallest by {Cost.registry[self.minimize or '']} that loses at most {self.max_drop:g} points"
         return "at most " + " and ".join(_words(Cost.registry[name], value) for name, value in self.limits.items())
 
 

@@ -25,6 +25,7 @@ from reconv.frontier.exploration import Exploration, FrontierPoint, MeasuredPoin
 from reconv.frontier.fit import Fit
 from reconv.graph import ChannelGraph, trace
 from reconv.machine import device_name
+from reconv.mappings import tag_of
 from reconv.pipeline import as_images, as_network, pixels_per_batch
 from reconv.plan import ErrorCurves, Predicted, choose_along, measure_layers
 from reconv.quality import quality_for
@@ -105,6 +106,9 @@ def explore(
     example = images.example() if example is None else example
     compression = replace(compression, scheme="allocated", recipe=None, rounds=1, reverse=False, rescale="mean")
     steps = tuple(step for step in compression.after if step.in_each_round)
+    for step in compression.after:
+        if step not in steps and not step.is_idle:
+            log.note(f"{tag_of(type(step))} is left out: an exploration looks at calibration images alone.")
     with few_threads(pixels_per_batch(images), where):
         example = tree_map(lambda x: x.to(where) if isinstance(x, Tensor) else x, example)
         graph = trace(network, example)
@@ -259,9 +263,7 @@ def _exploration(
     settings = {
         "criterion": curves.criterion,
         "calibration images": f"{compression.images:,} at most ({compression.calibration or 'training'})",
-        "steps after pruning": ", ".join(
-            type(step).__name__.lower() for step in compression.after if step.in_each_round
-        ),
+        "steps after pruning": ", ".join(tag_of(type(step)) for step in compression.after if step.in_each_round),
         "seed": str(compression.seed),
         "device": device_name(device_of(graph.model)),
     }
