@@ -1,11 +1,7 @@
-"""The picture of a report that the README shows: a run on CIFAR-10, made now, as headless Chromium draws it.
+"""The picture of a report that the README shows, as headless Chromium draws it.
 
-    python benchmarks/studies/screenshot.py REPORT.html docs/figures/report.png
-
-REPORT.html is what a run wrote, such as
-    reconv run --model resnet20 --weights W.safetensors --data-set CIFAR10 --data-root D --metric reconstruction \\
-        --scheme allocated --budget macs=0.5 --epochs 0 --save-path RUN
-    reconv report RUN --study benchmarks/results/study/cifar10
+reconv run --save-path runs/resnet20-digits
+python benchmarks/studies/screenshot.py runs/resnet20-digits/report.html docs/figures/report.png
 """
 
 from __future__ import annotations
@@ -22,7 +18,7 @@ def main() -> None:
     parser.add_argument("report", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--width", type=int, default=1040)
-    parser.add_argument("--height", type=int, default=1290)
+    parser.add_argument("--height", type=int, default=950)
     options = parser.parse_args()
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:

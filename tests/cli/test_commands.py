@@ -194,5 +194,9 @@ def test_scores_of_other_weights_are_used_and_noted(weights: Path, reconv: Call,
         words = ("--model", "resnet20", "--data-set", "digits", "--weights", weights, "--budget", "macs=0.6")
         pruned = reconv("prune", *words, "--no-finetune", "--scores", f"{name}.safetensors", "--save-path", name)
         assert pruned.code == 0, pruned.err
-        said[name] = "scores of other weights than these" in " ".join((pruned.out + pruned.err).split())
-    assert said == {"own": False, "others": True}
+        words = ("resnet20", "--data-set", "digits", "--weights", weights, "-c", "l1")
+        compared = reconv("saliency", *words, "--compare", f"{name}.safetensors")
+        assert compared.code == 0, compared.err
+        texts = (pruned.out + pruned.err, compared.out + compared.err)
+        said[name] = ["scores of other weights than these" in " ".join(text.split()) for text in texts]
+    assert said == {"own": [False, False], "others": [True, True]}

@@ -120,6 +120,8 @@ def compare(graph: ChannelGraph, scores: Sequence[Saliency], file: Path) -> Tabl
         raise ConfigError(
             f"{file}: holds {criterion} scores; give --criterion {criterion}, or a single --criterion to compare with"
         )
+    if other.weights and other.weights != ours.weights:
+        console.Progress().note(f"{file}: scores of other weights than these.")
     rows = []
     for name, values in other.values.items():
         mine = ours.values.get(name)
