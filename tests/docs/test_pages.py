@@ -17,7 +17,7 @@ PAGES = sorted(path for path in DOCS.rglob("*.md") if path.name != "results.md")
 RUNNABLE = (
     "concepts/graph.md",
     "concepts/proof.md",
-    "faq.md",
+    pytest.param("faq.md", marks=pytest.mark.slow),
     "how-to/from-torch-pruning.md",
     "how-to/own-training-loop.md",
     *(pytest.param(f"how-to/{name}.md", marks=pytest.mark.slow) for name in ("detectors", "without-labels")),
