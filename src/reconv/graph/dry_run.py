@@ -239,8 +239,9 @@ def _turns(graph: ChannelGraph) -> int:
     result = 1
     for group in graph.groups:
         sizes = np.unique(group.cells, return_counts=True)[1]
-        while len(sizes) > max(int(sizes.max()), 2) ** result:
-            result += 1
+        for size in np.unique(sizes[sizes > 1]):
+            while len(sizes) > int(size) ** result:
+                result += 1
     return result
 
 
@@ -248,16 +249,17 @@ def _random_steps(graph: ChannelGraph, turn: int = 0) -> list[Plane]:
     """For every group what to remove, step by step, in a random order that is always the same.
 
     A step takes other positions of every cell: code that lays channels out anew may be right where all lose the same.
-    Where there are more cells than positions, the digits of a cell's number say how far it is turned, turn by turn.
+    The digits of a cell's number, to the base of its size, say how far it is turned, turn by turn.
     """
     generator = np.random.default_rng(0)
     result = []
     for group in graph.groups:
         cells = [np.flatnonzero(group.cells == cell) for cell in np.unique(group.cells)]
-        size = max(map(len, cells))
-        order = generator.permutation(size)
-        turned = [np.roll(order, number // max(size, 2) ** turn) for number in range(len(cells))]
-        queues = [cell[places[places < len(cell)]] for cell, places in zip(cells, turned, strict=True)]
+        order = generator.permutation(max(map(len, cells)))
+        queues = [
+            cell[np.roll(order[order < len(cell)], number // max(len(cell), 2) ** turn)]
+            for number, cell in enumerate(cells)
+        ]
         result.append(group.steps(np.concatenate(queues)))
     return result
 
