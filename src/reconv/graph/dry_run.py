@@ -23,6 +23,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 from reconv.graph.constants import FilledError
+from reconv.graph.constraints import label_classes
 from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
 from reconv.graph.meta_cut import cut_without_data
@@ -112,11 +113,13 @@ def run_cut_copy(
     keep = generic_cut(graph) if keep is None else keep
     if keep.all():
         return None
-    space = _KnownLabels(graph.labels)
+    whole = recording.record.space
+    # By those that meet alone: channels that go together may still not take each other's places.
+    space = _KnownLabels(label_classes(whole.united, whole.count))
     record = Record(space=space)
     cut_copy = _cut_copy(recording, graph, keep, record)
     expected = [call for call in recording.record.operations if _counts(call)]
-    predict = _Prediction(space, keep)
+    predict = _Prediction(space, keep[graph.labels])
     position = 0
 
     def check(call: Call) -> None:
@@ -307,9 +310,9 @@ def _alike(factors: Sequence[float], others: Sequence[float]) -> bool:
 class _Prediction:
     """What every operator of a cut copy must give, from the first run's labels."""
 
-    def __init__(self, space: _KnownLabels, keep: Mask):
+    def __init__(self, space: _KnownLabels, kept: Mask):
         self.space = space
-        self.kept = keep[space.classes]
+        self.kept = kept
 
     def compare(self, expected: Call, actual: Call) -> None:
         factors, others = _factors(expected), _factors(actual)
