@@ -16,8 +16,18 @@ def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: 
     return 2 * rows * key[-2] * query[-1] + 2 * rows * key[-2] * value[-1]
 
 
+def _rows_flops(matrix: torch.Size, *_: object, **__: object) -> int:
+    """Of a matrix, or a vector, by a vector."""
+    return 2 * matrix.numel()
+
+
+_OWN = {_ATTENTION: _attention_flops} | dict.fromkeys(
+    (torch.ops.aten.mv, torch.ops.aten.dot, torch.ops.aten.vdot), _rows_flops
+)
+
+
 def multiply_adds(forward: Callable[[], object]) -> int:
     """Of whatever a call runs; with gradients, else PyTorch's attention is not counted."""
-    with FlopCounterMode(display=False, custom_mapping={_ATTENTION: _attention_flops}) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_OWN) as counter:
         forward()
     return sum(counter.get_flop_counts().get("Global", {}).values()) // 2

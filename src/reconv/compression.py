@@ -58,8 +58,8 @@ class Compression:
         rounds: steps in which the budget is approached, with a short training after each; 1: at once.
         between: how the network is trained after each round but the last.
         images: number of calibration images; criteria, the scheme "allocated" and repair look at them.
-        calibration: where they come from: a folder, a data set by name, or "leaves" for generated ones; None: the
-            training images.
+        calibration: where those images come from: a folder, a data set by name, or "leaves" for generated ones; None:
+            the training images.
         verify: prove that removed equals zeroed; None: where that takes under ten seconds.
         after: what is done after pruning, in this order: repair, recalibrate, finetune.
         seed: seed of everything random.

@@ -48,7 +48,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "repair by a loader": (
         lambda: reconv.repair(MODEL, plan=PLAN, reference=MODEL, images=[EXAMPLE]),
-        "repair: images.* list; ",
+        "repair: 1 inputs; give at least two",
     ),
     "gather_moments of a model": (
         lambda: reconv.gather_moments(MODEL, EXAMPLE),

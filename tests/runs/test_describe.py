@@ -70,8 +70,13 @@ def test_what_is_not_as_by_default_is_described(changes: dict[str, Any], name: s
 @pytest.mark.parametrize("data_set", ["digits", "CIFAR10"])
 def test_a_protocol_has_its_own_name(data_set: str, plan: Plan) -> None:
     known = load_protocol("default-finetune", data_set)
-    text = describe(Compression(), plan, data_set)["fine-tuning"]
+    text = describe(Compression(after=(Finetune(),)), plan, data_set)["fine-tuning"]
     assert text == f"protocol {known.name}, {known.epochs} epochs"
+
+
+def test_after_a_repair_the_network_before_pruning_teaches(plan: Plan) -> None:
+    text = describe(Compression(), plan, "CIFAR10")["fine-tuning"]
+    assert text == "protocol after-repair, 5 epochs, taught by the network before pruning"
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,10 @@ from reconv.steps import TrainConfig
 
 EXAMPLES = (
     "reconv run",
-    "reconv run resnet20 --budget macs=30% --scheme global --criterion l1",
     "reconv run my_net.py:MyNet --weights W.pth --data-set IMAGES --budget macs=50%",
     "reconv run my_net.py:MyNet --task my_task.py --budget latency=0.5",
     "reconv run resnet20 --budget latency=0.7 --runtime onnxruntime --export",
-    "reconv run resnet56 --weights W.safetensors --data-set CIFAR10 --max-drop 1 --minimize macs",
+    "reconv run P --data-set CIFAR10 --max-drop 1 --minimize macs",
     "reconv run timm:resnet18 --weights pretrained --calibration PHOTOGRAPHS",
     "reconv run resnet56 --weights W.safetensors --data-set CIFAR10 --recipe 2",
 )

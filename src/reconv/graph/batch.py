@@ -86,8 +86,9 @@ def _rows_of_state(record: Record, module: str) -> int:
     """How many sequences a recurrent layer takes at once: rows of what it passes from step to step."""
     fused = [call for call in record.operations if call.operator in _RECURRENT and call.module == module]
     rows = [int(call[_RECURRENT[call.operator]].shape[-2]) for call in fused]  # [..., sequences, features]
-    states = (f"{module}.weight_hh", f"{module}.weight_hh_l0") if module else ("weight_hh", "weight_hh_l0")
-    rows += [call.positions for call in record.calls if call.parameter in states]
+    if not fused:  # step by step
+        states = (f"{module}.weight_hh", f"{module}.weight_hh_l0") if module else ("weight_hh", "weight_hh_l0")
+        rows = [call.positions for call in record.calls if call.parameter in states]
     return max(rows, default=1)
 
 

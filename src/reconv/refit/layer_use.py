@@ -85,6 +85,8 @@ def layer_modules(graph: ChannelGraph, model: nn.Module) -> dict[str, Any]:
     for layer in graph.layers:
         if layer.name not in modules and layer.weight is not None:
             owner, _, name = layer.weight.rpartition(".")
+            if owner not in modules:
+                continue  # of a branch that was removed
             bias = getattr(modules[owner], name.replace("weight_ih", "bias_ih"), None) if "weight_ih" in name else None
             modules[layer.name] = SimpleNamespace(weight=getattr(modules[owner], name), bias=bias)
     return modules

@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from reconv.graph.channels import ChannelGraph
-from reconv.inputs import batch_size, first_images, on_device
+from reconv.inputs import batch_size, first_images
 from reconv.refit.chains import Chain
-from reconv.refit.layer_use import Follower, LayerUse, layer_names
+from reconv.refit.layer_use import Follower, LayerUse, laid_out, layer_names
 
 _FEW = (2, 3)  # images of each pass; an axis that counts images grows with them
 Shape = tuple[int, ...]
@@ -54,7 +54,7 @@ def passable(
         passes.append([])
         for number in sorted({min(few, batch_size(images)) for few in _FEW}):
             shapes = _Shapes(names, chains)
-            shapes.run_network(model, on_device(first_images(images, number), device))
+            shapes.run_network(model, laid_out(first_images(images, number), device))
             passes[-1].append((number, shapes))
     found, left = {}, {}
     for name, chain in chains.items():

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from reconv.errors import ConfigError, DataError, check_kind
-from reconv.inputs import batch_size, tensors_of
+from reconv.inputs import batch_size
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Settings:
 
 def check_images(images: Any) -> None:
     """Raises WrongKindError or DataError unless these are at least two finite images, or other inputs."""
-    if isinstance(images, list | tuple | Mapping):
-        tensors = tensors_of(images)
+    tensors = [leaf for leaf in tree_leaves(images) if isinstance(leaf, Tensor)]
+    if tensors and isinstance(images, list | tuple | Mapping):
         if batch_size(images) < 2 or not all(bool(torch.isfinite(t).all()) for t in tensors):
             raise DataError(f"repair: {batch_size(images)} inputs; give at least two, all of them finite numbers")
         return
