@@ -149,6 +149,42 @@ def test_calibration_images_alone(reconv: Call, tmp_path: Path) -> None:
     assert "photos" in answer.err
 
 
+REGRESSION = """
+import torch
+
+def _pairs(start, stop):
+    images = torch.randn(240, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    return images[start:stop], images[start:stop].mean((2, 3)).repeat(1, 4)
+
+train_loader, val_loader, test_loader = _pairs(0, 160), _pairs(160, 200), _pairs(200, 240)
+
+def loss(outputs, targets):
+    return (outputs - targets).square().mean()
+"""
+
+
+@pytest.mark.usefixtures("_files")
+def test_a_network_that_is_no_classifier_comes_to_a_report(reconv: Call, tmp_path: Path) -> None:
+    (tmp_path / "my_regression.py").write_text(REGRESSION)
+    words = ("--base-epochs", "1", "--epochs", "1", "--images", "32", "-o", "R")
+    run = reconv("run", "my_cli_net.py:MyNet", "--task", "my_regression.py", *words)
+    assert run.code == 0, run.err
+    page = (tmp_path / "R" / "report.html").read_text()
+    assert "training: loss" in page
+    assert "top-1 accuracy (%) over epochs" not in page
+
+
+@pytest.mark.usefixtures("_files")
+def test_a_run_trains_without_labels(reconv: Call, tmp_path: Path) -> None:
+    task = ("--task", "my_cli_task.py")
+    words = ("--base-epochs", "1", "--protocol", "after-repair", "--epochs", "1", "--images", "32", "-o", "R")
+    run = reconv("run", "my_cli_net.py:MyNet", *task, "--no-labels", *words)
+    assert run.code == 0, run.err
+    assert "agreement" in (tmp_path / "R" / "report.html").read_text()
+    tuned = reconv("finetune", "R", *task, "--code", "my_cli_net.py", "--no-labels", "--epochs", "1", "-o", "F")
+    assert tuned.code == 0, tuned.err
+
+
 def test_a_task_that_cannot_be_used_is_refused_in_a_line(reconv: Call, tmp_path: Path) -> None:
     for text, said in (
         ("x = 1\n", "defines none of example, train_loader"),

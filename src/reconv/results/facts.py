@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from reconv.results.fingerprints import images_fingerprint
 from reconv.results.measure import Pair, compare_predictions
 from reconv.saliency import Saliency
 from reconv.training import EpochRecord
-from reconv.training.evaluation import device_of
+from reconv.training.evaluation import Evaluation, device_of
 
 if TYPE_CHECKING:
     from reconv.results.result import Result
@@ -142,11 +143,19 @@ def layers_of(graph: ChannelGraph, saliency: Saliency, plan: Plan) -> list[Layer
 
 
 def _curves(title: str, history: tuple[EpochRecord, ...]) -> list[Curve]:
-    if not history:
-        return []
-    loss = {"training": tuple(row.loss for row in history)}
-    top1 = {"training": tuple(100 * row.top1 for row in history)}
-    if all(row.validation for row in history):
-        loss["validation"] = tuple(row.validation.loss for row in history if row.validation)
-        top1["validation"] = tuple(100 * row.validation.top1 for row in history if row.validation)
-    return [Curve(f"{title}: loss", "nats", loss), Curve(f"{title}: top-1 accuracy", "%", top1)]
+    """Loss, accuracy and metric, epoch by epoch; without those that an epoch lacks, such as a detector's accuracy."""
+    found = [row.validation or Evaluation(math.nan, math.nan, math.nan, 0) for row in history]
+    name = next((row.metric_name for row in found if row.metric_name), "")
+    series: dict[tuple[str, str], dict[str, list[float]]] = {
+        ("loss", "nats"): {"training": [row.loss for row in history], "validation": [row.loss for row in found]},
+        ("top-1 accuracy", "%"): {
+            "training": [100 * row.top1 for row in history],
+            "validation": [100 * row.top1 for row in found],
+        },
+        (name, ""): {"validation": [math.nan if row.metric is None else row.metric for row in found]},
+    }
+    curves = []
+    for (what, unit), lines in series.items():
+        whole = {split: tuple(values) for split, values in lines.items() if values and not any(map(math.isnan, values))}
+        curves += [Curve(f"{title}: {what}", unit, whole)] if whole else []
+    return curves

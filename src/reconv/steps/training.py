@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,8 @@ class TrainConfig:
             )
             context.store.history[title] = trained.history
             last = trained.history[-1].validation
-            stage.accuracy = last.top1 if last and self.labels and context.quality.is_share else None
+            top1 = last.top1 if last and self.labels and context.quality.is_share else math.nan
+            stage.accuracy = None if math.isnan(top1) else top1
             taught = ", with a teacher" if teacher else ""
             kept = "first weights kept, since validation says that it lost" if trained.kept_start else "last one kept"
             stage.note = f"{protocol.name}, {counted(protocol.epochs, 'epoch')}, {kept}{taught}"

@@ -139,7 +139,7 @@ class Engine:
             loss = loss + self.protocol.feature_distillation * self._teacher.feature_distance()
         loss = loss * weight
         self.accelerator.backward(loss)
-        if not are_scores(scores, labels):
+        if not self._learns_labels or not are_scores(scores, labels):
             return loss.detach(), loss.new_tensor(math.nan)
         return loss.detach(), (scores.detach().argmax(1) == labels).sum()
 

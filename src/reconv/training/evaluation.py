@@ -88,7 +88,9 @@ class Evaluation:
 
     @property
     def quality_text(self) -> str:
-        """The metric by name, or top-1 in percent."""
+        """The metric by name, or top-1 in percent; the loss where both are missing."""
+        if math.isnan(self.quality):
+            return f"loss {self.loss:.4g}"
         return f"{self.top1:.2%}" if self.metric is None else f"{self.metric_name} {self.metric:.4g}"
 
     def __str__(self) -> str:

@@ -81,7 +81,7 @@ DRAWING = """
 """  # noqa: E501
 
 CAPTION = (
-    "{{ curve.title }} ({{ curve.unit }}) over epochs"
+    "{{ curve.title }}{{ ' (' ~ curve.unit ~ ')' if curve.unit }} over epochs"
     "{% if chart.cut_off %}; values above the picture are drawn at its upper edge{% endif %}."
 )
 
