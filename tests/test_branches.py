@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import reconv
 from reconv.cost import file_size, measure_memory, profile
-from reconv.graph.branches import CHANGED, OVERWRITTEN, READ_ELSEWHERE, SHARED, with_branches
+from reconv.graph.branch_flow import CHANGED, OVERWRITTEN, READ_ELSEWHERE, SHARED
+from reconv.graph.branches import with_branches
 from reconv.graph.bypass import NOTHING, Guard, Nothing, Removed
 from reconv.plan import plan_from_json
 from reconv.plan.plans import plan_keeping

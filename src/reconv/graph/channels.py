@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from reconv.conv.geometry import ConvGeometry
-from reconv.graph.branches import Branch
+from reconv.graph.branch import Branch
 from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import Plane, Shape, axes_of
 from reconv.graph.record import Operation

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from reconv.budget import Cost
 from reconv.cost import file_size, predicted_memory, total_macs, total_parameters
 from reconv.errors import ArtifactError
-from reconv.graph.branches import Branch, with_branches
+from reconv.graph.branch import Branch
+from reconv.graph.branches import with_branches
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 from reconv.html_table import Bar, html_table
 from reconv.text import names_shown

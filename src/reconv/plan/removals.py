@@ -13,7 +13,7 @@ import numpy as np
 
 from reconv.budget import Limits
 from reconv.cost.terms import Values
-from reconv.graph.branches import Branch
+from reconv.graph.branch import Branch
 from reconv.graph.channels import ChannelGraph, ChannelGroup
 from reconv.graph.labels import Plane
 from reconv.graph.user_constraints import KEPT_BY_USER
