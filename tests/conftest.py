@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -14,15 +16,31 @@ import torch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of files that ask for an optional package run again where all of them are installed."""
+    """Tests that ask for an optional package run again where all of them are installed."""
     for item in items:
-        if _asks_for_packages(item.path):
+        if isinstance(item, pytest.Function) and _asks_for_packages(item):
             item.add_marker(pytest.mark.extras)
 
 
+def _asks_for_packages(item: pytest.Function) -> bool:
+    """Whether a test, a fixture of its, or its whole file is skipped without a package."""
+    fixtures = (definition.func for found in item._fixtureinfo.name2fixturedefs.values() for definition in found)
+    return _whole_file_asks(item.path) or any(_asks(function) for function in (item.function, *fixtures))
+
+
 @cache
-def _asks_for_packages(file: Path) -> bool:
-    return "importorskip" in file.read_text(encoding="utf-8") or file.parent.name == "deploy_onnx"
+def _asks(function: Callable[..., object]) -> bool:
+    try:
+        return "importorskip" in inspect.getsource(function)
+    except (OSError, TypeError):  # of compiled code
+        return False
+
+
+@cache
+def _whole_file_asks(file: Path) -> bool:
+    text = file.read_text(encoding="utf-8")
+    outside = any("importorskip" in line and not line.startswith(" ") for line in text.splitlines())
+    return outside or file.parent.name == "deploy_onnx"
 
 
 def pytest_collectstart() -> None:
