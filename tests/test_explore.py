@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import reconv
+from my_net_files import write_my_net
 from reconv.errors import ConfigError, UnknownNameError
 from reconv.frontier import Exploration
 from reconv.frontier.compute import DEFAULT
@@ -142,13 +143,7 @@ def test_the_command_leaves_a_folder_and_goes_on_in_it(tmp_path: Path, monkeypat
     from reconv.cli.app import main
 
     monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    small = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.Flatten(), nn.Linear(96, 10))
-    Path("my_net.py").write_text(
-        "from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), "
-        "nn.Conv2d(6, 6, 3), nn.Flatten(), nn.Linear(96, 10))\n"
-    )
-    torch.save(small.state_dict(), "w.pth")
+    write_my_net()
     words = ["explore", "my_net.py:make", "--weights", "w.pth", "--data-set", "digits", "--images", "40"]
     words += ["--measure", "0.7", "--save-path", "P"]
     assert main(words) == 0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import reconv
 import reconv.runs
+from my_net_files import write_my_net
 from reconv import Budget, Compression
 from reconv.bounds import upper_difference, upper_share
 from reconv.budget import Cost
@@ -152,13 +153,7 @@ def test_what_is_not_certified_says_so_and_ends_the_command(
     from reconv.cli.app import main
 
     monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    small = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.Flatten(), nn.Linear(96, 10))
-    Path("my_net.py").write_text(
-        "from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), "
-        "nn.Conv2d(6, 6, 3), nn.Flatten(), nn.Linear(96, 10))\n"
-    )
-    torch.save(small.state_dict(), "w.pth")
+    write_my_net()
     monkeypatch.setattr(search, "SEARCH_LEVEL", 1e-9)  # anything is little enough
     monkeypatch.setattr(search, "RESOLUTION", 0.3)
     words = ["prune", "my_net.py:make", "--weights", "w.pth", "--data-set", "digits", "--criterion", "l1"]

@@ -34,12 +34,21 @@ def _version(package: str) -> str:
 
 def processor() -> str:
     """The processor's name; "unknown" where the system does not say."""
+    return _of_processor("model name") or platform.processor() or "unknown"
+
+
+def processor_features() -> frozenset[str]:
+    """The processor's instruction sets, as Linux names them; nothing elsewhere."""
+    return frozenset(_of_processor("flags").split())
+
+
+def _of_processor(key: str) -> str:
+    """What Linux says of the first processor; "" elsewhere."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
-            name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
     except OSError:
-        name = ""
-    return name or platform.processor() or "unknown"
+        return ""
 
 
 def device_name(device: torch.device) -> str:

@@ -27,6 +27,7 @@ from reconv.deploy.onnx_out import exported_program, onnx_of_program
 from reconv.errors import ConfigError, ExportError, check_kind
 from reconv.files import PathLike, write_atomically
 from reconv.graph.tracing import call_arguments
+from reconv.machine import processor_features
 from reconv.modes import evaluating
 from reconv.optional import optional
 
@@ -110,11 +111,8 @@ def _write(model: nn.Module, images: Tensor, file: Path) -> None:
 
 def _saturates() -> bool:
     """Whether sums of two products overflow 16 bits here: x86 without VNNI; then weights get seven bits."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        return False
-    return "avx2" in flags and "vnni" not in flags
+    features = processor_features()
+    return "avx2" in features and not any("vnni" in feature for feature in features)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,6 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from reconv.graph.channels import ChannelGraph, ChannelGroup, Mask
 from reconv.graph.constants import FilledError
-from reconv.graph.constraints import label_classes
 from reconv.graph.copies import parameters_and_buffers
 from reconv.graph.labels import LabelSpace, Plane, Shape, axes_of
 from reconv.graph.meta_cut import cut_without_data
@@ -113,9 +112,7 @@ def run_cut_copy(
     keep = generic_cut(graph) if keep is None else keep
     if keep.all():
         return None
-    whole = recording.record.space
-    # By those that meet alone: channels that go together may still not take each other's places.
-    space = _KnownLabels(label_classes(whole.united, whole.count))
+    space = _KnownLabels(recording.meeting)  # channels that go together may still not take each other's places
     record = Record(space=space)
     cut_copy = _cut_copy(recording, graph, keep, record)
     expected = [call for call in recording.record.operations if _counts(call)]

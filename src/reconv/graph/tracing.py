@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 import torch
@@ -23,7 +23,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reconv.errors import GraphError, ReconvError
 from reconv.graph.constants import Constants, FilledError, Place
+from reconv.graph.constraints import label_classes
 from reconv.graph.copies import copy_without_data, named_modules, parameters_and_buffers, without_data
+from reconv.graph.labels import Plane
 from reconv.graph.questions import FunctionCalls
 from reconv.graph.record import NOTHING, Call, Record, Rule, Value, line_of_the_model, operations_of, tensors_among
 from reconv.graph.rules import outputs_without_data
@@ -149,6 +151,11 @@ class Recording:
     filled: frozenset[Place] | None = frozenset()
     given: tuple[Tensor | None, ...] = ()
     why_with_data: str = ""
+
+    @cached_property
+    def meeting(self) -> Plane:
+        """The class of every label, by those that meet alone: without ties, and without what lies in folds."""
+        return label_classes(self.record.space.united, self.record.space.count)
 
 
 def record_forward(model: nn.Module, example: Any, rule_of: RuleOf) -> Recording:

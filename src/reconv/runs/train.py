@@ -101,8 +101,7 @@ def _with_teacher(training: TrainConfig, model: str, log: RunLog) -> TrainConfig
         ConfigError: no labels are learned, and there is no teacher.
     """
     protocol = load_protocol(training.protocol, "", training.overrides)
-    base_teaches = training.teacher is None and (protocol.base_teaches or not training.labels)
-    if training.teacher != BASE and not base_teaches:
+    if training.teacher_for(protocol) != BASE:
         return training
     found = next((folder / BASE for folder in (Path(model), Path(model).parent) if (folder / BASE).is_dir()), None)
     if found is not None or training.teacher == BASE:

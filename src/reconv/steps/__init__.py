@@ -8,7 +8,6 @@ Fields need no PyTorch, so that a command line can show them at once; `apply` lo
 # isort: off
 from reconv.steps.base import Context as Context
 from reconv.steps.base import Step as Step
-from reconv.steps.weights import CalibratedStep as CalibratedStep
 from reconv.steps.weights import Recalibrate as Recalibrate
 from reconv.steps.weights import Reinitialize as Reinitialize
 from reconv.steps.weights import Repair as Repair

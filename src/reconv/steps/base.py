@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from reconv.errors import ConfigError
+from reconv.mappings import tag_of
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -90,3 +93,18 @@ class Step:
             images: how many calibration images there are, and their source. data_set: by which a protocol is chosen.
         """
         raise NotImplementedError
+
+
+class Calibrated:
+    """What steps share that look at calibration images; `images` says how many, None as many as criteria do."""
+
+    images: int | None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Calibration images."""
+        return frozenset({"images"})
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 2:
+            raise ConfigError(f"{tag_of(type(self))}: images={self.images}; give at least 2")

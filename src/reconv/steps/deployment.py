@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from reconv.errors import ConfigError
 from reconv.optional import optional
-from reconv.steps.base import Context, Step
+from reconv.steps.base import Calibrated, Context, Step
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -63,7 +63,7 @@ class Export(Step):
 
 
 @dataclass(frozen=True)
-class Quantize(Step):
+class Quantize(Calibrated, Step):
     """Write the network as an ONNX file that computes in int8 as well, with the means of its layers corrected.
 
     Args:
@@ -83,14 +83,8 @@ class Quantize(Step):
     images: int | None = None
     min_agreement: float = 0.0
 
-    @property
-    def needs(self) -> frozenset[str]:
-        """Calibration images."""
-        return frozenset({"images"})
-
     def __post_init__(self) -> None:
-        if self.images is not None and self.images < 2:
-            raise ConfigError(f"quantize: images={self.images}; give at least 2")
+        super().__post_init__()
         if not 0 <= self.min_agreement <= 1:
             raise ConfigError(f"min_agreement: {self.min_agreement:g}; give a share between 0 and 1, such as 0.99")
 

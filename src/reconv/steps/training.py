@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from reconv.data import DataSet
     from reconv.plan import Plan
+    from reconv.training import Protocol
 
 DEFAULT, DEFAULT_AFTER_REPAIR = "default-finetune", "default-after-repair"
 FINETUNING = "fine-tuning"  # the training after the last pruning, in logs and folders
@@ -67,6 +68,7 @@ class TrainConfig:
 
     def train(self, model: nn.Module, context: Context, title: str) -> nn.Module:
         """Train a network as this says, under a title; no epochs leave it as it is."""
+        from reconv.networks import teacher_network
         from reconv.report.numbers import counted
         from reconv.training import load_protocol, train
 
@@ -76,7 +78,8 @@ class TrainConfig:
         protocol = load_protocol(self.protocol, data.name, self.overrides)
         if protocol.epochs == 0:
             return model
-        teacher = self._teacher(context.base, protocol.base_teaches or not self.labels)
+        name = self.teacher_for(protocol)
+        teacher = None if name is None else context.base if name == BASE else teacher_network(name)
         with context.log.stage(title, has_own_bar=True) as stage:
             trained = train(
                 model,
@@ -111,12 +114,11 @@ class TrainConfig:
             return held_out(replace(context.data, train=context.data.calibration), context.seed)
         return held_out(as_data_set(context.calibration.images(), only="train"), context.seed)
 
-    def _teacher(self, base: nn.Module, base_teaches: bool) -> nn.Module | None:
-        from reconv.networks import teacher_network
-
-        if self.teacher is None:
-            return base if base_teaches else None
-        return base if self.teacher == BASE else teacher_network(self.teacher)
+    def teacher_for(self, protocol: Protocol) -> str | None:
+        """The teacher that is named, or else the network before pruning where the protocol or the images need one."""
+        if self.teacher is not None:
+            return self.teacher
+        return BASE if protocol.base_teaches or not self.labels else None
 
     def text(self, data_set: str) -> str:
         """The training by the name that its protocol has in the end, with all that is changed in it."""
@@ -129,8 +131,8 @@ class TrainConfig:
         parts = [f"protocol {protocol.name}", counted(protocol.epochs, "epoch")]
         parts += [f"batches of {self.batch_size}"] if self.batch_size else []
         parts += [f"{key}={value}" for key, value in self.changes.items()]
-        base_teaches = self.teacher == BASE or (self.teacher is None and (protocol.base_teaches or not self.labels))
-        teacher = "the network before pruning" if base_teaches else self.teacher
+        name = self.teacher_for(protocol)
+        teacher = "the network before pruning" if name == BASE else name
         parts += [f"taught by {teacher}"] if teacher else []
         return ", ".join([*parts, *([] if self.labels else ["labels unread"])])
 

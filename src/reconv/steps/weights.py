@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from reconv.errors import ConfigError
-from reconv.mappings import tag_of
-from reconv.steps.base import Context, Step
+from reconv.steps.base import Calibrated, Context, Step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,25 +13,8 @@ if TYPE_CHECKING:
     from reconv.plan import Plan
 
 
-class CalibratedStep(Step):
-    """A step that looks at calibration images; `images` of its dataclass says how many, None as many as criteria do."""
-
-    in_each_round: ClassVar[bool] = True
-
-    images: int | None
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Calibration images."""
-        return frozenset({"images"})
-
-    def __post_init__(self) -> None:
-        if self.images is not None and self.images < 2:
-            raise ConfigError(f"{tag_of(type(self))}: images={self.images}; give at least 2")
-
-
 @dataclass(frozen=True)
-class Repair(CalibratedStep):
+class Repair(Calibrated, Step):
     """Solve the remaining layers by least squares, on images without labels.
 
     Args:
@@ -45,6 +26,8 @@ class Repair(CalibratedStep):
         >>> reconv.Compression(after=(reconv.Repair(images=500),)).after
         (Repair(images=500, ridge=0.0001),)
     """
+
+    in_each_round: ClassVar[bool] = True
 
     images: int | None = None
     ridge: float = 1e-4
@@ -73,7 +56,7 @@ class Repair(CalibratedStep):
 
 
 @dataclass(frozen=True)
-class Recalibrate(CalibratedStep):
+class Recalibrate(Calibrated, Step):
     """Measure the statistics of BatchNorm layers again, on images without labels.
 
     Args:
@@ -84,6 +67,8 @@ class Recalibrate(CalibratedStep):
         >>> reconv.Compression(after=(reconv.Recalibrate(images=500),)).after
         (Recalibrate(images=500),)
     """
+
+    in_each_round: ClassVar[bool] = True
 
     images: int | None = None
 

@@ -141,7 +141,8 @@ class _FirstForm:
     def arm(self, name: str) -> Arm:
         if not self.protocol and (self.epochs is not None or self.distilled):
             raise ConfigError(f"arm {name}: epochs or a teacher, but no training; give a protocol")
-        repair = {"nothing": (), "recalibrate": (Recalibrate(),), "repair": (Repair(),)}[self.mend]
+        repairs: dict[str, tuple[Step, ...]] = {"nothing": (), "recalibrate": (Recalibrate(),), "repair": (Repair(),)}
+        repair = repairs[self.mend]
         training = (Finetune(self.protocol, self.epochs, teacher=BASE if self.distilled else None),)
         return Arm(name, (Reinitialize(),) * self.fresh + repair + training * bool(self.protocol), self.images)
 
