@@ -5,7 +5,6 @@ trace -> score -> choose -> prune -> verify (in rounds, if wanted) -> repair, re
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +32,7 @@ from reconv.steps import Context, Step
 from reconv.store import Store
 from reconv.threads import few_threads
 from reconv.training import Metric, device_named
-from reconv.training.evaluation import as_metric, device_of
+from reconv.training.evaluation import as_metric, device_of, placed
 
 
 def compress(
@@ -219,9 +218,7 @@ def as_network(model: nn.Module | str, data: DataSet | None, device: str | None)
         model = load_trained(model, "" if data is None else data.name)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model: {model!r:.80}; give a torch.nn.Module, or the name of a network")
-    if device is None or device_named(device) == device_of(model):
-        return model
-    return copy.deepcopy(model).to(device_named(device))
+    return model if device is None else placed(model, device_named(device))
 
 
 def pixels_per_batch(data: DataSet | None) -> int:

@@ -14,6 +14,7 @@ from reconv.errors import ConfigError, DataError
 from reconv.training import Protocol, Session, train
 from reconv.training.distillation import Teacher, output_distance, shortened_layers
 from reconv.training.divergence import measure_divergence
+from reconv.training.evaluation import placed
 
 QUIET = Session(progress=False)
 
@@ -139,3 +140,11 @@ def test_the_default_protocol_follows_a_repair() -> None:
     assert Compression(after=(Finetune(), Repair())).after[0] == Finetune("default-finetune")
     assert Compression(after=(Repair(), Finetune(epochs=3))).after[1] == Finetune("default-after-repair", epochs=3)
     assert Compression(after=(Repair(), Finetune("short"))).after[1] == Finetune("short")
+
+
+def test_a_network_for_another_device_is_a_copy() -> None:
+    network = networks()[0]
+    there = placed(network, torch.device("meta"))
+    assert all(parameter.is_meta for parameter in there.parameters())
+    assert not any(parameter.is_meta for parameter in network.parameters())
+    assert placed(network, torch.device("cpu")) is network

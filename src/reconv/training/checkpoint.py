@@ -9,16 +9,20 @@ state.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from reconv.data import DataSet
 from reconv.errors import ArtifactError, TrainingError
 from reconv.files import parse_json, read_metadata, read_tensors, write_tensors
+from reconv.provenance import provenance_of
+from reconv.training.protocol import Protocol
 
 _PATTERN = "step-{:09d}.safetensors"
 _GLOB = "step-*.safetensors"
@@ -131,3 +135,27 @@ def _check_identity(path: Path, there: Mapping[str, Any], here: Mapping[str, Any
         raise TrainingError(
             f"{path}: a checkpoint of another training: {pairs}; resume with the same settings, or give another folder."
         )
+
+
+def identity_of(
+    model: nn.Module,
+    data: DataSet,
+    protocol: Protocol,
+    *,
+    seed: int,
+    teacher: nn.Module | None,
+    loss: Callable[..., Any] | None,
+    labels: bool,
+) -> dict[str, Any]:
+    """What makes two trainings the same one, as far as a checkpoint can tell; arguments as those of `train`."""
+    shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
+    return {
+        **{f"protocol.{key}": value for key, value in protocol.to_json().items() if key != "description"},
+        "seed": seed,
+        "data": f"{data.name} of {len(data.train)} training images",
+        "normalization": str(provenance_of(model).normalization or data.normalization),
+        "shapes": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
+        "teacher": teacher is not None,
+        **({} if loss is None else {"loss": str(getattr(loss, "__name__", type(loss).__name__))}),
+        **({} if labels else {"labels": False}),
+    }

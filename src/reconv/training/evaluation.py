@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -317,6 +318,11 @@ def device_of(model: nn.Module) -> torch.device:
     """Where the model's first parameter or buffer is; the CPU for a model without any."""
     first = next(model.parameters(), next(model.buffers(), None))
     return first.device if first is not None else torch.device("cpu")
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model itself where it is on the device; else a copy that is."""
+    return model if device_of(model) == device else copy.deepcopy(model).to(device)
 
 
 def this_share() -> Share:

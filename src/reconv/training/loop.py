@@ -3,7 +3,6 @@ happens."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +19,16 @@ from reconv.data import DataSet, as_data_set
 from reconv.errors import ArtifactError, ConfigError, DataError, TrainingError, check_kind
 from reconv.files import tensors_fingerprint
 from reconv.html_table import html_table
-from reconv.provenance import provenance_of
 from reconv.threads import few_threads
 from reconv.training.accelerator import Trackers, set_up
-from reconv.training.checkpoint import Checkpoint, checkpoint_path, checkpoints_in, latest_checkpoint, save_checkpoint
+from reconv.training.checkpoint import (
+    Checkpoint,
+    checkpoint_path,
+    checkpoints_in,
+    identity_of,
+    latest_checkpoint,
+    save_checkpoint,
+)
 from reconv.training.divergence import measure_divergence
 from reconv.training.engine import Engine
 from reconv.training.evaluation import (
@@ -34,6 +39,7 @@ from reconv.training.evaluation import (
     check_fits,
     evaluate,
     normalization_for,
+    placed,
 )
 from reconv.training.interrupt import Interrupted, StopRequest, stop_request
 from reconv.training.progress import JsonLines, for_people
@@ -172,12 +178,11 @@ def train(
     engine = Engine(
         model, data, protocol, seed=seed, teacher=teacher, machine=machine, loss=loss, classes=classes, labels=labels
     )
-    identity = _identity(model, data, protocol, seed, teacher) | ({} if loss is None else {"loss": _name(loss)})
-    identity |= {} if labels else {"labels": False}
+    identity = identity_of(model, data, protocol, seed=seed, teacher=teacher, loss=loss, labels=labels)
     if folder is not None:
         identity["weights"] = session.starts_from or tensors_fingerprint(model.state_dict())
         identity["teacher weights"] = teacher and tensors_fingerprint(teacher.state_dict())
-    judge = teacher.to(engine.device) if teacher is not None and not labels else None
+    judge = None if teacher is None or labels else placed(teacher, engine.device)
     run = _Run(engine, data, session, folder, identity, as_metric(metric), loss, judge)
     pixels = engine.batches.images_per_step * math.prod(data.input_size[1:])
     with (
@@ -382,25 +387,6 @@ class _Run:
         finally:
             for listener in self.listeners:
                 listener.stop()
-
-
-def _name(function: Any) -> str:
-    return str(getattr(function, "__name__", type(function).__name__))
-
-
-def _identity(
-    model: nn.Module, data: DataSet, protocol: Protocol, seed: int, teacher: nn.Module | None
-) -> dict[str, Any]:
-    """What makes two trainings the same one, as far as a checkpoint can tell."""
-    shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
-    return {
-        **{f"protocol.{key}": value for key, value in protocol.to_json().items() if key != "description"},
-        "seed": seed,
-        "data": f"{data.name} of {len(data.train)} training images",
-        "normalization": str(provenance_of(model).normalization or data.normalization),
-        "shapes": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
-        "teacher": teacher is not None,
-    }
 
 
 @contextmanager
