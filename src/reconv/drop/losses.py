@@ -22,7 +22,7 @@ from reconv.inputs import batch_size, call, on_device
 from reconv.modes import evaluating
 from reconv.quality import Quality
 from reconv.training import Metric
-from reconv.training.divergence import answers, named_tensors
+from reconv.training.divergence import answers, named_tensors, same_predictions
 from reconv.training.evaluation import scores_of
 from reconv.training.predictions import predict
 
@@ -192,7 +192,9 @@ class Judge:
                 other = others.get(name)
                 if value.ndim == 0 or len(value) != n:
                     continue
-                alike = torch.zeros(n, 1) if other is None or other.shape != value.shape else _identical(value, other)
+                alike = (
+                    torch.zeros(n, 1) if other is None or other.shape != value.shape else same_predictions(value, other)
+                )
                 alike = alike.reshape(n, -1).double().cpu()
                 same, number = same + alike.sum(1), number + alike.shape[1]
             if not bool(number.all()):
@@ -235,10 +237,3 @@ class Judge:
 def _image(part: Any, i: int, n: int) -> Any:
     """One image of a batch, as a batch."""
     return tree_map(lambda t: t[i : i + 1] if isinstance(t, Tensor) and t.ndim and len(t) == n else t, part)
-
-
-def _identical(a: Tensor, b: Tensor) -> Tensor:
-    """Which predictions are the same, as `measure_divergence` counts them."""
-    if not a.is_floating_point():
-        return a == b
-    return a.argmax(1) == b.argmax(1) if a.ndim > 1 and a.shape[1] > 1 else (a > 0) == (b > 0)

@@ -88,13 +88,19 @@ def _compare(a: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor]:
     if b is None or a.shape != b.shape:
         return _pair(1, 1), _pair(0, max(len(a), 1) if a.ndim else 1)
     if not a.is_floating_point():
-        differ = int((a != b).sum())
-        return _pair(differ, a.numel()), _pair(a.numel() - differ, a.numel())
+        alike = same_predictions(a, b).sum()
+        return _pair(a.numel() - alike, a.numel()), _pair(alike, a.numel())
     finite = torch.isfinite(a) & torch.isfinite(b)
     x, y = (torch.where(finite, t, 0).double() for t in (a, b))
-    predicted = (a.argmax(1), b.argmax(1)) if a.ndim > 1 and a.shape[1] > 1 else (a > 0, b > 0)
-    alike = (predicted[0] == predicted[1]).sum()
-    return _pair((x - y).square().sum(), x.square().sum()), _pair(alike, predicted[0].numel())
+    same = same_predictions(a, b)
+    return _pair((x - y).square().sum(), x.square().sum()), _pair(same.sum(), same.numel())
+
+
+def same_predictions(a: Tensor, b: Tensor) -> Tensor:
+    """Which predictions are the same: of the largest entry along the second axis, of numbers; of entries, of others."""
+    if not a.is_floating_point():
+        return a == b
+    return a.argmax(1) == b.argmax(1) if a.ndim > 1 and a.shape[1] > 1 else (a > 0) == (b > 0)
 
 
 def _pair(a: Any, b: Any) -> Tensor:
