@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from reconv.artifacts import load_saliency
+from reconv.budget import LatencyConfig
 from reconv.cache import Cache
 from reconv.calibration import Calibration, split_for_curves
 from reconv.compression import ALLOCATED, Compression
@@ -210,8 +211,12 @@ def check_feasible(graph: ChannelGraph, compression: Compression) -> None:
 
 def _timing(compression: Compression) -> dict[str, Any]:
     """What `choose` and `check_budget` are told of where latency is measured; nothing where no budget limits it."""
-    where = compression.timing
-    if where.is_default or not compression.has_latency_budget:
+    return timer_of(compression.timing) if compression.has_latency_budget else {}
+
+
+def timer_of(where: LatencyConfig) -> dict[str, Any]:
+    """The argument `timer` of what measures latency; nothing where that is PyTorch as it is."""
+    if where.is_default:
         return {}
     return {"timer": runtime_timer(where.of_budget, threads=where.threads, batch=where.batch)}
 

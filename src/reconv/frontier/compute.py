@@ -16,7 +16,6 @@ from reconv.calibration import calibration_for
 from reconv.compression import Compression
 from reconv.cost import LatencyTable, measure_latency
 from reconv.cost.timing import random_like
-from reconv.deploy import runtime_timer
 from reconv.drop import Judge
 from reconv.drop.candidates import calibrated, quiet
 from reconv.errors import ConfigError, check_kind
@@ -31,7 +30,7 @@ from reconv.plan import ErrorCurves, Predicted, choose_along, measure_layers
 from reconv.quality import quality_for
 from reconv.report.numbers import counted
 from reconv.runlog import RunLog
-from reconv.select import rank_channels
+from reconv.select import rank_channels, timer_of
 from reconv.steps import Context, Repair, Step
 from reconv.store import Store
 from reconv.surgery import prune
@@ -138,14 +137,9 @@ def _check_shares(measure: Sequence[float]) -> None:
 def _timings(graph: ChannelGraph, compression: Compression, log: RunLog) -> LatencyTable:
     """Of the layers, in the runtime that the compression names."""
     with log.stage("time layers") as stage:
-        where = compression.timing
-        timer = (
-            {}
-            if where.is_default
-            else {"timer": runtime_timer(where.of_budget, threads=where.threads, batch=where.batch)}
-        )
-        table = measure_layers(graph, multiple=compression.limits.multiple, coupled=compression.coupled, **timer)
-        stage.note = str(where) or "PyTorch"
+        multiple, coupled = compression.limits.multiple, compression.coupled
+        table = measure_layers(graph, multiple=multiple, coupled=coupled, **timer_of(compression.timing))
+        stage.note = str(compression.timing) or "PyTorch"
     return table
 
 
